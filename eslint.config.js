@@ -1,0 +1,78 @@
+import js from '@eslint/js';
+import tseslint from 'typescript-eslint';
+
+// The house, bottom floor first. A package may import the packages it lists, never one that lists it.
+// Pure packages (sanitize, policy, detection) see the model and nothing else.
+const mayImport = {
+  model: [],
+  runtime: ['model'],
+  notify: ['model'],
+  state: ['model'],
+  bus: ['model'],
+  lake: ['model'],
+  sanitize: ['model'],
+  kong: ['model', 'sanitize'],
+  policy: ['model'],
+  detection: ['model'],
+};
+const pure = ['sanitize', 'policy', 'detection'];
+const ioModules = ['fs', 'net', 'tls', 'http', 'https', 'child_process', 'dns', 'worker_threads', 'timers'];
+
+const boundaries = Object.entries(mayImport).map(([name, allowed]) => ({
+  files: [`packages/${name}/src/**/*.ts`],
+  ignores: ['**/*.test.ts'],
+  rules: {
+    'no-restricted-imports': [
+      'error',
+      {
+        patterns: [
+          {
+            regex: `^@tripline/(?!(${[name, ...allowed].join('|')})$)`,
+            message: `packages/${name} may import only: ${allowed.join(', ') || 'no other package'}.`,
+          },
+          ...(pure.includes(name)
+            ? [{ regex: `^node:(${ioModules.join('|')})`, message: `packages/${name} is pure: no I/O.` }]
+            : []),
+        ],
+      },
+    ],
+    ...(pure.includes(name)
+      ? {
+          'no-restricted-globals': ['error', 'setTimeout', 'setInterval', 'fetch', 'process', 'performance'],
+          'no-restricted-properties': [
+            'error',
+            { object: 'Date', property: 'now', message: 'Pure code takes the time as an argument.' },
+            { object: 'Math', property: 'random', message: 'Pure code takes randomness as an argument.' },
+          ],
+        }
+      : {}),
+  },
+}));
+
+export default tseslint.config(
+  { ignores: ['**/dist/**', '**/node_modules/**', '**/tripline-data/**'] },
+  js.configs.recommended,
+  { files: ['**/*.ts'], extends: [...tseslint.configs.strictTypeChecked] },
+  {
+    files: ['**/*.ts'],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
+      '@typescript-eslint/no-non-null-assertion': 'off',
+      '@typescript-eslint/no-confusing-void-expression': 'off',
+      '@typescript-eslint/consistent-type-imports': 'error',
+    },
+  },
+  {
+    files: ['**/*.test.ts', 'test/**/*.ts'],
+    rules: {
+      '@typescript-eslint/no-unsafe-assignment': 'off',
+      '@typescript-eslint/no-unsafe-member-access': 'off',
+    },
+  },
+  {
+    files: ['**/*.{js,mjs}'],
+    languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly', Buffer: 'readonly' } },
+  },
+  ...boundaries,
+);
