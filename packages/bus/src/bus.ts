@@ -42,6 +42,11 @@ export interface ConsumeOptions {
 export interface Subscription {
   /** Settles when the subscription ends: rejects with what `onBatch` threw. */
   stopped: Promise<void>;
+  /**
+   * For consumers that keep their own position (`startAt`): tells the bus what is safely behind them, so that it may let
+   * go of it and can tell the lag. A hint: losing it is harmless.
+   */
+  passed(partition: number, offset: number): void;
   /** Lets the batch under way finish, then ends. */
   stop(): Promise<void>;
 }

@@ -1,1 +1,5 @@
 export * from './admin/admin-api.ts';
+export { createKongAdmin } from './admin/client.ts';
+export * from './connect/custom-fields.ts';
+export * from './connect/plan.ts';
+export * from './log-line/index.ts';

@@ -12,7 +12,10 @@ export function durationMs(text: string): number | null {
 
 const duration = z
   .string()
-  .regex(/^(permanent|[1-9][0-9]*(s|m|h|d))$/, 'allowed: a number with s, m, h or d, such as "15m", or "permanent"')
+  .regex(
+    /^(permanent|[1-9][0-9]*(s|m|h|d))$/,
+    'allowed: a number with s, m, h or d, such as "15m", or "permanent"',
+  )
   .describe('How long it stays in force: "90s", "15m", "2h", "7d" or "permanent".');
 
 const globs = z
@@ -21,10 +24,15 @@ const globs = z
 
 const networks = z
   .union([z.string(), z.array(z.string()).min(1)])
-  .describe('Addresses or CIDR networks, such as "203.0.113.0/24" or "2001:db8::/32"; any source of the alert may match.');
+  .describe(
+    'Addresses or CIDR networks, such as "203.0.113.0/24" or "2001:db8::/32"; any source of the alert may match.',
+  );
 
 const matchShape = {
-  type: z.union([z.enum(alertTypes), z.array(z.enum(alertTypes)).min(1)]).optional().describe('Alert type, or any of a list.'),
+  type: z
+    .union([z.enum(alertTypes), z.array(z.enum(alertTypes)).min(1)])
+    .optional()
+    .describe('Alert type, or any of a list.'),
   severityAtLeast: z.enum(severities).optional().describe('Lowest severity that matches.'),
   service: globs.optional(),
   route: globs.optional(),
@@ -37,7 +45,9 @@ const matchShape = {
       tags: globs.optional().describe('Matches if any tag of the consumer matches any of the patterns.'),
     })
     .optional()
-    .describe('The consumer that the alert is about. All given fields must match; alerts about others never match.'),
+    .describe(
+      'The consumer that the alert is about. All given fields must match; alerts about others never match.',
+    ),
   network: networks.optional(),
   country: z
     .union([z.string().length(2), z.array(z.string().length(2)).min(1)])
@@ -69,8 +79,19 @@ export const blockActionSchema = z
   .strictObject({
     type: z.literal('block'),
     duration,
-    status: z.int().min(100).max(599).default(403).describe('HTTP status that the consumer gets.'),
-    message: z.string().max(500).default('Blocked because of unusual traffic').describe('Message that the consumer gets.'),
+    status: z
+      .int()
+      .min(400)
+      .max(599)
+      .default(403)
+      .describe(
+        'HTTP status that the consumer gets: 400 to 599, so that what the block refused is told from what it served.',
+      ),
+    message: z
+      .string()
+      .max(500)
+      .default('Blocked because of unusual traffic')
+      .describe('Message that the consumer gets.'),
   })
   .describe("Kong's request-termination on the consumer.");
 
@@ -101,7 +122,10 @@ export const policySchema = z.strictObject({
     .describe('Unique name; part of the tags in Kong.'),
   description: z.string().optional(),
   enabled: z.boolean().default(true),
-  dryRun: z.boolean().default(false).describe('Decide and report, but change nothing in Kong and notify nobody.'),
+  dryRun: z
+    .boolean()
+    .default(false)
+    .describe('Decide and report, but change nothing in Kong and notify nobody.'),
   match: policyMatchSchema,
   actions: z
     .array(z.discriminatedUnion('type', [blockActionSchema, rateLimitActionSchema, notifyActionSchema]))

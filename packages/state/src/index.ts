@@ -1,1 +1,2 @@
 export * from './state-store.ts';
+export * from './embedded-state.ts';

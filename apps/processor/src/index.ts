@@ -1,0 +1,2 @@
+export * from './processor.ts';
+export { PartitionFold, type FoldCounts } from './partition-fold.ts';

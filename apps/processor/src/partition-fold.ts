@@ -1,0 +1,249 @@
+import { RecentIds, type ActorState, type Detection, type PeersState } from '@tripline/detection';
+import type { Alert, ApiCall } from '@tripline/model';
+import type { StateChanges, StateStore } from '@tripline/state';
+
+export interface FoldCounts {
+  /** Calls folded into the detectors' states. */
+  folded: number;
+  /** Calls that had been seen before. */
+  duplicates: number;
+  /** Records that are no API calls. */
+  unreadable: number;
+  /** States that could not be read and were begun anew. */
+  relearnt: number;
+}
+
+export interface PartitionFoldOptions {
+  partition: number;
+  detection: Detection;
+  state: StateStore;
+  /** How many actors are kept in memory; the others are loaded when they call. */
+  maxActorsInMemory: number;
+  /** How many call ids are remembered at least, to drop duplicates. */
+  rememberedIds: number;
+  onUnreadable: (record: string, problem: string) => void;
+  onRelearn: (key: string, problem: string) => void;
+}
+
+/** State of an actor, or of the peers on a service, while it is in memory. */
+interface Held<State> {
+  state: State;
+  changed: boolean;
+}
+
+/** Under this key: event time reached, and which actors have open episodes until when. */
+const progressKey = 'progress';
+
+/**
+ * Folds the calls of one partition, in order, into the detectors' states, and says which alerts come of it. Keeps the
+ * states that are in use in memory: two generations, of which the older is let go at a checkpoint when the newer has
+ * grown large, so that what was used lately stays.
+ *
+ * Same calls in the same order, same alerts: whatever the batches, and wherever a checkpoint and a restart fall between.
+ */
+export class PartitionFold {
+  readonly counts: FoldCounts = { folded: 0, duplicates: 0, unreadable: 0, relearnt: 0 };
+  readonly #options: PartitionFoldOptions;
+  readonly #recent: RecentIds;
+  #actors = new Map<string, Held<ActorState>>();
+  #olderActors = new Map<string, Held<ActorState>>();
+  readonly #peers = new Map<string, Held<PeersState>>();
+  /** Actors with an open episode, with the event time at which it may end. */
+  readonly #open = new Map<string, number>();
+  #watermark = 0;
+
+  constructor(options: PartitionFoldOptions) {
+    this.#options = options;
+    this.#recent = new RecentIds(options.rememberedIds);
+  }
+
+  /** Event time of the newest call. */
+  get watermark(): number {
+    return this.#watermark;
+  }
+
+  get actorsInMemory(): number {
+    return this.#actors.size + this.#olderActors.size;
+  }
+
+  get openEpisodes(): number {
+    return this.#open.size;
+  }
+
+  /** Takes up where the last checkpoint ended. */
+  async open(): Promise<void> {
+    const text = (await this.#options.state.load(this.#options.partition, [progressKey])).get(progressKey);
+    if (text === undefined) return;
+    const progress = JSON.parse(text) as { watermark: number; open: [string, number][] };
+    this.#watermark = progress.watermark;
+    for (const [key, closesAt] of progress.open) this.#open.set(key, closesAt);
+  }
+
+  /** Takes note of calls that a checkpoint includes already: only so that a duplicate of them is known. */
+  remember(body: Buffer): void {
+    for (const line of linesOf(body)) {
+      const call = this.#parse(line);
+      if (call) this.#recent.seen(call.id);
+    }
+  }
+
+  /** Folds a batch of NDJSON; returns the alert revisions to publish, oldest first. */
+  async fold(body: Buffer): Promise<Alert[]> {
+    const calls: ApiCall[] = [];
+    for (const line of linesOf(body)) {
+      const call = this.#parse(line);
+      if (!call) continue;
+      if (this.#recent.seen(call.id)) this.counts.duplicates++;
+      else calls.push(call);
+    }
+    await this.#load(calls);
+    const alerts: Alert[] = [];
+    for (const call of calls) this.#foldOne(call, alerts);
+    await this.#close(this.#watermark, alerts);
+    return alerts;
+  }
+
+  /** Ends episodes that are over at an event time beyond the newest call: for when no calls come any more. */
+  async closeUntil(eventTimeMs: number): Promise<Alert[]> {
+    const alerts: Alert[] = [];
+    await this.#close(eventTimeMs, alerts);
+    return alerts;
+  }
+
+  /** Saves what changed together with the position that it includes: after a crash all of it is there, or nothing. */
+  async checkpoint(offset: number): Promise<void> {
+    const { detection, partition, state } = this.#options;
+    const changes: StateChanges = new Map();
+    const saved: Held<unknown>[] = [];
+    for (const actors of [this.#actors, this.#olderActors]) {
+      for (const [key, held] of actors) {
+        if (!held.changed) continue;
+        changes.set(key, detection.encodeActor(held.state));
+        saved.push(held);
+      }
+    }
+    for (const [key, held] of this.#peers) {
+      if (!held.changed) continue;
+      changes.set(key, detection.encodePeers(held.state));
+      saved.push(held);
+    }
+    changes.set(progressKey, JSON.stringify({ watermark: this.#watermark, open: [...this.#open] }));
+    for (const held of saved) held.changed = false;
+    try {
+      await state.checkpoint(partition, changes, offset);
+    } catch (error) {
+      for (const held of saved) held.changed = true;
+      throw error;
+    }
+    // Nothing in memory is ahead of the store now: the older generation may go.
+    if (this.#actors.size >= this.#options.maxActorsInMemory / 2) {
+      this.#olderActors = this.#actors;
+      this.#actors = new Map();
+      this.#peers.clear();
+    }
+  }
+
+  #parse(line: string): ApiCall | undefined {
+    try {
+      const call = JSON.parse(line) as ApiCall;
+      if (typeof call.id === 'string' && Number.isFinite(call.startedAt) && typeof call.actorId === 'string')
+        return call;
+      throw new Error('id, startedAt or actorId is missing');
+    } catch (error) {
+      this.counts.unreadable++;
+      this.#options.onUnreadable(line, (error as Error).message);
+      return undefined;
+    }
+  }
+
+  #foldOne(call: ApiCall, alerts: Alert[]): void {
+    const { detection } = this.#options;
+    const key = detection.actorStateKey(call);
+    const actor = this.#actors.get(key)!;
+    const peers = this.#peers.get(detection.peersStateKey(call))!;
+    for (const alert of detection.fold(actor.state, peers.state, call)) alerts.push(alert);
+    actor.changed = true;
+    peers.changed = true;
+    this.counts.folded++;
+    if (call.startedAt > this.#watermark) this.#watermark = call.startedAt;
+    const closesAt = detection.closesAt(actor.state);
+    if (closesAt !== undefined) this.#open.set(key, closesAt);
+    else if (this.#open.size > 0) this.#open.delete(key);
+  }
+
+  async #close(eventTimeMs: number, alerts: Alert[]): Promise<void> {
+    if (this.#open.size === 0) return;
+    const due = [...this.#open].filter(([, closesAt]) => closesAt <= eventTimeMs).sort((a, b) => a[1] - b[1]);
+    if (due.length === 0) return;
+    await this.#loadActors(due.map(([key]) => key));
+    const { detection } = this.#options;
+    for (const [key] of due) {
+      const actor = this.#actors.get(key)!;
+      for (const alert of detection.close(actor.state, eventTimeMs)) alerts.push(alert);
+      actor.changed = true;
+      const closesAt = detection.closesAt(actor.state);
+      if (closesAt === undefined) this.#open.delete(key);
+      else this.#open.set(key, closesAt);
+    }
+  }
+
+  /** One round trip for all states that the calls need and memory lacks. */
+  async #load(calls: readonly ApiCall[]): Promise<void> {
+    const { detection, partition, state } = this.#options;
+    const actors = new Set<string>();
+    const peers = new Set<string>();
+    for (const call of calls) {
+      const key = detection.actorStateKey(call);
+      if (!this.#actors.has(key)) actors.add(key);
+      const shared = detection.peersStateKey(call);
+      if (!this.#peers.has(shared)) peers.add(shared);
+    }
+    if (peers.size > 0) {
+      const texts = await state.load(partition, [...peers]);
+      for (const key of peers) {
+        const read = this.#decode(key, (text) => detection.decodePeers(text), texts.get(key));
+        this.#peers.set(key, { state: read, changed: false });
+      }
+    }
+    await this.#loadActors([...actors]);
+  }
+
+  async #loadActors(keys: readonly string[]): Promise<void> {
+    const missing: string[] = [];
+    for (const key of keys) {
+      if (this.#actors.has(key)) continue;
+      const older = this.#olderActors.get(key);
+      if (older) {
+        this.#actors.set(key, older);
+        this.#olderActors.delete(key);
+      } else missing.push(key);
+    }
+    if (missing.length === 0) return;
+    const { detection, partition, state } = this.#options;
+    const texts = await state.load(partition, missing);
+    for (const key of missing) {
+      const read = this.#decode(key, (text) => detection.decodeActor(text), texts.get(key));
+      this.#actors.set(key, { state: read, changed: false });
+    }
+  }
+
+  /** A state that cannot be read (another version, a damaged store) is begun anew and told: it must not stop the stream. */
+  #decode<State>(key: string, decode: (text: string | undefined) => State, text: string | undefined): State {
+    try {
+      return decode(text);
+    } catch (error) {
+      this.counts.relearnt++;
+      this.#options.onRelearn(key, (error as Error).message);
+      return decode(undefined);
+    }
+  }
+}
+
+function* linesOf(body: Buffer): Generator<string> {
+  const text = body.toString('utf8');
+  let begin = 0;
+  for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', begin)) {
+    yield text.slice(begin, end);
+    begin = end + 1;
+  }
+}

@@ -1,0 +1,197 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Bus, BusBatch, Subscription } from './bus.ts';
+
+/** A bus on storage of its own, which can be left and entered again. */
+export interface BusUnderTest {
+  bus: Bus;
+  /** Closes the bus and opens it on what it left behind. */
+  reopen: () => Promise<Bus>;
+  dispose: () => Promise<void>;
+}
+
+/** What every bus guarantees; run for each implementation. */
+export function busContract(name: string, create: (partitions: number) => Promise<BusUnderTest>): void {
+  describe(`${name}: the bus contract`, () => {
+    let under: BusUnderTest | undefined;
+    const open = async (partitions = 1): Promise<Bus> => {
+      under = await create(partitions);
+      return under.bus;
+    };
+    afterEach(async () => {
+      await under?.dispose();
+      under = undefined;
+    });
+
+    it('delivers every record once per group, in the order of publishing', async () => {
+      const bus = await open();
+      await bus.publish('alerts', records(0, 3));
+      const seen = collect(bus, 'one');
+      await seen.until(3);
+      await bus.publish('alerts', records(3, 1000));
+      await seen.until(1000);
+      expect(seen.values).toEqual(records(0, 1000).map((record) => record.value));
+      const second = collect(bus, 'two');
+      await second.until(1000);
+      expect(second.values).toEqual(seen.values);
+    });
+
+    it('numbers the records of a batch without gaps or overlaps', async () => {
+      const bus = await open();
+      const seen = collect(bus, 'g', { maxBatchBytes: 200 });
+      for (let i = 0; i < 50; i++) await bus.publish('alerts', records(i * 7, i * 7 + 7));
+      await seen.until(350);
+      let next = 0;
+      for (const batch of seen.batches) {
+        expect(batch.firstOffset).toBe(next);
+        expect(batch.count).toBe(batch.nextOffset - batch.firstOffset);
+        next = batch.nextOffset;
+      }
+      expect(next).toBe(350);
+    });
+
+    it('keeps records of one key in order on one partition', async () => {
+      const bus = await open(4);
+      const seen = collect(bus, 'g');
+      const sent: { key: string; value: string }[] = [];
+      for (let i = 0; i < 400; i++) sent.push({ key: `actor-${i % 13}`, value: `{"k":${i % 13},"n":${i}}` });
+      for (let i = 0; i < 400; i += 20) await bus.publish('api-calls', sent.slice(i, i + 20));
+      const calls = collect(bus, 'calls', {}, 'api-calls');
+      await calls.until(400);
+      const partitionOfKey = new Map<number, number>();
+      const lastOfKey = new Map<number, number>();
+      for (const batch of calls.batches) {
+        for (const line of batch.lines) {
+          const { k, n } = JSON.parse(line) as { k: number; n: number };
+          expect(partitionOfKey.get(k) ?? batch.partition).toBe(batch.partition);
+          partitionOfKey.set(k, batch.partition);
+          expect(n).toBeGreaterThan(lastOfKey.get(k) ?? -1);
+          lastOfKey.set(k, n);
+        }
+      }
+      expect(new Set(partitionOfKey.values()).size).toBeGreaterThan(1);
+      expect(seen.values).toEqual([]);
+    });
+
+    it('goes on behind the last batch whose handler succeeded, after it was closed and opened again', async () => {
+      const bus = await open();
+      await bus.publish('alerts', records(0, 10));
+      const first = collect(bus, 'g');
+      await first.until(10);
+      await first.subscription.stop();
+      const again = await under!.reopen();
+      await again.publish('alerts', records(10, 20));
+      const second = collect(again, 'g');
+      await second.until(10);
+      expect(second.values).toEqual(records(10, 20).map((record) => record.value));
+    });
+
+    it('delivers a batch again whose handler failed, and tells of the failure', async () => {
+      const bus = await open();
+      await bus.publish('alerts', records(0, 5));
+      const failing = bus.consume({
+        topic: 'alerts',
+        group: 'g',
+        onBatch: () => Promise.reject(new Error('handler broke')),
+      });
+      await expect(failing.stopped).rejects.toThrow('handler broke');
+      const seen = collect(bus, 'g');
+      await seen.until(5);
+      expect(seen.values).toHaveLength(5);
+    });
+
+    it('begins where a consumer that keeps its own position says, also in the middle of what was published together', async () => {
+      const bus = await open();
+      await bus.publish('alerts', records(0, 10));
+      const seen = collect(bus, 'own', { startAt: () => Promise.resolve(4) });
+      await seen.until(6);
+      expect(seen.values).toEqual(records(4, 10).map((record) => record.value));
+      expect(seen.batches[0]?.firstOffset).toBe(4);
+    });
+
+    it('begins behind the newest record where a group asks for it', async () => {
+      const bus = await open();
+      await bus.publish('alerts', records(0, 5));
+      const seen = collect(bus, 'late', { from: 'newest' });
+      await seen.begun;
+      await bus.publish('alerts', records(5, 6));
+      await seen.until(1);
+      expect(seen.values).toEqual(records(5, 6).map((record) => record.value));
+    });
+
+    it('tells how far each group is behind', async () => {
+      const bus = await open();
+      await bus.publish('alerts', records(0, 5));
+      const seen = collect(bus, 'g');
+      await seen.until(5);
+      await seen.subscription.stop();
+      await bus.publish('alerts', records(5, 12));
+      expect(await bus.lag()).toContainEqual({ topic: 'alerts', group: 'g', records: 7 });
+    });
+
+    it('carries text beyond ASCII and long records unchanged', async () => {
+      const bus = await open();
+      const odd = [
+        JSON.stringify({ a: 'Søren 中文 😀 \u0000 \n' }),
+        JSON.stringify({ long: 'x'.repeat(300_000) }),
+      ];
+      await bus.publish(
+        'alerts',
+        odd.map((value) => ({ key: 'k', value })),
+      );
+      const seen = collect(bus, 'g');
+      await seen.until(2);
+      expect(seen.values).toEqual(odd);
+    });
+  });
+}
+
+function records(from: number, to: number): { key: string; value: string }[] {
+  return Array.from({ length: to - from }, (_, i) => ({ key: 'k', value: `{"n":${from + i}}` }));
+}
+
+interface Collected {
+  values: string[];
+  batches: (Omit<BusBatch, 'body'> & { lines: string[] })[];
+  subscription: Subscription;
+  until: (count: number) => Promise<void>;
+  begun: Promise<unknown>;
+}
+
+function collect(
+  bus: Bus,
+  group: string,
+  options: { maxBatchBytes?: number; startAt?: () => Promise<number>; from?: 'newest' } = {},
+  topic: 'alerts' | 'api-calls' = 'alerts',
+): Collected {
+  const values: string[] = [];
+  const batches: Collected['batches'] = [];
+  let waiting: { count: number; resolve: () => void } | undefined;
+  const subscription = bus.consume({
+    topic,
+    group,
+    ...options,
+    onBatch: ({ body, ...rest }) => {
+      const lines = body.toString('utf8').split('\n').slice(0, -1);
+      values.push(...lines);
+      batches.push({ ...rest, lines });
+      if (waiting && values.length >= waiting.count) waiting.resolve();
+      return Promise.resolve();
+    },
+  });
+  return {
+    values,
+    batches,
+    subscription,
+    // A group that has begun is known to `lag`.
+    begun: (async () => {
+      while (!(await bus.lag()).some((row) => row.group === group))
+        await new Promise((resolve) => setImmediate(resolve));
+    })(),
+    until: (count) =>
+      new Promise((resolve, reject) => {
+        subscription.stopped.catch(reject);
+        if (values.length >= count) resolve();
+        else waiting = { count, resolve };
+      }),
+  };
+}

@@ -1,0 +1,9 @@
+export { FrameSplitter, type Frame } from './frames.ts';
+export {
+  createNormaliser,
+  type Normalised,
+  type NormaliserOptions,
+  type Place,
+  type RejectReason,
+} from './normalise.ts';
+export { pathTemplate } from './endpoint.ts';

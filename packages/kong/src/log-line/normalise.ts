@@ -1,0 +1,336 @@
+import { createHash } from 'node:crypto';
+import { isIP } from 'node:net';
+import type { ApiCall } from '@tripline/model';
+import type { Sanitizer } from '@tripline/sanitize';
+import { pathTemplate } from './endpoint.ts';
+import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
+
+/** Why a line was refused. */
+export type RejectReason =
+  'not-json' | 'too-deep' | 'not-a-log-line' | 'bad-time' | 'future-time' | 'missing-token' | 'wrong-token';
+
+export type Normalised =
+  { kind: 'accepted'; call: ApiCall } | { kind: 'rejected'; reason: RejectReason; detail: string };
+
+/** Where an address is, from the operator's databases. */
+export type Place = Pick<ApiCall, 'country' | 'city' | 'latitude' | 'longitude' | 'asn' | 'asOrganization'>;
+
+export interface NormaliserOptions {
+  sanitizer: Sanitizer;
+  /** Deepest nesting that is followed; Kong's own lines have 4. */
+  maxDepth?: number;
+  /** A line must carry this in its custom field `tripline.token`. Left out: none is asked for. */
+  token?: string;
+  /** Lower-case names of further request headers to keep. */
+  keepHeaders?: readonly string[];
+  /** Lower-case names of headers and query parameters that carry API keys, besides the usual ones. */
+  credentialNames?: readonly string[];
+  /** How far a line's time may be ahead of `nowMs`, in ms. */
+  maxAheadMs?: number;
+  locate?: (ip: string) => Place | undefined;
+}
+
+const usualCredentialNames = ['apikey', 'x-api-key', 'api-key', 'x-auth-token', 'x-access-token'];
+const credentialParameters = ['apikey', 'api_key', 'key', 'access_token', 'token', 'jwt'];
+const readHeaders = [
+  'host',
+  'user-agent',
+  'referer',
+  'content-type',
+  'cookie',
+  'authorization',
+  'x-anonymous-consumer',
+];
+
+// Kong 1.0 came out in December 2018: an older time is a wrong unit or a broken clock.
+const earliestMs = Date.UTC(2015, 0, 1);
+const maxNameChars = 200;
+const maxTextChars = 1_000;
+const maxPathChars = 2_000;
+const maxParameters = 100;
+const maxCookies = 50;
+const requestIdShape = /^[0-9A-Za-z-]{8,64}$/;
+
+/**
+ * Makes the function that turns one log line (with or without its line feed) into an API call. `nowMs` is the
+ * collector's clock, to refuse times ahead of it; Infinity where lines are replayed. Pure apart from the sanitiser's
+ * cache; never throws on any input.
+ */
+export function createNormaliser(options: NormaliserOptions): (line: Buffer, nowMs: number) => Normalised {
+  const { sanitizer, token, locate } = options;
+  const maxAheadMs = options.maxAheadMs ?? 5 * 60_000;
+  const keepHeaders = (options.keepHeaders ?? []).map((name) => name.toLowerCase());
+  const own = (options.credentialNames ?? []).map((name) => name.toLowerCase());
+  const credentialHeaders = [...own, ...usualCredentialNames];
+  const credentialQuery = [...own, ...credentialParameters];
+  const read = createLogLineReader({
+    maxDepth: options.maxDepth ?? 32,
+    headerNames: new Set([...readHeaders, ...credentialHeaders, ...keepHeaders]),
+  });
+
+  const rejected = (reason: RejectReason, detail: string): Normalised => ({
+    kind: 'rejected',
+    reason,
+    detail,
+  });
+
+  // The same addresses come again and again, and `isIP` is a regular expression.
+  let knownAddresses = new Map<string, string | undefined>();
+
+  /** IPv4-mapped IPv6 addresses become IPv4; anything that is no address undefined. */
+  const address = (value: unknown): string | undefined => {
+    if (typeof value !== 'string' || value.length > 45) return undefined;
+    if (knownAddresses.has(value)) return knownAddresses.get(value);
+    const unmapped = value.startsWith('::ffff:') && value.includes('.') ? value.slice(7) : value;
+    const ip = isIP(unmapped) === 0 ? undefined : unmapped;
+    if (knownAddresses.size >= 10_000) knownAddresses = new Map();
+    knownAddresses.set(value, ip);
+    return ip;
+  };
+
+  const normalise = (line: KongLogLine, bytes: Buffer, nowMs: number): Normalised => {
+    const { startedAt, status } = line;
+    if (typeof startedAt !== 'number' || typeof status !== 'number' || typeof line.uri !== 'string') {
+      return rejected(
+        'not-a-log-line',
+        'started_at, request.uri or response.status is missing or of another type',
+      );
+    }
+    if (!Number.isSafeInteger(startedAt) || startedAt < earliestMs) {
+      return rejected('bad-time', `started_at is ${startedAt}, allowed: ms since the epoch, 2015 or later`);
+    }
+    if (startedAt > nowMs + maxAheadMs) {
+      return rejected('future-time', `started_at is ${startedAt - nowMs} ms ahead of this machine's clock`);
+    }
+    if (token !== undefined && line.token !== token) {
+      return line.token === undefined
+        ? rejected('missing-token', 'the line carries no tripline.token, and a token is configured')
+        : rejected('wrong-token', 'the line carries another tripline.token than the configured one');
+    }
+
+    const headers = line.requestHeaders;
+    const kongAnswered = answeredByKong(line);
+    const upstreamStatus = text(line.upstreamStatus, 100);
+    const authorization = first(headers.get('authorization'));
+    const consumerId = text(line.consumerId, maxNameChars);
+    // Kong marks the consumer of an `anonymous` fallback so, and takes the header from clients on such routes: it stands
+    // for everybody who did not authenticate, and is nobody.
+    const anonymous =
+      line.authenticatedEntityId === undefined && first(headers.get('x-anonymous-consumer')) === 'true';
+    const known = consumerId !== undefined && !anonymous;
+
+    const ip = address(line.clientIp);
+    const credential = credentialOf(line, authorization);
+    const authScheme = schemeOf(line, authorization);
+    const username = maskedName(line.consumerUsername);
+    const customId = maskedName(line.consumerCustomId);
+
+    const uri = line.uri;
+    const queryAt = uri.indexOf('?');
+    const path = sanitizer.path((queryAt < 0 ? uri : uri.slice(0, queryAt)).slice(0, maxPathChars));
+    const method = (text(line.method, 20) ?? '').toUpperCase() || 'UNKNOWN';
+
+    // An identity counts only when it was not refused: keys that somebody guesses are not actors.
+    const refusedCredential = status === 401 || status === 403;
+    const actorKind = known
+      ? 'consumer'
+      : credential !== undefined && !refusedCredential
+        ? 'credential'
+        : 'address';
+    const actorId = known ? consumerId : actorKind === 'credential' ? credential! : (ip ?? 'unknown');
+    const call: ApiCall = {
+      id: callId(line, startedAt, bytes),
+      startedAt,
+      actorKind,
+      actorId,
+      actorName: known ? (username ?? customId ?? consumerId) : actorId,
+      method,
+      path,
+      endpoint: path === '' ? method : `${method} ${pathTemplate(path)}`,
+      status: Math.min(Math.max(Math.trunc(status), 0), 65_535),
+      source: kongAnswered ? 'kong' : 'upstream',
+      requestBytes: whole(line.requestSize),
+      responseBytes: whole(line.responseSize),
+      latencyMs: whole(line.latencyRequest),
+    };
+    if (consumerId !== undefined) {
+      call.consumerId = consumerId;
+      if (username !== undefined) call.consumerUsername = username;
+      if (customId !== undefined) call.consumerCustomId = customId;
+      if (Array.isArray(line.consumerTags) && line.consumerTags.length > 0) {
+        call.consumerTags = line.consumerTags.slice(0, 50).map((tag) => String(tag).slice(0, maxNameChars));
+      }
+    }
+    const credentialId = text(line.authenticatedEntityId, maxNameChars);
+    if (credentialId !== undefined) call.credentialId = credentialId;
+    if (credential !== undefined) call.credential = credential;
+    if (typeof line.user === 'string') call.user = sanitizer.token('user', line.user);
+    else if (authorization !== undefined) {
+      const user = basicUser(authorization);
+      if (user !== undefined) call.user = sanitizer.token('user', user);
+    }
+    if (authScheme !== undefined) call.authScheme = authScheme;
+    if (ip !== undefined) {
+      call.ip = ip;
+      const place = locate?.(ip);
+      if (place) Object.assign(call, place);
+    }
+    const host = text(first(headers.get('host')), maxNameChars);
+    if (host !== undefined) call.host = sanitizer.text(host);
+    const service = text(line.serviceName, maxNameChars) ?? text(line.serviceId, maxNameChars);
+    if (service !== undefined) call.service = service;
+    const route = text(line.routeName, maxNameChars) ?? text(line.routeId, maxNameChars);
+    if (route !== undefined) call.route = route;
+    if (line.querystring.size > 0) call.query = queryOf(line.querystring);
+    const userAgent = text(first(headers.get('user-agent')), maxTextChars);
+    if (userAgent !== undefined) call.userAgent = sanitizer.text(userAgent);
+    const referer = text(first(headers.get('referer')), maxTextChars);
+    if (referer !== undefined) call.referer = sanitizer.url(referer);
+    const contentType = text(first(headers.get('content-type')), maxNameChars);
+    if (contentType !== undefined) call.contentType = sanitizer.text(contentType);
+    const cookie = headers.get('cookie');
+    if (cookie !== undefined) call.cookies = cookiesOf(cookie);
+    for (const name of keepHeaders) {
+      const value = text(joined(headers.get(name)), maxTextChars);
+      if (value !== undefined) (call.headers ??= nameless())[name] = sanitizer.parameter(name, value);
+    }
+    if (upstreamStatus !== undefined) call.upstreamStatus = upstreamStatus;
+    if (known && kongAnswered && !upstreamStatus && status >= 400) call.refused = true;
+    const upstreamMs = line.latencyProxy;
+    if (typeof upstreamMs === 'number' && upstreamMs >= 0) call.upstreamMs = Math.trunc(upstreamMs);
+    const workspace = text(line.workspaceName, maxNameChars);
+    if (workspace !== undefined && workspace !== 'default') call.workspace = workspace;
+    return { kind: 'accepted', call };
+  };
+
+  /** What operators call their consumers is kept, unless it is itself personal data such as an e-mail address. */
+  const maskedName = (value: unknown): string | undefined => {
+    const name = text(value, maxNameChars);
+    return name === undefined ? undefined : sanitizer.text(name);
+  };
+
+  const credentialOf = (line: KongLogLine, authorization: string | undefined): string | undefined => {
+    if (typeof line.credential === 'string') return sanitizer.token('key', line.credential);
+    if (authorization !== undefined) return sanitizer.token('key', authorization);
+    for (const name of credentialHeaders) {
+      const value = first(line.requestHeaders.get(name));
+      if (value) return sanitizer.token('key', value);
+    }
+    if (line.querystring.size > 0) {
+      for (const name of credentialQuery) {
+        const value = first(line.querystring.get(name));
+        if (value) return sanitizer.token('key', value);
+      }
+    }
+    return undefined;
+  };
+
+  const schemeOf = (line: KongLogLine, authorization: string | undefined): string | undefined => {
+    if (authorization !== undefined) {
+      const scheme = /^([A-Za-z][A-Za-z0-9-]{1,19}) /.exec(authorization);
+      return scheme ? scheme[1]!.toLowerCase() : 'other';
+    }
+    if (typeof line.user === 'string') return 'basic';
+    if (typeof line.wwwAuthenticate === 'string') {
+      const scheme = /^(Basic|Bearer|Key|HMAC|Digest)\b/i.exec(line.wwwAuthenticate);
+      if (scheme) return scheme[1]!.toLowerCase();
+    }
+    return credentialHeaders.some((name) => line.requestHeaders.has(name)) ? 'key' : undefined;
+  };
+
+  const queryOf = (query: Map<string, unknown>): Record<string, string[]> => {
+    const kept = nameless<string[]>();
+    let count = 0;
+    for (const [name, value] of query) {
+      if (++count > maxParameters) break;
+      const shown = sanitizer.text(name.slice(0, maxNameChars));
+      const values = Array.isArray(value) ? (value as unknown[]).slice(0, 20) : [value];
+      kept[shown] = values
+        .filter((one) => one !== true)
+        .map((one) => sanitizer.parameter(name, String(one).slice(0, maxTextChars)));
+    }
+    return kept;
+  };
+
+  const cookiesOf = (cookie: unknown): Record<string, string> => {
+    const kept = nameless<string>();
+    let count = 0;
+    for (const header of Array.isArray(cookie) ? (cookie as unknown[]) : [cookie]) {
+      if (typeof header !== 'string') continue;
+      for (const [name, value] of Object.entries(sanitizer.cookies(header))) {
+        if (++count <= maxCookies) kept[name.slice(0, maxNameChars)] = value;
+      }
+    }
+    return kept;
+  };
+
+  return (bytes, nowMs) => {
+    try {
+      return normalise(read(bytes), bytes, nowMs);
+    } catch (error) {
+      if (error instanceof LogLineError) return rejected(error.reason, error.message);
+      throw error;
+    }
+  };
+}
+
+/**
+ * Kong before 3.6 has no `source`: there the answer is Kong's own if no upstream was tried, which is `latencies.proxy`
+ * of -1 in every version.
+ */
+function answeredByKong(line: KongLogLine): boolean {
+  if (line.source === 'kong') return true;
+  if (line.source === 'upstream') return false;
+  return line.latencyProxy === -1;
+}
+
+/** Kong's request id with the start time; before Kong 3.5 a hash of the line. */
+function callId(line: KongLogLine, startedAt: number, bytes: Buffer): string {
+  const id = line.requestId;
+  const own =
+    typeof id === 'string' && requestIdShape.test(id)
+      ? id
+      : createHash('sha256').update(withoutEnd(bytes)).digest('hex').slice(0, 32);
+  return `${own}.${startedAt.toString(36)}`;
+}
+
+/** The same line has the same id however its end was framed. */
+function withoutEnd(bytes: Buffer): Buffer {
+  let end = bytes.length;
+  while (end > 0 && (bytes[end - 1] === 10 || bytes[end - 1] === 13)) end--;
+  return bytes.subarray(0, end);
+}
+
+/** Name of a `Basic` credential in clear; Kong writes REDACTED, other gateways or versions may not. */
+function basicUser(authorization: string): string | undefined {
+  if (!/^basic /i.test(authorization)) return undefined;
+  const decoded = Buffer.from(authorization.slice(6), 'base64').toString('utf8');
+  const colon = decoded.indexOf(':');
+  return colon > 0 ? decoded.slice(0, colon) : undefined;
+}
+
+/** Headers and parameters are strings, `true`, or lists of them when repeated. REDACTED says nothing. */
+function first(value: unknown): string | undefined {
+  const one: unknown = Array.isArray(value) ? value[0] : value;
+  return typeof one === 'string' && one !== '' && one !== 'REDACTED' ? one : undefined;
+}
+
+function joined(value: unknown): string | undefined {
+  return Array.isArray(value) ? value.map(String).join(', ') : typeof value === 'string' ? value : undefined;
+}
+
+function text(value: unknown, maxChars: number): string | undefined {
+  if (typeof value !== 'string' || value === '') return undefined;
+  return value.length > maxChars ? value.slice(0, maxChars) : value;
+}
+
+/** Sizes and durations: numbers, or in older versions numbers in a string. */
+function whole(value: unknown): number {
+  const number = typeof value === 'number' ? value : typeof value === 'string' ? Number(value) : 0;
+  return Number.isFinite(number) && number > 0 ? Math.min(Math.trunc(number), Number.MAX_SAFE_INTEGER) : 0;
+}
+
+/** A record without a prototype: parameters may be called `__proto__`. */
+function nameless<Value>(): Record<string, Value> {
+  return Object.create(null) as Record<string, Value>;
+}

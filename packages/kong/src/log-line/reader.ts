@@ -1,0 +1,509 @@
+/**
+ * Reads the fields that Tripline needs out of one log line, in one pass over the text.
+ *
+ * `JSON.parse` would build every object of a line of about 2 kB, most of it the route and service entities that are thrown
+ * away again. This reader walks the same text, checks that it is well formed, and makes values only of what is asked for.
+ * A property test holds it against `JSON.parse`.
+ */
+
+/** What a log line says, as it says it: untrusted, nothing sanitised, types as they come. Absent is undefined. */
+export interface KongLogLine {
+  startedAt: unknown;
+  clientIp: unknown;
+  upstreamStatus: unknown;
+  source: unknown;
+  workspaceName: unknown;
+  requestId: unknown;
+  method: unknown;
+  uri: unknown;
+  requestSize: unknown;
+  requestHeaders: Map<string, unknown>;
+  querystring: Map<string, unknown>;
+  status: unknown;
+  responseSize: unknown;
+  wwwAuthenticate: unknown;
+  latencyRequest: unknown;
+  latencyProxy: unknown;
+  consumerId: unknown;
+  consumerUsername: unknown;
+  consumerCustomId: unknown;
+  consumerTags: unknown;
+  authenticatedEntityId: unknown;
+  serviceId: unknown;
+  serviceName: unknown;
+  routeId: unknown;
+  routeName: unknown;
+  token: unknown;
+  credential: unknown;
+  user: unknown;
+}
+
+/** Why a text is no log line: `not-json`, `too-deep` or `not-a-log-line`. */
+export class LogLineError extends Error {
+  override name = 'LogLineError';
+  readonly reason: 'not-json' | 'too-deep' | 'not-a-log-line';
+  constructor(reason: LogLineError['reason'], detail: string) {
+    super(detail);
+    this.reason = reason;
+  }
+}
+
+export interface ReaderOptions {
+  /** Deepest nesting of objects and arrays that is followed. */
+  maxDepth: number;
+  /** Lower-case names of the request headers that are of interest. */
+  headerNames: ReadonlySet<string>;
+}
+
+const lineFeed = 10;
+const quote = 34;
+const digit0 = 48;
+const digit9 = 57;
+const comma = 44;
+const colon = 58;
+const openBracket = 91;
+const backslash = 92;
+const closeBracket = 93;
+const openBrace = 123;
+const closeBrace = 125;
+
+const numberShape = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/;
+
+type Member = (name: string, depth: number) => void;
+
+/** Set of name lengths below 32, as bits; null for any. */
+type Lengths = number | null;
+
+const lengthsOf = (names: Iterable<string>): Lengths => {
+  let bits = 0;
+  for (const name of names) {
+    if (name.length > 31) return null;
+    bits |= 1 << name.length;
+  }
+  return bits;
+};
+
+/** The text of a service or route entity that was read before, from brace to brace. */
+interface KnownEntity {
+  bytes: Buffer;
+  id: unknown;
+  name: unknown;
+}
+
+/** Bounds of what is remembered of each kind. */
+const maxKnownEntities = 2_000;
+const maxCandidates = 8;
+const maxKnownEntityChars = 8_192;
+
+/** Makes a reader. Of a line it remembers only the text of its service and route entity. Throws `LogLineError`. Invalid UTF-8 is read as U+FFFD. */
+export function createLogLineReader(options: ReaderOptions): (line: Buffer) => KongLogLine {
+  const { maxDepth, headerNames } = options;
+  // The line's bytes, and the same as a string with one character per byte: bytes are fast to look at one by one, the
+  // string is fast to cut. Pieces with bytes of 128 and more are decoded when they are cut out.
+  let bytes: Buffer = Buffer.alloc(0);
+  let text = '';
+  let at = 0;
+  const services = new Map<string, KnownEntity[]>();
+  const routes = new Map<string, KnownEntity[]>();
+
+  const fail = (what: string): never => {
+    throw new LogLineError('not-json', `${what} at character ${at + 1} of the line`);
+  };
+
+  /** Over white space; returns the byte there, the line feed at the very end included. */
+  const skipSpace = (): number => {
+    let code = bytes[at]!;
+    while (code <= 32 && at < bytes.length - 1) {
+      if (code !== 32 && code !== 9 && code !== 10 && code !== 13) fail('a raw control character');
+      code = bytes[++at]!;
+    }
+    return code;
+  };
+
+  /** From an opening quote to behind the closing one; true if what is between cannot be taken as it stands. */
+  const passString = (): boolean => {
+    const all = bytes;
+    let i = at + 1;
+    let code = all[i]!;
+    let odd = false;
+    while (code !== quote) {
+      if (code === backslash) {
+        odd = true;
+        i++;
+      } else if (code < 32) {
+        // The line ends with a line feed: no string runs past it.
+        at = i;
+        fail('a string without an end, or a raw control character in it,');
+      } else if (code >= 128) odd = true;
+      code = all[++i]!;
+    }
+    at = i + 1;
+    return odd;
+  };
+
+  const readString = (): string => {
+    const begin = at;
+    return passString() ? cut(begin) : text.slice(begin + 1, at - 1);
+  };
+
+  /** The string from the quote at `begin` to the quote before `at`, decoded and unescaped. */
+  const cut = (begin: number): string => {
+    // Invalid UTF-8 becomes U+FFFD here.
+    const piece = Buffer.from(text.slice(begin, at), 'latin1').toString('utf8');
+    if (!piece.includes('\\')) return piece.slice(1, -1);
+    try {
+      return JSON.parse(piece) as string;
+    } catch {
+      at = begin;
+      return fail('a string with a wrong escape');
+    }
+  };
+
+  const endOfScalar = (): void => {
+    const all = bytes;
+    let i = at;
+    let code = all[++i]!;
+    while (code !== comma && code !== closeBrace && code !== closeBracket && code > 32) code = all[++i]!;
+    at = i;
+  };
+
+  const readScalar = (): unknown => {
+    const all = bytes;
+    const begin = at;
+    // Nearly all numbers of a log line are whole, positive and short.
+    let i = at;
+    let value = 0;
+    let code = all[i]!;
+    while (code >= digit0 && code <= digit9) {
+      value = value * 10 + (code - digit0);
+      code = all[++i]!;
+    }
+    const plain = code === comma || code === closeBrace || code === closeBracket;
+    if (plain && i > begin && i - begin <= 15 && (all[begin] !== digit0 || i === begin + 1)) {
+      at = i;
+      return value;
+    }
+    endOfScalar();
+    const word = text.slice(begin, at);
+    if (word === 'true') return true;
+    if (word === 'false') return false;
+    if (word === 'null') return null;
+    if (!numberShape.test(word)) {
+      at = begin;
+      return fail('neither a value nor an end');
+    }
+    return Number(word);
+  };
+
+  /**
+   * Calls `member` at the value of each member of the object at `at`; it must read or skip the value. Names are cut out
+   * only if `lengths` has their length: most members are of no interest.
+   */
+  const eachMember = (depth: number, member: Member, lengths: Lengths): void => {
+    if (depth > maxDepth) throw new LogLineError('too-deep', `nested deeper than ${maxDepth} levels`);
+    at++;
+    let code = skipSpace();
+    if (code === closeBrace) {
+      at++;
+      return;
+    }
+    for (;;) {
+      if (code !== quote) fail('no member name');
+      const begin = at;
+      const odd = passString();
+      const length = at - begin - 2;
+      let name = '';
+      const wanted = odd || lengths === null || (length < 32 && (lengths & (1 << length)) !== 0);
+      if (wanted) name = odd ? cut(begin) : text.slice(begin + 1, at - 1);
+      if (skipSpace() !== colon) fail('no colon after a member name');
+      at++;
+      skipSpace();
+      if (wanted) member(name, depth);
+      else skip(depth);
+      code = skipSpace();
+      at++;
+      if (code === closeBrace) return;
+      if (code !== comma) fail('neither comma nor closing brace');
+      code = skipSpace();
+    }
+  };
+
+  const eachItem = (depth: number, item: (depth: number) => void): void => {
+    if (depth > maxDepth) throw new LogLineError('too-deep', `nested deeper than ${maxDepth} levels`);
+    at++;
+    let code = skipSpace();
+    if (code === closeBracket) {
+      at++;
+      return;
+    }
+    for (;;) {
+      item(depth);
+      code = skipSpace();
+      at++;
+      if (code === closeBracket) return;
+      if (code !== comma) fail('neither comma nor closing bracket');
+      skipSpace();
+    }
+  };
+
+  /** Over a value, without making anything of it. */
+  const skip = (depth: number): void => {
+    const code = bytes[at];
+    if (code === quote) passString();
+    else if (code === openBrace) skipObject(depth + 1);
+    else if (code === openBracket) eachItem(depth + 1, skip);
+    else readScalar();
+  };
+
+  const skipObject = (depth: number): void => {
+    if (depth > maxDepth) throw new LogLineError('too-deep', `nested deeper than ${maxDepth} levels`);
+    at++;
+    let code = skipSpace();
+    if (code === closeBrace) {
+      at++;
+      return;
+    }
+    for (;;) {
+      if (code !== quote) fail('no member name');
+      passString();
+      if (skipSpace() !== colon) fail('no colon after a member name');
+      at++;
+      skipSpace();
+      skip(depth);
+      code = skipSpace();
+      at++;
+      if (code === closeBrace) return;
+      if (code !== comma) fail('neither comma nor closing brace');
+      code = skipSpace();
+    }
+  };
+
+  const read = (depth: number): unknown => {
+    const code = bytes[at];
+    if (code === quote) return readString();
+    if (code === openBracket) {
+      const items: unknown[] = [];
+      eachItem(depth + 1, (inner) => items.push(read(inner)));
+      return items;
+    }
+    if (code === openBrace) {
+      // Nothing that is asked for is an object inside a list or a header: it only has to be well formed.
+      skipObject(depth + 1);
+      return {};
+    }
+    return readScalar();
+  };
+
+  /** Members of the object at `at`; anything else in its place is skipped, as if it were empty. */
+  const members = (depth: number, member: Member, lengths: Lengths): void => {
+    if (bytes[at] === openBrace) eachMember(depth + 1, member, lengths);
+    else skip(depth);
+  };
+
+  let line = emptyLine();
+
+  const headerLengths = lengthsOf(headerNames);
+  const header = (name: string, depth: number): void => {
+    if (headerNames.has(name)) line.requestHeaders.set(name, read(depth));
+    else skip(depth);
+  };
+  const parameter = (name: string, depth: number): void => {
+    line.querystring.set(name, read(depth));
+  };
+  const requestLengths = lengthsOf(['headers', 'querystring', 'uri', 'method', 'size', 'id']);
+  const request = (name: string, depth: number): void => {
+    if (name === 'headers') members(depth, header, headerLengths);
+    else if (name === 'querystring') members(depth, parameter, null);
+    else if (name === 'uri') line.uri = read(depth);
+    else if (name === 'method') line.method = read(depth);
+    else if (name === 'size') line.requestSize = read(depth);
+    else if (name === 'id') line.requestId = read(depth);
+    else skip(depth);
+  };
+  const responseHeaderLengths = lengthsOf(['www-authenticate']);
+  const responseHeader = (name: string, depth: number): void => {
+    if (name === 'www-authenticate') line.wwwAuthenticate = read(depth);
+    else skip(depth);
+  };
+  const responseLengths = lengthsOf(['headers', 'status', 'size']);
+  const response = (name: string, depth: number): void => {
+    if (name === 'headers') members(depth, responseHeader, responseHeaderLengths);
+    else if (name === 'status') line.status = read(depth);
+    else if (name === 'size') line.responseSize = read(depth);
+    else skip(depth);
+  };
+  const latenciesLengths = lengthsOf(['request', 'proxy']);
+  const latencies = (name: string, depth: number): void => {
+    if (name === 'request') line.latencyRequest = read(depth);
+    else if (name === 'proxy') line.latencyProxy = read(depth);
+    else skip(depth);
+  };
+  const consumerLengths = lengthsOf(['id', 'username', 'custom_id', 'tags']);
+  const consumer = (name: string, depth: number): void => {
+    if (name === 'id') line.consumerId = read(depth);
+    else if (name === 'username') line.consumerUsername = read(depth);
+    else if (name === 'custom_id') line.consumerCustomId = read(depth);
+    else if (name === 'tags') line.consumerTags = read(depth);
+    else skip(depth);
+  };
+  const authenticatedEntityLengths = lengthsOf(['id']);
+  const authenticatedEntity = (name: string, depth: number): void => {
+    if (name === 'id') line.authenticatedEntityId = read(depth);
+    else skip(depth);
+  };
+  let entity: KnownEntity = { bytes: noBytes, id: undefined, name: undefined };
+  const entityMemberLengths = lengthsOf(['id', 'name']);
+  const entityMember = (name: string, depth: number): void => {
+    if (name === 'id') entity.id = read(depth);
+    else if (name === 'name') entity.name = read(depth);
+    else skip(depth);
+  };
+  /** A service or route: about half of a line, and to the letter the same as in many lines before. */
+  const readEntity = (known: Map<string, KnownEntity[]>, depth: number): KnownEntity => {
+    const begin = at;
+    // Some characters from its middle tell most entities apart; the rest is compared.
+    const key = text.slice(begin + 170, begin + 220);
+    const candidates = known.get(key);
+    if (candidates) {
+      for (const one of candidates) {
+        const end = begin + one.bytes.length;
+        if (end < bytes.length && bytes.compare(one.bytes, 0, one.bytes.length, begin, end) === 0) {
+          at = end;
+          return one;
+        }
+      }
+    }
+    entity = { bytes: noBytes, id: undefined, name: undefined };
+    members(depth, entityMember, entityMemberLengths);
+    if (bytes[begin] === openBrace && at - begin <= maxKnownEntityChars) {
+      // Copies, since slices would keep the whole line in memory.
+      entity.bytes = Buffer.from(bytes.subarray(begin, at));
+      if (known.size >= maxKnownEntities) known.clear();
+      if (candidates && candidates.length < maxCandidates) candidates.push(entity);
+      else known.set(copy(key), [entity]);
+    }
+    return entity;
+  };
+
+  const triplineLengths = lengthsOf(['token', 'credential', 'user']);
+  const tripline = (name: string, depth: number): void => {
+    if (name === 'token') line.token = read(depth);
+    else if (name === 'credential') line.credential = read(depth);
+    else if (name === 'user') line.user = read(depth);
+    else skip(depth);
+  };
+  const topLengths = lengthsOf([
+    'request',
+    'response',
+    'latencies',
+    'consumer',
+    'authenticated_entity',
+    'service',
+    'route',
+    'tripline',
+    'started_at',
+    'client_ip',
+    'upstream_status',
+    'source',
+    'workspace_name',
+  ]);
+  const top = (name: string, depth: number): void => {
+    switch (name) {
+      case 'request':
+        return members(depth, request, requestLengths);
+      case 'response':
+        return members(depth, response, responseLengths);
+      case 'latencies':
+        return members(depth, latencies, latenciesLengths);
+      case 'consumer':
+        return members(depth, consumer, consumerLengths);
+      case 'authenticated_entity':
+        return members(depth, authenticatedEntity, authenticatedEntityLengths);
+      case 'service': {
+        const service = readEntity(services, depth);
+        line.serviceId = service.id;
+        line.serviceName = service.name;
+        return;
+      }
+      case 'route': {
+        const route = readEntity(routes, depth);
+        line.routeId = route.id;
+        line.routeName = route.name;
+        return;
+      }
+      case 'tripline':
+        return members(depth, tripline, triplineLengths);
+      case 'started_at':
+        line.startedAt = read(depth);
+        return;
+      case 'client_ip':
+        line.clientIp = read(depth);
+        return;
+      case 'upstream_status':
+        line.upstreamStatus = read(depth);
+        return;
+      case 'source':
+        line.source = read(depth);
+        return;
+      case 'workspace_name':
+        line.workspaceName = read(depth);
+        return;
+      default:
+        return skip(depth);
+    }
+  };
+
+  return (input) => {
+    bytes = input[input.length - 1] === lineFeed ? input : Buffer.concat([input, Buffer.of(lineFeed)]);
+    text = bytes.toString('latin1');
+    at = 0;
+    line = emptyLine();
+    // A byte order mark is no JSON, but nobody's attack either.
+    if (text.startsWith('\u00ef\u00bb\u00bf')) at = 3;
+    if (skipSpace() !== openBrace) {
+      skip(0);
+      if (skipSpace() === lineFeed) throw new LogLineError('not-a-log-line', 'JSON, but not an object');
+      fail('something behind the value');
+    }
+    eachMember(1, top, topLengths);
+    if (skipSpace() !== lineFeed || at < bytes.length - 1) fail('something behind the object');
+    return line;
+  };
+}
+
+const noBytes = Buffer.alloc(0);
+
+const copy = (text: string): string => Buffer.from(text, 'latin1').toString('latin1');
+
+function emptyLine(): KongLogLine {
+  return {
+    startedAt: undefined,
+    clientIp: undefined,
+    upstreamStatus: undefined,
+    source: undefined,
+    workspaceName: undefined,
+    requestId: undefined,
+    method: undefined,
+    uri: undefined,
+    requestSize: undefined,
+    requestHeaders: new Map(),
+    querystring: new Map(),
+    status: undefined,
+    responseSize: undefined,
+    wwwAuthenticate: undefined,
+    latencyRequest: undefined,
+    latencyProxy: undefined,
+    consumerId: undefined,
+    consumerUsername: undefined,
+    consumerCustomId: undefined,
+    consumerTags: undefined,
+    authenticatedEntityId: undefined,
+    serviceId: undefined,
+    serviceName: undefined,
+    routeId: undefined,
+    routeName: undefined,
+    token: undefined,
+    credential: undefined,
+    user: undefined,
+  };
+}

@@ -1,0 +1,271 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, isAbsolute, resolve } from 'node:path';
+import { z } from 'zod';
+import { UserError } from './errors.ts';
+
+const port = z.int().min(0).max(65_535);
+const bytes = z.int().min(1);
+const file = z.string().min(1);
+
+const collectorSchema = z.strictObject({
+  host: z.string().default('0.0.0.0').describe('Address to listen on.'),
+  port: port.default(9600).describe('Port for plain TCP.'),
+  tls: z
+    .strictObject({
+      port: port.default(9601),
+      certFile: file.describe('PEM certificate chain.'),
+      keyFile: file.describe('PEM private key.'),
+    })
+    .optional()
+    .describe(
+      'Also listen with TLS. Kong does not verify the certificate: this keeps others from reading along.',
+    ),
+  token: z
+    .string()
+    .min(8)
+    .optional()
+    .describe('Lines must carry it in the custom field tripline.token; see `tripline kong connect`.'),
+  allow: z
+    .array(z.string())
+    .default([])
+    .describe('Addresses or CIDR networks of the Kong nodes. Empty: any address may connect.'),
+  maxLineBytes: bytes.default(1_048_576),
+  maxDepth: z.int().min(8).max(1000).default(32).describe('Deepest nesting of a line.'),
+  maxConnections: z.int().min(1).default(1_000),
+  maxConnectionsPerAddress: z.int().min(1).default(200),
+  frameTimeoutMs: z
+    .int()
+    .min(100)
+    .default(30_000)
+    .describe('Longest time between the first byte of a line and its end.'),
+  idleTimeoutMs: z
+    .int()
+    .min(60_000)
+    .default(300_000)
+    .describe('Longest silence between lines; Kong itself closes after 60 s.'),
+  maxAheadMs: z
+    .int()
+    .min(1_000)
+    .default(300_000)
+    .describe("How far a line's time may be ahead of this machine's clock."),
+  keepHeaders: z.array(z.string()).default([]).describe('Further request headers to keep, sanitised.'),
+  credentialNames: z
+    .array(z.string())
+    .default([])
+    .describe(
+      "Headers and query parameters that carry API keys, besides the usual ones: what your key-auth's key_names say.",
+    ),
+});
+
+const configShape = {
+  $schema: z.string().optional(),
+  dataDir: file.default('./tripline-data'),
+  logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  http: z
+    .strictObject({ host: z.string().default('127.0.0.1'), port: port.default(9602) })
+    .prefault({})
+    .describe('Health and metrics.'),
+  collector: collectorSchema.prefault({}),
+  sanitize: z
+    .strictObject({
+      keyFile: file
+        .optional()
+        .describe('Key of the tokens, at least 32 bytes as base64. Left out: made in dataDir.'),
+      secretNames: z.array(z.string()).default([]).describe('Further names whose values are secret.'),
+      secretPatterns: z
+        .array(z.string())
+        .default([])
+        .describe('Further regular expressions whose matches are secret.'),
+    })
+    .prefault({}),
+  geo: z
+    .strictObject({
+      cityFile: file.optional().describe('MMDB with cities or countries.'),
+      asnFile: file.optional().describe('MMDB with network operators.'),
+    })
+    .prefault({}),
+  bus: z
+    .strictObject({
+      maxBytes: bytes.default(4 * 2 ** 30).describe('What may wait on disk for a role that is behind.'),
+    })
+    .prefault({}),
+  lake: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      retentionDays: z.int().min(1).max(3_650).default(30),
+    })
+    .prefault({}),
+  kong: z
+    .strictObject({
+      adminUrl: z
+        .url({ protocol: /^https?$/ })
+        .optional()
+        .describe('Admin API, http://localhost:8001. Left out: alerts only.'),
+      workspace: z.string().optional().describe('Kong Enterprise workspace.'),
+      adminToken: z.string().optional().describe('Kong-Admin-Token (Enterprise RBAC).'),
+      adminHeaders: z
+        .record(z.string(), z.string())
+        .optional()
+        .describe('Further headers for a proxy before the Admin API.'),
+      tls: z
+        .strictObject({
+          caFile: file.optional(),
+          certFile: file.optional(),
+          keyFile: file.optional(),
+          serverName: z.string().optional(),
+          insecure: z.boolean().optional(),
+        })
+        .optional(),
+      fingerprintKey: z
+        .string()
+        .min(16)
+        .optional()
+        .describe(
+          'Key of the fingerprints that Kong computes; whoever can read plugin configuration can read it.',
+        ),
+    })
+    .prefault({}),
+  policiesFile: file.default('./policies.json'),
+  webhooks: z
+    .array(
+      z.strictObject({
+        id: z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'allowed: 1 to 63 of a-z, 0-9 and -'),
+        url: z.url({ protocol: /^https?$/ }),
+        secret: z
+          .string()
+          .min(16)
+          .describe('Standard Webhooks secret, whsec_ and base64, or any text of 16 or more.'),
+        allowPrivate: z
+          .boolean()
+          .default(false)
+          .describe('Allow private, loopback and link-local addresses.'),
+      }),
+    )
+    .default([])
+    .refine((list) => new Set(list.map((one) => one.id)).size === list.length, {
+      message: 'two webhooks have the same id',
+    }),
+  detectors: z
+    .record(z.string(), z.unknown())
+    .default({})
+    .describe('Settings per detector; see packages/detection.'),
+};
+
+export const configSchema = z
+  .strictObject(configShape)
+  .describe('Configuration of Tripline (tripline.json).');
+
+export type Config = z.infer<typeof configSchema>;
+
+export interface LoadedConfig {
+  config: Config;
+  /** The file it came from; undefined if there is none. */
+  file: string | undefined;
+  /** Relative paths of the configuration are relative to this: the file's directory, else the working directory. */
+  baseDir: string;
+}
+
+/**
+ * Reads the configuration: `tripline.json` (or `path`), then environment variables over it: `TRIPLINE_` and the path in
+ * capitals joined by `__`, e.g. `TRIPLINE_COLLECTOR__PORT=9700`; a value is taken as JSON where it is JSON, else as text.
+ * Throws a `UserError` that lists every problem at once.
+ */
+export function loadConfig(options: {
+  path?: string | undefined;
+  env: Record<string, string | undefined>;
+  cwd: string;
+}): LoadedConfig {
+  const path = resolve(options.cwd, options.path ?? options.env.TRIPLINE_CONFIG ?? 'tripline.json');
+  const exists = existsSync(path);
+  if (!exists && (options.path ?? options.env.TRIPLINE_CONFIG) !== undefined) {
+    throw new UserError(`There is no configuration file ${path}.`);
+  }
+  let raw: unknown = {};
+  if (exists) {
+    try {
+      raw = JSON.parse(readFileSync(path, 'utf8'));
+    } catch (error) {
+      throw new UserError(`${path} is not valid JSON: ${(error as Error).message}`);
+    }
+  }
+  const merged = withEnvironment(raw, options.env);
+  const parsed = configSchema.safeParse(merged);
+  if (!parsed.success)
+    throw new UserError(problemsOf(exists ? path : 'the environment', parsed.error, merged));
+  const baseDir = exists ? dirname(path) : options.cwd;
+  return { config: parsed.data, file: exists ? path : undefined, baseDir };
+}
+
+/** A path of the configuration as an absolute one. */
+export function resolvePath(loaded: Pick<LoadedConfig, 'baseDir'>, path: string): string {
+  return isAbsolute(path) ? path : resolve(loaded.baseDir, path);
+}
+
+function withEnvironment(raw: unknown, env: Record<string, string | undefined>): unknown {
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return raw;
+  const merged = structuredClone(raw) as Record<string, unknown>;
+  for (const [name, value] of Object.entries(env)) {
+    if (!name.startsWith('TRIPLINE_') || name === 'TRIPLINE_CONFIG' || value === undefined) continue;
+    const steps = name.slice('TRIPLINE_'.length).split('__');
+    let at = merged;
+    let shape: unknown = configSchema;
+    steps.forEach((step, index) => {
+      const key = keyOf(shape, step);
+      shape = childOf(shape, key);
+      if (index === steps.length - 1) at[key] = fromText(value);
+      else {
+        const next = at[key];
+        at = (typeof next === 'object' && next !== null ? next : (at[key] = {})) as Record<string, unknown>;
+      }
+    });
+  }
+  return merged;
+}
+
+interface MaybeWrapped {
+  shape?: Record<string, unknown>;
+  unwrap?: () => unknown;
+}
+
+function objectOf(schema: unknown): Record<string, unknown> | undefined {
+  let at = schema as MaybeWrapped | undefined;
+  while (at && !at.shape && typeof at.unwrap === 'function') at = at.unwrap() as MaybeWrapped;
+  return at?.shape;
+}
+
+/** `MAXLINEBYTES` and `MAX_LINE_BYTES` both mean `maxLineBytes`; an unknown name stays, so that the schema refuses it. */
+function keyOf(schema: unknown, step: string): string {
+  const wanted = step.replaceAll('_', '').toLowerCase();
+  return (
+    Object.keys(objectOf(schema) ?? {}).find((key) => key.toLowerCase() === wanted) ?? step.toLowerCase()
+  );
+}
+
+function childOf(schema: unknown, key: string): unknown {
+  return objectOf(schema)?.[key];
+}
+
+function fromText(value: string): unknown {
+  if (!/^(-?[0-9]|true$|false$|null$|[[{"])/.test(value)) return value;
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
+  }
+}
+
+function problemsOf(where: string, error: z.ZodError, input: unknown): string {
+  const lines = error.issues.map((issue) => {
+    const path = issue.path.map(String).join('.');
+    const value = issue.path.reduce<unknown>(
+      (at, step) =>
+        typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[step] : undefined,
+      input,
+    );
+    // Values of secrets are not repeated.
+    const secret = /token|secret|key$/i.test(path);
+    const shown = value === undefined || secret ? '' : ` (is ${JSON.stringify(value).slice(0, 80)})`;
+    return `  ${path || '(whole file)'}: ${issue.message}${shown}`;
+  });
+  return `${where} has ${lines.length === 1 ? 'a problem' : `${lines.length} problems`}:\n${lines.join('\n')}`;
+}

@@ -1,0 +1,86 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { RunningRole } from './role.ts';
+
+export { Counter, Gauge, Histogram, Registry };
+
+/** A registry with the process's own figures (CPU, memory, event loop delay). */
+export function createMetrics(): Registry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  return registry;
+}
+
+/** A further answer of the HTTP server, for `method path`; gives the status and a JSON body. */
+export type HttpAction = (url: URL) => Promise<{ status: number; body: unknown }>;
+
+export interface ObserveServer {
+  port: number;
+  close(): Promise<void>;
+}
+
+/**
+ * `/healthz` (200 while every role is alive), `/readyz` (200 once every role is ready), both with each role's detail as
+ * JSON, `/metrics` for Prometheus, and the given actions. Rejects if the port cannot be had.
+ */
+export async function serveObserve(options: {
+  host: string;
+  port: number;
+  roles: () => RunningRole[];
+  metrics: Registry;
+  actions?: Record<string, HttpAction>;
+}): Promise<ObserveServer> {
+  const answer = async (
+    method: string,
+    url: URL,
+  ): Promise<{ status: number; type: string; body: string }> => {
+    if (method === 'GET' && (url.pathname === '/healthz' || url.pathname === '/readyz')) {
+      const health = options.roles().map((role) => ({ role: role.name, ...role.health() }));
+      const good = health.every((one) => (url.pathname === '/healthz' ? one.alive : one.alive && one.ready));
+      return json(good ? 200 : 503, { status: good ? 'ok' : 'failing', roles: health });
+    }
+    if (method === 'GET' && url.pathname === '/metrics') {
+      return { status: 200, type: options.metrics.contentType, body: await options.metrics.metrics() };
+    }
+    const action = options.actions?.[`${method} ${url.pathname}`];
+    if (action) {
+      const { status, body } = await action(url);
+      return json(status, body);
+    }
+    return json(404, {
+      message: `There is no ${method} ${url.pathname}; there are /healthz, /readyz and /metrics.`,
+    });
+  };
+  const server = createServer((request, response) => {
+    answer(request.method ?? 'GET', new URL(request.url ?? '/', 'http://localhost'))
+      .catch((error: unknown) =>
+        json(500, { message: error instanceof Error ? error.message : String(error) }),
+      )
+      .then(({ status, type, body }) => response.writeHead(status, { 'content-type': type }).end(body))
+      .catch(() => response.destroy());
+  });
+  await listen(server, options.port, options.host);
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function json(status: number, body: unknown): { status: number; type: string; body: string } {
+  return { status, type: 'application/json', body: `${JSON.stringify(body)}\n` };
+}
+
+function listen(server: Server, port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}

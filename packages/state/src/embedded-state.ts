@@ -1,0 +1,112 @@
+import { mkdirSync } from 'node:fs';
+import { open, type Database, type RootDatabase } from 'lmdb';
+import type { StateChanges, StateStore } from './state-store.ts';
+
+export interface EmbeddedStateOptions {
+  /** Directory of the store; made if absent. One process at a time. */
+  path: string;
+  /** A key that was not written for so long (ms) is removed. Left out: never. */
+  idleExpiryMs?: number;
+  /** Wall clock in ms. */
+  now?: () => number;
+}
+
+/** `[partition, key]` to value and the second it was written in, for expiry. */
+type Entry = [writtenAtSeconds: number, value: string];
+
+/** How many entries a checkpoint looks at in passing to find idle ones: the sweep never stops the loop. */
+const sweepPerCheckpoint = 200;
+
+/** State in LMDB. A checkpoint is one transaction and survives a kill of the process once it resolved. */
+export function createEmbeddedState(options: EmbeddedStateOptions): StateStore {
+  return new EmbeddedState(options);
+}
+
+class EmbeddedState implements StateStore {
+  readonly #root: RootDatabase<Entry, string>;
+  readonly #entries: Database<Entry, [number, string]>;
+  readonly #offsets: Database<number, number>;
+  readonly #idleExpiryMs: number | undefined;
+  readonly #now: () => number;
+  #sweptTo: [number, string] = [0, ''];
+
+  constructor(options: EmbeddedStateOptions) {
+    mkdirSync(options.path, { recursive: true });
+    this.#root = open<Entry, string>({ path: options.path, encoding: 'json', maxDbs: 4 });
+    this.#entries = this.#root.openDB({ name: 'entries', encoding: 'msgpack' });
+    this.#offsets = this.#root.openDB({ name: 'offsets', encoding: 'json' });
+    this.#idleExpiryMs = options.idleExpiryMs;
+    this.#now = options.now ?? Date.now;
+  }
+
+  load(partition: number, keys: readonly string[]): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    for (const key of keys) {
+      const entry = this.#entries.get([partition, key]);
+      if (entry) found.set(key, entry[1]);
+    }
+    return Promise.resolve(found);
+  }
+
+  loadAll(partition: number): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    // Keys sort by partition first; strings of any length lie between '' and the next partition.
+    for (const { key, value } of this.#entries.getRange({
+      start: [partition, ''],
+      end: [partition + 1, ''],
+    })) {
+      found.set(key[1], value[1]);
+    }
+    return Promise.resolve(found);
+  }
+
+  offset(partition: number): Promise<number | undefined> {
+    return Promise.resolve(this.#offsets.get(partition));
+  }
+
+  async checkpoint(partition: number, changes: StateChanges, offset: number): Promise<void> {
+    const seconds = Math.floor(this.#now() / 1000);
+    const writes: Promise<boolean>[] = [];
+    // Writes of one event turn are one LMDB transaction: nothing may be awaited before the last one is queued.
+    for (const [key, value] of changes) {
+      writes.push(
+        value === null
+          ? this.#entries.remove([partition, key])
+          : this.#entries.put([partition, key], [seconds, value]),
+      );
+    }
+    this.#sweep(seconds, partition, changes, writes);
+    writes.push(this.#offsets.put(partition, offset));
+    await Promise.all(writes);
+  }
+
+  #sweep(seconds: number, partition: number, changes: StateChanges, writes: Promise<boolean>[]): void {
+    if (this.#idleExpiryMs === undefined) return;
+    let looked = 0;
+    for (const { key, value } of this.#entries.getRange({
+      start: this.#sweptTo,
+      limit: sweepPerCheckpoint,
+    })) {
+      looked++;
+      this.#sweptTo = key;
+      const fresh = key[0] === partition && changes.has(key[1]);
+      if (!fresh && (seconds - value[0]) * 1000 > this.#idleExpiryMs) writes.push(this.#entries.remove(key));
+    }
+    if (looked < sweepPerCheckpoint) this.#sweptTo = [0, ''];
+  }
+
+  size(): Promise<{ keys: number; bytes: number }> {
+    let keys = 0;
+    let bytes = 0;
+    for (const { value } of this.#entries.getRange({})) {
+      keys++;
+      bytes += Buffer.byteLength(value[1]);
+    }
+    return Promise.resolve({ keys, bytes });
+  }
+
+  async close(): Promise<void> {
+    await this.#root.flushed;
+    await this.#root.close();
+  }
+}
