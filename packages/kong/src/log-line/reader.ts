@@ -130,6 +130,10 @@ export function createLogLineReader(options: ReaderOptions): (line: Buffer) => K
       if (code === backslash) {
         odd = true;
         i++;
+        if (!isEscape(all, i)) {
+          at = i;
+          fail('a wrong escape');
+        }
       } else if (code < 32) {
         // The line ends with a line feed: no string runs past it.
         at = i;
@@ -472,6 +476,17 @@ export function createLogLineReader(options: ReaderOptions): (line: Buffer) => K
 }
 
 const noBytes = Buffer.alloc(0);
+
+/** Is `\` and what stands at `at` an escape of JSON? */
+function isEscape(all: Uint8Array, at: number): boolean {
+  const code = all[at]!;
+  if (code !== 117) return '"\\/bfnrt'.includes(String.fromCharCode(code));
+  for (let i = at + 1; i <= at + 4; i++) {
+    const digit = all[i]! | 32;
+    if (!((all[i]! >= digit0 && all[i]! <= digit9) || (digit >= 97 && digit <= 102))) return false;
+  }
+  return true;
+}
 
 const copy = (text: string): string => Buffer.from(text, 'latin1').toString('latin1');
 
