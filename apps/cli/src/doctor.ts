@@ -1,0 +1,234 @@
+import { randomUUID } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { KongDeniedError, KongUnavailableError, type KongAdmin } from '@tripline/kong';
+import { parsePolicies } from '@tripline/policy';
+import { resolvePath, type LoadedConfig } from '@tripline/runtime';
+import { readOptions } from './options.ts';
+import { askRunning, runningUrl, type Status } from './running.ts';
+import { createConfiguredAdmin } from './system.ts';
+
+/** How a check came out; `note` is for what is fine but worth knowing. */
+export interface Finding {
+  level: 'ok' | 'note' | 'warn' | 'fail';
+  what: string;
+  /** What to do about it. */
+  advice?: string;
+}
+
+/** `tripline doctor`: exit status 1 if anything fails. */
+export async function doctor(args: string[]): Promise<number> {
+  const { loaded } = readOptions(args, {});
+  const findings: Finding[] = [];
+  const tell = (...found: Finding[]): void => {
+    for (const { level, what, advice } of found) {
+      process.stdout.write(
+        `${level.toUpperCase().padEnd(5)} ${what}\n${advice === undefined ? '' : `      ${advice}\n`}`,
+      );
+    }
+    findings.push(...found);
+  };
+  tell({ level: 'ok', what: `configuration: ${loaded.file ?? 'defaults (no tripline.json here)'}` });
+  tell(checkPolicies(loaded));
+  tell(await checkDisk(loaded));
+  const status = await askRunning<Status>(loaded, 'GET', '/status');
+  if (status) tell(...checkLines(status), ...checkAddresses(status), checkClock(status), ...checkLag(status));
+  else {
+    tell({
+      level: 'fail',
+      what: `no Tripline answers at ${runningUrl(loaded)}: lines, addresses and clock cannot be checked`,
+      advice: 'Start it with npm start, or give its configuration with --config.',
+    });
+  }
+  const admin = createConfiguredAdmin(loaded);
+  if (admin) {
+    tell(...(await checkKong(admin, status?.collector.port ?? loaded.config.collector.port, loaded)));
+    await admin.close();
+  } else {
+    tell({
+      level: 'note',
+      what: 'Kong: no Admin API is configured, so alerts lead to no blocks',
+      advice: 'Set kong.adminUrl in tripline.json, such as "http://localhost:8001".',
+    });
+  }
+  const failed = findings.filter((one) => one.level === 'fail').length;
+  const warned = findings.filter((one) => one.level === 'warn').length;
+  process.stdout.write(
+    failed + warned === 0 ? '\nAll is well.\n' : `\n${failed} failed, ${warned} to look at.\n`,
+  );
+  return failed > 0 ? 1 : 0;
+}
+
+function checkPolicies(loaded: LoadedConfig): Finding {
+  const path = resolvePath(loaded, loaded.config.policiesFile);
+  if (!existsSync(path))
+    return { level: 'note', what: `policies: there is no ${path}, so alerts lead to no responses` };
+  const parsed = parsePolicies(readFileSync(path, 'utf8'));
+  if (parsed.ok) return { level: 'ok', what: `policies: ${parsed.policies.policies.length} in ${path}` };
+  const first = parsed.problems[0]!;
+  return {
+    level: 'fail',
+    what: `policies: ${path} has ${parsed.problems.length} problems, first line ${first.line}: ${first.path} ${first.message}`,
+    advice: `tripline policies check ${path}`,
+  };
+}
+
+const gigabyte = 2 ** 30;
+
+async function checkDisk(loaded: LoadedConfig): Promise<Finding> {
+  const dataDir = resolvePath(loaded, loaded.config.dataDir);
+  const { bavail, bsize, blocks } = await statfs(existsSync(dataDir) ? dataDir : loaded.baseDir);
+  const free = bavail * bsize;
+  const what = `disk: ${(free / gigabyte).toFixed(1)} GB free for ${dataDir}`;
+  if (free < gigabyte) {
+    return {
+      level: 'fail',
+      what,
+      advice: 'When it is full, lines are dropped. Free some, or lower lake.retentionDays.',
+    };
+  }
+  return free < blocks * bsize * 0.05 || free < loaded.config.bus.maxBytes
+    ? { level: 'warn', what, advice: 'Little for the log of the bus (bus.maxBytes) and the lake.' }
+    : { level: 'ok', what };
+}
+
+/** Do lines arrive, and are they accepted? */
+export function checkLines(status: Status): Finding[] {
+  const { accounting, observations } = status.collector;
+  const { received, published, inFlight } = accounting;
+  const sum = (counts: Record<string, number>): number =>
+    Object.values(counts).reduce((all, one) => all + one, 0);
+  const list = (counts: Record<string, number>): string =>
+    Object.entries(counts)
+      .map(([reason, count]) => `${reason} ${count}`)
+      .join(', ');
+  const rejected = sum(accounting.rejected);
+  const dropped = sum(accounting.dropped);
+  const findings: Finding[] = [];
+  if (received === 0) {
+    findings.push({
+      level: 'fail',
+      what: `lines: none has come to port ${status.collector.port}`,
+      advice:
+        'Is the tcp-log plugin there (below), and can Kong reach this address? See tripline kong connect.',
+    });
+    return findings;
+  }
+  const age = observations.lastLineAt === undefined ? undefined : status.now - observations.lastLineAt;
+  const when = age === undefined ? 'none accepted yet' : `the last one ${Math.round(age / 1000)} s ago`;
+  findings.push({
+    level: age !== undefined && age < 300_000 ? 'ok' : 'warn',
+    what: `lines: ${received} received = ${published} published + ${rejected} rejected + ${dropped} dropped + ${inFlight} under way; ${when}`,
+    ...(age !== undefined && age < 300_000
+      ? {}
+      : { advice: 'Is there traffic on Kong? Does its error log name tcp-log?' }),
+  });
+  if (rejected > 0) {
+    const token = accounting.rejected['missing-token'] ?? accounting.rejected['wrong-token'];
+    findings.push({
+      level: rejected > received / 100 ? 'warn' : 'note',
+      what: `rejected: ${list(accounting.rejected)}`,
+      advice: token
+        ? 'The token of collector.token is not in the lines: tripline kong connect --apply.'
+        : 'Samples, sanitised, are in the topic dead-letters.',
+    });
+  }
+  if (dropped > 0) {
+    findings.push({
+      level: 'warn',
+      what: `dropped: ${list(accounting.dropped)}`,
+      advice: 'Good lines were lost: see disk and lag.',
+    });
+  }
+  return findings;
+}
+
+/** Are the client addresses those of clients, or all a load balancer's? */
+export function checkAddresses(status: Status): Finding[] {
+  const { clients } = status.collector.observations;
+  if (clients.lines < 100)
+    return [
+      { level: 'note', what: `client addresses: only ${clients.lines} lines so far, too few to judge` },
+    ];
+  const share = `${Math.round(clients.topShare * 100)} % of ${clients.lines} lines are from ${clients.top ?? '?'}`;
+  const what = `client addresses: ${clients.distinct} different, ${share}`;
+  const advice =
+    "Kong probably shows its load balancer's address: set trusted_ips and real_ip_header in kong.conf. Until then detectors cannot tell clients apart by address.";
+  if (clients.topShare > 0.9 || clients.privateShare > 0.95) return [{ level: 'warn', what, advice }];
+  return [{ level: 'ok', what }];
+}
+
+/** Do Kong's clock and ours agree? A line comes within moments of the end of its request. */
+export function checkClock(status: Status): Finding {
+  const offset = status.collector.observations.clockOffsetMs;
+  if (offset === undefined) return { level: 'note', what: 'clock: no line to compare with' };
+  const what = `clock: lines come at best ${offset} ms after Kong's time of them`;
+  const advice =
+    'The clocks of Kong and of this machine differ: run NTP on both. Times ahead by more than collector.maxAheadMs are refused.';
+  if (offset < -2_000) return { level: 'warn', what: `clock: Kong's clock is ${-offset} ms ahead`, advice };
+  return offset > 60_000
+    ? { level: 'warn', what, advice: `${advice} Or the lines are old.` }
+    : { level: 'ok', what };
+}
+
+export function checkLag(status: Status): Finding[] {
+  const behind = status.lag.filter((row) => row.records > 100_000);
+  if (behind.length === 0) return [{ level: 'ok', what: 'lag: every role keeps up' }];
+  return behind.map((row) => ({
+    level: 'warn' as const,
+    what: `lag: ${row.group} is ${row.records} records behind on ${row.topic}`,
+  }));
+}
+
+/** Is Kong there, may we write, and does its tcp-log plugin point here? */
+export async function checkKong(admin: KongAdmin, port: number, loaded: LoadedConfig): Promise<Finding[]> {
+  const { adminUrl } = loaded.config.kong;
+  try {
+    const node = await admin.node();
+    const findings: Finding[] = [
+      { level: 'ok', what: `Kong: ${node.version} on ${node.hostname} answers at ${adminUrl}` },
+    ];
+    if (node.database === 'off') {
+      findings.push({
+        level: 'warn',
+        what: 'Kong: runs without a database (DB-less), so its Admin API cannot attach plugins: alerts only',
+        advice:
+          'Webhooks work as ever. For blocks, run Kong with a database, or act on the webhooks in your deployment.',
+      });
+    } else findings.push(await checkWrite(admin));
+    const plugins = (await admin.plugins()).filter((plugin) => plugin.name === 'tcp-log' && plugin.enabled);
+    const here = plugins.filter((plugin) => plugin.config.port === port);
+    const show = (list: typeof plugins): string =>
+      list.map((plugin) => `${String(plugin.config.host)}:${String(plugin.config.port)}`).join(', ');
+    if (here.length > 0) {
+      findings.push({ level: 'ok', what: `tcp-log: points to ${show(here)}` });
+      if (here.length > 1) {
+        findings.push({
+          level: 'note',
+          what: 'tcp-log: several plugins point here; duplicated lines are counted once',
+        });
+      }
+    } else {
+      findings.push({
+        level: 'fail',
+        what:
+          plugins.length === 0
+            ? 'tcp-log: no such plugin is enabled'
+            : `tcp-log: points to ${show(plugins)}, not to port ${port}`,
+        advice: 'tripline kong connect shows what to do, with --apply it does it.',
+      });
+    }
+    return findings;
+  } catch (error) {
+    if (!(error instanceof KongUnavailableError) && !(error instanceof KongDeniedError)) throw error;
+    return [{ level: 'fail', what: `Kong: ${error.message}` }];
+  }
+}
+
+/** Removing a plugin that never existed changes nothing, and is answered only to those who may write. */
+async function checkWrite(admin: KongAdmin): Promise<Finding> {
+  const outcome = await admin.deletePlugin(randomUUID());
+  return outcome.kind === 'done'
+    ? { level: 'ok', what: 'Kong: the Admin API lets us write' }
+    : { level: 'fail', what: `Kong: cannot write: ${outcome.problem}` };
+}

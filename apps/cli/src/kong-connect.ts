@@ -1,0 +1,96 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import {
+  applyConnectPlan,
+  connectDeckYaml,
+  describeConnectPlan,
+  planConnect,
+  type ConnectSettings,
+} from '@tripline/kong';
+import { UserError, type LoadedConfig } from '@tripline/runtime';
+import { readOptions } from './options.ts';
+import { createConfiguredAdmin } from './system.ts';
+
+/** `tripline kong connect`: what the tcp-log plugin in Kong should be, and with `--apply` makes it so. */
+export async function kong(args: string[]): Promise<number> {
+  const [what, ...rest] = args;
+  if (what !== 'connect')
+    throw new UserError('There is: tripline kong connect [--host HOST] [--port PORT] [--tls] [--apply].');
+  const { values, loaded } = readOptions(rest, {
+    apply: { type: 'boolean', default: false },
+    host: { type: 'string' },
+    port: { type: 'string' },
+    tls: { type: 'boolean', default: false },
+  });
+  const admin = createConfiguredAdmin(loaded);
+  if (!admin) {
+    throw new UserError(
+      'No Admin API is configured. Set kong.adminUrl in tripline.json, or TRIPLINE_KONG__ADMIN_URL=http://localhost:8001.',
+    );
+  }
+  const settings = settingsOf(loaded, values as { host?: string; port?: string; tls?: boolean });
+  const say = (text: string): boolean => process.stdout.write(text);
+  try {
+    const plan = planConnect(settings, await admin.plugins());
+    say(describeConnectPlan(plan));
+    say(whatElse(loaded));
+    say(`\nThe same for decK:\n\n${connectDeckYaml(settings)}\n`);
+    if (plan.kind === 'ambiguous' || plan.kind === 'occupied') return 1;
+    if (plan.kind === 'nothing') return 0;
+    if (values.apply !== true) {
+      say('Nothing was changed. Run it again with --apply to do it.\n');
+      return 0;
+    }
+    const outcome = await applyConnectPlan(admin, plan);
+    if (outcome.kind === 'done' || outcome.kind === 'unchanged') {
+      say('Done. It takes effect within about 5 s; tripline doctor tells whether lines arrive.\n');
+      return 0;
+    }
+    say(`Not done: ${outcome.problem}\n`);
+    return 1;
+  } finally {
+    await admin.close();
+  }
+}
+
+function settingsOf(
+  loaded: LoadedConfig,
+  values: { host?: string; port?: string; tls?: boolean },
+): ConnectSettings {
+  const { collector, kong: kongConfig } = loaded.config;
+  if (values.tls === true && !collector.tls) {
+    throw new UserError(
+      '--tls: the collector has no certificate; set collector.tls.certFile and keyFile first.',
+    );
+  }
+  const port = values.port ?? String((values.tls ? collector.tls?.port : collector.port) ?? 9600);
+  if (!/^[0-9]{1,5}$/.test(port))
+    throw new UserError(`--port: "${port}" is not allowed; a number from 1 to 65535.`);
+  return {
+    collectorHost: values.host ?? hostname(),
+    collectorPort: Number(port),
+    tls: values.tls === true,
+    ...(collector.token === undefined ? {} : { token: collector.token }),
+    ...(kongConfig.fingerprintKey === undefined ? {} : { fingerprintKey: kongConfig.fingerprintKey }),
+    ...(kongConfig.workspace === undefined ? {} : { workspace: kongConfig.workspace }),
+  };
+}
+
+/** The custom fields that are not in use yet, ready to be pasted. */
+function whatElse(loaded: LoadedConfig): string {
+  const { collector, kong: kongConfig } = loaded.config;
+  const fresh = (): string => randomBytes(24).toString('base64url');
+  const offers: string[] = [];
+  if (collector.token === undefined) {
+    offers.push(
+      `  "collector": { "token": "${fresh()}" }\n      a shared token in every line: forged lines are refused`,
+    );
+  }
+  if (kongConfig.fingerprintKey === undefined) {
+    offers.push(
+      `  "kong": { "fingerprintKey": "${fresh()}" }\n      keyed fingerprints of the Authorization header and of the basic-auth user, computed in Kong:\n      failed logins can be told apart, and no secret leaves Kong`,
+    );
+  }
+  if (offers.length === 0) return '';
+  return `\nNot in use, and worth it. Put into tripline.json (these values are made for you just now), then run this again:\n${offers.join('\n')}\n`;
+}

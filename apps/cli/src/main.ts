@@ -1,0 +1,62 @@
+import { UserError } from '@tripline/runtime';
+
+const help = `Usage: tripline <command>
+
+  up                          run everything in this process, on embedded engines (npm start)
+  demo [--once]               the same with a Kong stand-in, ordinary traffic and an attack (npm run demo)
+  replay FILE|-               recorded log lines through the pipeline; alerts as JSON lines on standard output
+         [--alerts FILE]      write the alerts there instead
+         [--policies FILE]    say which responses these policies would have made
+  kong connect [--apply]      show (or make) the tcp-log plugin in Kong that logs to this collector
+         --host HOST          how Kong reaches the collector [--port PORT] [--tls] [--fingerprints]
+  doctor                      check Kong, the plugin, lines, addresses, clock, disk and policies
+  policies check FILE         problems of a policy file with line, path and what is allowed
+  policies test FILE [--since 24h]   which alerts of the lake it would have acted on, and how
+  responses list              what is in force in Kong
+  responses lift ID           take a response off
+
+All commands take --config FILE (default: ./tripline.json if it is there).
+Exit status: 0 done, 1 not done or problems found, 2 wrong use or configuration.
+`;
+
+type Command = (args: string[]) => Promise<number>;
+
+// Loaded only when it is called: `policies check` has no use for the engines.
+const commands: Record<string, () => Promise<Command>> = {
+  up: async () => (await import('./up.ts')).up,
+  demo: async () => (await import('./demo.ts')).demo,
+  replay: async () => (await import('./replay.ts')).replay,
+  kong: async () => (await import('./kong-connect.ts')).kong,
+  doctor: async () => (await import('./doctor.ts')).doctor,
+  policies: async () => (await import('./policies.ts')).policies,
+  responses: async () => (await import('./responses.ts')).responses,
+};
+
+async function main(args: string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined || name === 'help' || args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(help);
+    return name === undefined ? 2 : 0;
+  }
+  const load = commands[name];
+  if (!load) {
+    throw new UserError(
+      `There is no command "${name}"; there are ${Object.keys(commands).join(', ')}. See tripline help.`,
+    );
+  }
+  return (await load())(rest);
+}
+
+main(process.argv.slice(2)).then(
+  (status) => {
+    process.exitCode = status;
+  },
+  (error: unknown) => {
+    const expected =
+      error instanceof UserError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS');
+    process.stderr.write(
+      `${expected ? (error as Error).message : String((error as Error).stack ?? error)}\n`,
+    );
+    process.exitCode = expected ? 2 : 1;
+  },
+);

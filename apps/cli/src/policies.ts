@@ -1,0 +1,97 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openEmbeddedLake } from '@tripline/lake';
+import { durationMs, type Alert, type Policies } from '@tripline/model';
+import { decide, parsePolicies } from '@tripline/policy';
+import { resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
+import { readOptions } from './options.ts';
+import { askRunning } from './running.ts';
+import { createConfiguredSanitizer } from './system.ts';
+
+/** `tripline policies check FILE`, `tripline policies test FILE --since 24h`. */
+export async function policies(args: string[]): Promise<number> {
+  const [what, ...rest] = args;
+  if (what === 'check') return check(rest);
+  if (what === 'test') return test(rest);
+  throw new UserError('There are: tripline policies check FILE, tripline policies test FILE [--since 24h].');
+}
+
+function check(args: string[]): number {
+  const { positionals } = readOptions(args, {}, { names: ['a policy FILE'] });
+  const file = positionals[0]!;
+  const parsed = parsePolicies(read(file));
+  if (parsed.ok) {
+    const { length } = parsed.policies.policies;
+    process.stdout.write(`${file}: ${length} ${length === 1 ? 'policy' : 'policies'}, no problems.\n`);
+    return 0;
+  }
+  for (const one of parsed.problems) {
+    process.stdout.write(
+      `${file}:${one.line}:${one.column}: ${one.path === '' ? '' : `${one.path}: `}${one.message}\n`,
+    );
+  }
+  return 1;
+}
+
+async function test(args: string[]): Promise<number> {
+  const { positionals, values, loaded } = readOptions(
+    args,
+    { since: { type: 'string', default: '24h' } },
+    { names: ['a policy FILE'] },
+  );
+  const file = positionals[0]!;
+  const since = values.since as string;
+  const backMs = durationMs(since);
+  if (backMs === null)
+    throw new UserError(`--since: "${since}" is not allowed; a number with s, m, h or d, such as 24h.`);
+  const dataDir = resolvePath(loaded, loaded.config.dataDir);
+  const sanitizer = createConfiguredSanitizer(loaded, dataDir);
+  const parsed = parsePolicies(read(file), (name) => sanitizer.text(name));
+  if (!parsed.ok) throw new UserError(`${file} has mistakes; see tripline policies check ${file}.`);
+  const alerts = await alertsSince(loaded, dataDir, Date.now() - backMs);
+  let acted = 0;
+  for (const alert of alerts) {
+    const lines = whatItWouldDo(parsed.policies, alert);
+    if (lines.length === 0) continue;
+    acted++;
+    process.stdout.write(
+      `${new Date(alert.raisedAt).toISOString()}  ${alert.severity} ${alert.type}  ${alert.actor.name}\n${lines.join('')}`,
+    );
+  }
+  process.stdout.write(
+    `${alerts.length} alerts in the last ${since}; these policies would have acted on ${acted}.\n`,
+  );
+  return 0;
+}
+
+function whatItWouldDo(policies: Policies, alert: Alert): string[] {
+  return decide(policies, alert).map((decision) => {
+    const dry = decision.dryRun ? ' (dry run)' : '';
+    if (decision.kind === 'notify') return `    ${decision.policyId}: notify ${decision.webhook}${dry}\n`;
+    if (decision.kind === 'no-consumer') {
+      return `    ${decision.policyId}: nothing: ${decision.action.type} needs a consumer, this is about ${alert.actor.kind} ${alert.actor.name}\n`;
+    }
+    return `    ${decision.policyId}: ${decision.action.type} ${decision.consumer.name} for ${decision.action.duration}${dry}\n`;
+  });
+}
+
+/** From the running Tripline, else from the lake on disk. */
+async function alertsSince(loaded: LoadedConfig, dataDir: string, sinceMs: number): Promise<Alert[]> {
+  const running = await askRunning<Alert[]>(loaded, 'GET', `/alerts?since=${sinceMs}`);
+  if (running) return running;
+  const lake = await openEmbeddedLake({ path: join(dataDir, 'lake') });
+  try {
+    await lake.migrate({ retentionDays: loaded.config.lake.retentionDays });
+    return await lake.alertsSince(sinceMs);
+  } finally {
+    await lake.close();
+  }
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UserError(`${file} cannot be read: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,57 @@
+import { UserError, type LoadedConfig } from '@tripline/runtime';
+
+/** What `GET /status` of a running Tripline says. */
+export interface Status {
+  now: number;
+  dataDir: string;
+  collector: {
+    port: number;
+    tlsPort: number | null;
+    accounting: {
+      received: number;
+      published: number;
+      inFlight: number;
+      rejected: Record<string, number>;
+      dropped: Record<string, number>;
+    };
+    observations: {
+      lastLineAt?: number;
+      clockOffsetMs?: number;
+      clients: { lines: number; distinct: number; top?: string; topShare: number; privateShare: number };
+      senders: { address: string; lines: number }[];
+    };
+  };
+  policies: { count: number; problems: { line: number; path: string; message: string }[] };
+  lag: { topic: string; group: string; records: number }[];
+}
+
+/** Where the Tripline of this configuration answers. */
+export function runningUrl(loaded: LoadedConfig): string {
+  const { host, port } = loaded.config.http;
+  return `http://${host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host}:${port}`;
+}
+
+/**
+ * Asks the running Tripline. Undefined if none runs there. Rejects with its message if it refuses.
+ */
+export async function askRunning<Answer>(
+  loaded: LoadedConfig,
+  method: 'GET' | 'POST',
+  path: string,
+): Promise<Answer | undefined> {
+  const url = `${runningUrl(loaded)}${path}`;
+  let response;
+  try {
+    response = await fetch(url, {
+      method,
+      headers: { 'x-tripline': '1' },
+      signal: AbortSignal.timeout(30_000),
+    });
+  } catch (error) {
+    if ((error as Error).name === 'TimeoutError') throw new UserError(`${url} did not answer within 30 s.`);
+    return undefined;
+  }
+  const body = (await response.json()) as Answer & { message?: string };
+  if (!response.ok) throw new UserError(body.message ?? `${url} answered ${response.status}.`);
+  return body;
+}
