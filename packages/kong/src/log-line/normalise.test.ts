@@ -1,0 +1,276 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { apiCallSchema, type ApiCall } from '@tripline/model';
+import { createSanitizer } from '@tripline/sanitize';
+import { describe, expect, it } from 'vitest';
+import { createNormaliser, type NormaliserOptions } from './normalise.ts';
+
+const fixtures = fileURLToPath(new URL('../../../../test/fixtures/tcp-log/', import.meta.url));
+const recording = (name: string): Buffer[] =>
+  readFileSync(`${fixtures}${name}.ndjson`)
+    .toString('latin1')
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => Buffer.from(`${line}\n`, 'latin1'));
+const all = readdirSync(fixtures)
+  .filter((name) => name.endsWith('.ndjson'))
+  .flatMap((name) => recording(name.replace('.ndjson', '')));
+
+const sanitizer = createSanitizer({ key: Buffer.alloc(32, 1) });
+const normaliser = (options: Partial<NormaliserOptions> = {}) => createNormaliser({ sanitizer, ...options });
+const normalise = normaliser();
+
+function accepted(line: Buffer | object, options?: Partial<NormaliserOptions>): ApiCall {
+  const bytes = Buffer.isBuffer(line) ? line : Buffer.from(JSON.stringify(line));
+  const result = (options ? normaliser(options) : normalise)(bytes, Infinity);
+  if (result.kind !== 'accepted') throw new Error(`${result.reason}: ${result.detail}`);
+  return result.call;
+}
+
+function reasonOf(line: object, options?: Partial<NormaliserOptions>, nowMs = Infinity): string {
+  const result = normaliser(options)(Buffer.from(JSON.stringify(line)), nowMs);
+  return result.kind === 'rejected' ? result.reason : 'accepted';
+}
+
+/** A line in the fewest fields that Kong always sends. */
+const plain = {
+  started_at: 1_795_303_232_269,
+  client_ip: '203.0.113.9',
+  request: {
+    id: '577b832ab1131d6d598e8f2ebd52da0c',
+    method: 'GET',
+    uri: '/orders/17',
+    size: 100,
+    headers: {},
+    querystring: {},
+  },
+  response: { status: 200, size: 200, headers: {} },
+  latencies: { request: 12, proxy: 10, kong: 2 },
+  upstream_status: '200',
+  source: 'upstream',
+};
+const withRequest = (request: object): typeof plain => ({
+  ...plain,
+  request: { ...plain.request, ...request },
+});
+
+describe('the normaliser on recorded lines', () => {
+  it('accepts every one of them, and each result is a valid API call', () => {
+    expect(all.length).toBeGreaterThan(1_500);
+    for (const line of all) {
+      const call = accepted(line);
+      expect(apiCallSchema.safeParse(call).error).toBeUndefined();
+    }
+  });
+
+  it('gives each line an id of its own, and the same line the same id', () => {
+    const ids = all.map((line) => accepted(line).id);
+    expect(new Set(ids).size).toBe(all.length);
+    expect(all.map((line) => accepted(line).id)).toEqual(ids);
+  });
+
+  it('keeps no API key, bearer token, password or cookie value that the lines carry', () => {
+    const secrets = new Set<string>();
+    for (const line of all) {
+      const { request } = JSON.parse(line.toString('utf8')) as {
+        request: { headers: Record<string, unknown>; querystring: Record<string, unknown> };
+      };
+      for (const source of [request.headers, request.querystring]) {
+        for (const name of ['apikey', 'x-api-key', 'jwt']) {
+          for (const value of [source[name]].flat())
+            if (typeof value === 'string' && value.length > 6) secrets.add(value);
+        }
+      }
+      for (const cookie of [request.headers.cookie].flat()) {
+        for (const found of String(cookie ?? '').matchAll(/(?:sid|session)=([^;]+)/g)) secrets.add(found[1]!);
+      }
+    }
+    expect(secrets.size).toBeGreaterThan(100);
+    const text = all.map((line) => JSON.stringify(accepted(line))).join('\n');
+    for (const secret of secrets) expect(text).not.toContain(secret);
+    expect(text).not.toMatch(/[\w.+-]+@[\w-]+\.[a-z]{2,}/);
+  });
+
+  it('knows a refused request of a known consumer from a failed one: only Kong itself refuses', () => {
+    const calls = recording('terminated-and-limited').map((line) => accepted(line));
+    const limited = calls.filter((call) => call.status === 429 && call.consumerId !== undefined);
+    expect(limited.length).toBeGreaterThan(0);
+    for (const call of limited) expect(call.refused).toBe(true);
+    for (const call of recording('errors').map((line) => accepted(line))) {
+      if (call.upstreamStatus) expect(call.refused).toBeUndefined();
+    }
+  });
+
+  it('marks exactly the blocked requests of the recorded block as refused', () => {
+    for (const call of recording('block-transition').map((line) => accepted(line))) {
+      expect(call.refused === true).toBe(call.status === 403);
+    }
+  });
+
+  it('takes nobody for the consumer that stands for the unauthenticated', () => {
+    const anonymous = all
+      .map((line) => accepted(line))
+      .filter((call) => call.consumerUsername === 'anonymous');
+    expect(anonymous.length).toBeGreaterThan(10);
+    for (const call of anonymous) expect(call.actorKind).not.toBe('consumer');
+  });
+
+  it('tells failed basic-auth users apart by the fingerprints that Kong computed', () => {
+    const calls = recording('custom-fields').map((line) => accepted(line));
+    const failed = calls.filter((call) => call.status === 401 && call.authScheme === 'basic');
+    expect(new Set(failed.map((call) => call.user)).size).toBeGreaterThan(20);
+    expect(failed.every((call) => call.actorKind === 'address')).toBe(true);
+  });
+});
+
+describe('the normaliser', () => {
+  it('knows a line of Kong 2.8: no request id, no source, sizes as text', () => {
+    const { source: _source, ...older } = withRequest({ id: undefined, size: '75' });
+    const call = accepted({ ...older, response: { ...older.response, size: '434' } });
+    expect(call).toMatchObject({ source: 'upstream', requestBytes: 75, responseBytes: 434 });
+    expect(call.id).toMatch(/^[0-9a-f]{32}\.[0-9a-z]+$/);
+    const refused = accepted({
+      ...older,
+      upstream_status: undefined,
+      consumer: { id: 'c1', username: 'mallory' },
+      authenticated_entity: { id: 'k1' },
+      latencies: { request: 1, proxy: -1, kong: 1 },
+      response: { status: 403, size: '50', headers: {} },
+    });
+    expect(refused).toMatchObject({ source: 'kong', refused: true, actorKind: 'consumer' });
+  });
+
+  it('gives a line of Kong before 3.5 the same id however its end was framed', () => {
+    const text = JSON.stringify(withRequest({ id: undefined }));
+    const ids = ['', '\n', '\r\n'].map((end) => accepted(Buffer.from(text + end)).id);
+    expect(new Set(ids).size).toBe(1);
+  });
+
+  it('takes an IPv4-mapped address for the IPv4 address, and no address for none', () => {
+    expect(accepted({ ...plain, client_ip: '::ffff:198.51.100.23' })).toMatchObject({
+      ip: '198.51.100.23',
+      actorId: '198.51.100.23',
+    });
+    for (const client_ip of [undefined, 'unknown', 17, ['1.2.3.4'], '']) {
+      const call = accepted({ ...plain, client_ip });
+      expect(call.ip).toBeUndefined();
+      expect(call.actorId).toBe('unknown');
+    }
+  });
+
+  it('makes a credential an actor only when it was not refused', () => {
+    const line = withRequest({ headers: { apikey: 'some-key-of-somebody' } });
+    expect(accepted(line)).toMatchObject({
+      actorKind: 'credential',
+      actorId: expect.stringMatching(/^~key~/) as string,
+    });
+    expect(accepted({ ...line, response: { status: 401 } })).toMatchObject({
+      actorKind: 'address',
+      credential: expect.stringMatching(/^~key~/) as string,
+    });
+  });
+
+  it('gives one credential one token wherever it is presented', () => {
+    const inHeader = accepted(withRequest({ headers: { 'x-api-key': ['some-key-of-somebody', 'another'] } }));
+    const inQuery = accepted(withRequest({ querystring: { apikey: 'some-key-of-somebody' } }));
+    expect(inHeader.credential).toBe(inQuery.credential);
+  });
+
+  it('trusts no x-consumer headers', () => {
+    const call = accepted(
+      withRequest({ headers: { 'x-consumer-id': 'c1', 'x-consumer-username': 'alice' } }),
+    );
+    expect(call.actorKind).toBe('address');
+    expect(JSON.stringify(call)).not.toContain('alice');
+  });
+
+  it('survives any type in any place', () => {
+    const odd = [null, true, 17, '', 'text', [], ['a', 1, true], {}, { a: 1 }];
+    for (const value of odd) {
+      for (const key of [
+        'consumer',
+        'service',
+        'route',
+        'tripline',
+        'authenticated_entity',
+        'latencies',
+        'client_ip',
+        'source',
+        'upstream_status',
+      ]) {
+        expect(apiCallSchema.safeParse(accepted({ ...plain, [key]: value })).error).toBeUndefined();
+      }
+      for (const key of ['headers', 'querystring', 'id', 'method', 'size']) {
+        expect(apiCallSchema.safeParse(accepted(withRequest({ [key]: value }))).error).toBeUndefined();
+      }
+      for (const key of [
+        'host',
+        'user-agent',
+        'cookie',
+        'referer',
+        'apikey',
+        'authorization',
+        'content-type',
+      ]) {
+        expect(
+          apiCallSchema.safeParse(accepted(withRequest({ headers: { [key]: value } }))).error,
+        ).toBeUndefined();
+      }
+      expect(
+        apiCallSchema.safeParse(accepted(withRequest({ querystring: { a: value } }))).error,
+      ).toBeUndefined();
+    }
+  });
+
+  it('keeps parameters as they were repeated, and names that objects have of their own', () => {
+    const text = JSON.stringify(
+      withRequest({ querystring: { PLACE: ['1', true, ''], debug: true } }),
+    ).replace('PLACE', '__proto__');
+    const call = accepted(Buffer.from(text));
+    expect(Object.entries(call.query!)).toEqual([
+      ['__proto__', ['1', '']],
+      ['debug', []],
+    ]);
+    expect(JSON.stringify(call)).toContain('"__proto__":["1",""]');
+  });
+
+  it('keeps the headers that the operator chose, sanitised', () => {
+    const call = accepted(
+      withRequest({ headers: { 'x-tenant': 'acme', 'x-session-token': 'abcdef123456', 'x-other': 'no' } }),
+      {
+        keepHeaders: ['X-Tenant', 'x-session-token'],
+      },
+    );
+    expect(call.headers).toEqual({
+      'x-tenant': 'acme',
+      'x-session-token': expect.stringMatching(/^~/) as string,
+    });
+  });
+
+  it('adds the place of the address where a database knows it', () => {
+    expect(
+      accepted(plain, { locate: (ip) => (ip === '203.0.113.9' ? { country: 'DE', asn: 64500 } : undefined) }),
+    ).toMatchObject({
+      country: 'DE',
+      asn: 64500,
+    });
+  });
+
+  it('refuses lines that lack what a line needs, each for its reason', () => {
+    expect(reasonOf({})).toBe('not-a-log-line');
+    expect(reasonOf({ ...plain, response: {} })).toBe('not-a-log-line');
+    expect(reasonOf({ ...plain, started_at: '1795303232269' })).toBe('not-a-log-line');
+    expect(reasonOf({ ...plain, started_at: 0 })).toBe('bad-time');
+    expect(reasonOf({ ...plain, started_at: 1_795_303_232 })).toBe('bad-time');
+    expect(reasonOf({ ...plain, started_at: 2 ** 60 })).toBe('bad-time');
+    expect(reasonOf(plain, { maxAheadMs: 1_000 }, plain.started_at - 1_001)).toBe('future-time');
+    expect(reasonOf(plain, { maxAheadMs: 1_000 }, plain.started_at - 1_000)).toBe('accepted');
+  });
+
+  it('refuses lines without the configured token, and never shows it', () => {
+    const token = 'a-shared-token-of-ours';
+    expect(reasonOf(plain, { token })).toBe('missing-token');
+    expect(reasonOf({ ...plain, tripline: { token: 'forged' } }, { token })).toBe('wrong-token');
+    expect(JSON.stringify(accepted({ ...plain, tripline: { token } }, { token }))).not.toContain(token);
+  });
+});
