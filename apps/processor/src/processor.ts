@@ -36,6 +36,8 @@ interface Lane {
   batchAt: number;
   /** Begin of the batch under way; undefined between batches. */
   busySince: number | undefined;
+  /** A batch failed: the next life of this process begins again at the last checkpoint. */
+  failed: boolean;
   /** One thing at a time: batches, ticks and the last checkpoint. */
   turn: Promise<void>;
 }
@@ -96,6 +98,7 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
         savedAt: at,
         batchAt: at,
         busySince: undefined,
+        failed: false,
         turn: Promise.resolve(),
       };
       lanes.set(partition, found);
@@ -120,7 +123,8 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
   };
 
   const checkpoint = async (at: Lane, partition: number): Promise<void> => {
-    if (at.offset === at.saved) return;
+    // A batch that failed may be folded in already, and is not behind `offset`: what is in memory must not be kept.
+    if (at.failed || at.offset === at.saved) return;
     const done = checkpointSeconds.startTimer();
     await at.fold.checkpoint(at.offset);
     done();
@@ -139,6 +143,7 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
   const onBatch = (batch: BusBatch): Promise<void> => {
     const at = lane(batch.partition);
     return inTurn(at, async () => {
+      at.failed = true;
       at.busySince = now();
       let body = batch.body;
       const known = Math.min(Math.max(at.saved - batch.firstOffset, 0), batch.count);
@@ -151,6 +156,9 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
         await publish(await at.fold.fold(body));
         at.offset = batch.nextOffset;
         at.batchAt = now();
+      }
+      at.failed = false;
+      if (body.length > 0) {
         if (now() - at.savedAt >= checkpointEveryMs) await checkpoint(at, batch.partition);
       }
       at.busySince = undefined;

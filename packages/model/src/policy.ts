@@ -119,7 +119,7 @@ export const policySchema = z.strictObject({
   id: z
     .string()
     .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'allowed: 1 to 63 of a-z, 0-9 and -, not beginning with -')
-    .describe('Unique name; part of the tags in Kong.'),
+    .describe('Unique name.'),
   description: z.string().optional(),
   enabled: z.boolean().default(true),
   dryRun: z

@@ -12,7 +12,10 @@ export function createMetrics(): Registry {
   return registry;
 }
 
-/** A further answer of the HTTP server, for `method path`; gives the status and a JSON body. */
+/**
+ * A further answer of the HTTP server, for `method path`; gives the status and a JSON body. Actions that change
+ * something are reached only with the header `x-tripline`, which no web page of another origin can send.
+ */
 export type HttpAction = (url: URL) => Promise<{ status: number; body: unknown }>;
 
 export interface ObserveServer {
@@ -34,6 +37,7 @@ export async function serveObserve(options: {
   const answer = async (
     method: string,
     url: URL,
+    ours: boolean,
   ): Promise<{ status: number; type: string; body: string }> => {
     if (method === 'GET' && (url.pathname === '/healthz' || url.pathname === '/readyz')) {
       const health = options.roles().map((role) => ({ role: role.name, ...role.health() }));
@@ -44,6 +48,8 @@ export async function serveObserve(options: {
       return { status: 200, type: options.metrics.contentType, body: await options.metrics.metrics() };
     }
     const action = options.actions?.[`${method} ${url.pathname}`];
+    if (action && method !== 'GET' && !ours)
+      return json(403, { message: 'The header x-tripline is missing.' });
     if (action) {
       const { status, body } = await action(url);
       return json(status, body);
@@ -53,7 +59,11 @@ export async function serveObserve(options: {
     });
   };
   const server = createServer((request, response) => {
-    answer(request.method ?? 'GET', new URL(request.url ?? '/', 'http://localhost'))
+    answer(
+      request.method ?? 'GET',
+      new URL(request.url ?? '/', 'http://localhost'),
+      request.headers['x-tripline'] !== undefined,
+    )
       .catch((error: unknown) =>
         json(500, { message: error instanceof Error ? error.message : String(error) }),
       )

@@ -1,0 +1,8 @@
+export { startResponder, type ResponderOptions, type RunningResponder } from './responder.ts';
+export { UnknownResponseError, type ControllerLimits } from './controller.ts';
+export {
+  watchPolicyFile,
+  type PolicyFile,
+  type PolicyFileOptions,
+  type PolicySource,
+} from './policy-file.ts';

@@ -1,0 +1,168 @@
+import type { Bus, Subscription } from '@tripline/bus';
+import type { KongAdmin } from '@tripline/kong';
+import type { Response } from '@tripline/model';
+import { createWebhookSender, type WebhookReceiver, type WebhookSender } from '@tripline/notify';
+import type { RoleContext, RoleHealth, RunningRole } from '@tripline/runtime';
+import type { StateStore } from '@tripline/state';
+import { createController, type Controller, type ControllerLimits } from './controller.ts';
+import { createWebhookMetrics, startNotifier, type Notifier } from './notifier.ts';
+import { createPause, sleepForReal, StoppedError, type Sleep } from './pause.ts';
+import type { PolicySource } from './policy-file.ts';
+import { openRoleState } from './role-state.ts';
+
+export interface ResponderOptions extends RoleContext {
+  bus: Bus;
+  /** Of this role alone, and without expiry of idle keys: a permanent block may stand for years. */
+  state: StateStore;
+  /** Undefined: no Kong is configured; webhooks still work. */
+  admin: KongAdmin | undefined;
+  policies: PolicySource;
+  webhooks: readonly WebhookReceiver[];
+  /** 0 up to 1, for the jitter of retries. */
+  random: () => number;
+  limits?: Partial<ControllerLimits>;
+  /** How to wait; default: timers. */
+  sleep?: Sleep;
+  /** Default: sends over HTTP. */
+  sender?: WebhookSender;
+}
+
+export interface RunningResponder extends RunningRole {
+  /** See `Controller.lift`. */
+  lift(responseId: string): Promise<Response>;
+  /** In force, on their way, or ended not long ago. Empty until the state was read. */
+  responses(): Response[];
+}
+
+/** A loop that got nowhere for so long is stalled. */
+const stalledMs = 60_000;
+
+/**
+ * Starts the responder: alerts to plugins in Kong (the controller) and to webhooks (one notifier per receiver). The two
+ * do not wait for each other. `bus`, `state` and `admin` stay the caller's to close.
+ */
+export function startResponder(options: ResponderOptions): RunningResponder {
+  const { bus, logger, now, policies } = options;
+  const sleep = options.sleep ?? sleepForReal;
+  const stopping = new AbortController();
+  const sender = options.sender ?? createWebhookSender({ now });
+  const pause = createPause(sleep, stopping.signal);
+  let controller: Controller | undefined;
+  const notifiers = new Map<string, Notifier>();
+  const deliveries = createWebhookMetrics(options.metrics, () =>
+    [...notifiers].filter(([, notifier]) => notifier.problem() !== null).map(([id]) => id),
+  );
+
+  const nameUnknownWebhooks = (): void => {
+    const known = new Set(options.webhooks.map((receiver) => receiver.id));
+    for (const policy of policies.current().policies) {
+      for (const action of policy.actions) {
+        if (action.type !== 'notify' || known.has(action.webhook)) continue;
+        logger.warn(
+          { policy: policy.id, webhook: action.webhook, configured: [...known] },
+          'a policy names a webhook that is not configured: it notifies nobody',
+        );
+      }
+    }
+  };
+  const forgetPolicies = policies.onChange(nameUnknownWebhooks);
+  nameUnknownWebhooks();
+
+  const started = openRoleState(options.state, bus.partitions).then((state) => {
+    controller = createController({ ...options, state, wake: () => pause.kick() });
+    for (const receiver of options.webhooks) {
+      const notifier = startNotifier({
+        ...options,
+        receiver,
+        state,
+        sender,
+        deliveries,
+        sleep,
+        stopped: stopping.signal,
+      });
+      notifiers.set(receiver.id, notifier);
+    }
+    return { controller, state };
+  });
+
+  async function decideAlerts(): Promise<void> {
+    const { controller, state } = await started;
+    const retry = createPause(sleep, stopping.signal);
+    const subscription: Subscription = bus.consume({
+      topic: 'alerts',
+      group: 'responder',
+      startAt: (partition) => Promise.resolve(state.offset(partition)),
+      async onBatch(batch) {
+        for (let attempts = 0; ; attempts++) {
+          if (stopping.signal.aborted) throw new StoppedError();
+          try {
+            await controller.decide(batch);
+            subscription.passed(batch.partition, batch.nextOffset);
+            return;
+          } catch (error) {
+            logger.error({ error }, 'alerts cannot be decided; trying again');
+            await retry.wait(Math.min(1_000 * 2 ** attempts, 30_000));
+          }
+        }
+      },
+    });
+    const stop = (): void => void subscription.stop();
+    if (stopping.signal.aborted) stop();
+    else stopping.signal.addEventListener('abort', stop, { once: true });
+    await subscription.stopped.catch((error: unknown) => {
+      if (!(error instanceof StoppedError)) throw error;
+    });
+  }
+
+  async function keepKong(): Promise<void> {
+    const { controller } = await started;
+    while (!stopping.signal.aborted) {
+      await controller.pass();
+      await pause.wait(controller.dueInMs());
+    }
+  }
+
+  async function notify(): Promise<void> {
+    await started;
+    await Promise.all([...notifiers.values()].map((notifier) => notifier.ended));
+  }
+
+  const parts = [decideAlerts(), keepKong(), notify()];
+  const ended = (async () => {
+    try {
+      await Promise.all(parts);
+    } finally {
+      // If one part failed, the others end too.
+      stopping.abort();
+      await Promise.allSettled(parts);
+      forgetPolicies();
+      if (!options.sender) await sender.close();
+    }
+  })();
+  // Whoever looks at `ended` sees a failure; nobody has to.
+  ended.catch(() => undefined);
+
+  function health(): RoleHealth {
+    if (!controller) return { alive: true, ready: false, detail: 'reading the state' };
+    const alive = now() - controller.progressAt() <= stalledMs;
+    const problem = controller.problem();
+    const failing = [...notifiers.values()].flatMap((notifier) => notifier.problem() ?? []);
+    const notes = [problem, controller.notice(), ...failing].filter((text) => text !== null);
+    const ready = problem === null && controller.compared();
+    if (!alive) notes.unshift(`nothing has moved for more than ${stalledMs / 1000} s`);
+    if (notes.length === 0) notes.push(ready ? 'ok' : 'looking at Kong');
+    return { alive, ready, detail: notes.join('; ') };
+  }
+
+  return {
+    name: 'responder',
+    health,
+    ended,
+    async stop() {
+      stopping.abort();
+      await ended.catch(() => undefined);
+    },
+    lift: async (responseId) => (await started).controller.lift(responseId),
+    responses: () => controller?.responses() ?? [],
+  };
+}

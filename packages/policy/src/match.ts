@@ -1,0 +1,98 @@
+import { severities, type Alert, type PolicyMatch } from '@tripline/model';
+import { networkContains, parseAddress, parseNetwork } from './network.ts';
+
+/** True if the pattern has no wildcard: it then matches exactly one text. */
+export function isLiteral(pattern: string): boolean {
+  return !/[*?]/.test(pattern);
+}
+
+/**
+ * Matches a whole text against a pattern, case-sensitively; `*` stands for any run of characters, `?` for one. Takes
+ * time of at most pattern length × text length, whatever the pattern: on a mismatch only the last `*` takes one
+ * character more.
+ */
+export function matchesGlob(pattern: string, text: string): boolean {
+  if (isLiteral(pattern)) return pattern === text;
+  const wanted = Array.from(pattern);
+  const given = Array.from(text);
+  let at = 0;
+  let star = -1;
+  let starEnd = 0;
+  let position = 0;
+  while (position < given.length) {
+    if (wanted[at] === '*') {
+      star = at++;
+      starEnd = position;
+    } else if (at < wanted.length && (wanted[at] === '?' || wanted[at] === given[position])) {
+      at++;
+      position++;
+    } else if (star !== -1) {
+      at = star + 1;
+      position = ++starEnd;
+    } else {
+      return false;
+    }
+  }
+  while (wanted[at] === '*') at++;
+  return at === wanted.length;
+}
+
+type OneOrMore<T> = T | T[];
+
+function list<T>(value: OneOrMore<T>): T[] {
+  return Array.isArray(value) ? value : [value];
+}
+
+function matchesText(patterns: OneOrMore<string> | undefined, text: string | null | undefined): boolean {
+  if (patterns === undefined) return true;
+  if (text === null || text === undefined) return false;
+  return list(patterns).some((pattern) => matchesGlob(pattern, text));
+}
+
+function matchesConsumer(consumer: PolicyMatch['consumer'], alert: Alert): boolean {
+  if (!consumer) return true;
+  const { actor } = alert;
+  return (
+    actor.kind === 'consumer' &&
+    matchesText(consumer.id, actor.id) &&
+    matchesText(consumer.username, actor.username) &&
+    matchesText(consumer.customId, actor.customId) &&
+    (consumer.tags === undefined || (actor.tags ?? []).some((tag) => matchesText(consumer.tags, tag)))
+  );
+}
+
+function matchesNetwork(networks: OneOrMore<string> | undefined, alert: Alert): boolean {
+  if (networks === undefined) return true;
+  const addresses = alert.sources.map((source) => parseAddress(source.ip));
+  return list(networks).some((text) => {
+    const network = parseNetwork(text);
+    return (
+      typeof network !== 'string' && addresses.some((address) => address && networkContains(network, address))
+    );
+  });
+}
+
+/**
+ * True if every condition given holds. A condition on something that the alert does not have (a route, a country, a
+ * user name) does not hold, not even `*`; `not` around it does.
+ */
+export function matches(match: PolicyMatch, alert: Alert): boolean {
+  const { type, severityAtLeast, country } = match;
+  return (
+    (type === undefined || list(type).includes(alert.type)) &&
+    (severityAtLeast === undefined ||
+      severities.indexOf(alert.severity) >= severities.indexOf(severityAtLeast)) &&
+    matchesText(match.service, alert.service) &&
+    matchesText(match.route, alert.route) &&
+    matchesText(match.endpoint, alert.endpoint) &&
+    matchesConsumer(match.consumer, alert) &&
+    matchesNetwork(match.network, alert) &&
+    (country === undefined ||
+      alert.sources.some(
+        (source) => source.country !== undefined && list(country).includes(source.country),
+      )) &&
+    (match.not === undefined || !matches(match.not, alert)) &&
+    (match.any === undefined || match.any.some((inner) => matches(inner, alert))) &&
+    (match.all === undefined || match.all.every((inner) => matches(inner, alert)))
+  );
+}

@@ -1,0 +1,335 @@
+import { readFileSync } from 'node:fs';
+import { connect as connectTls } from 'node:tls';
+import { fileURLToPath } from 'node:url';
+import { startCollector, type Accounting, type Collector } from '@tripline/app-collector';
+import { createEmbeddedBus, type Bus } from '@tripline/bus';
+import { createNormaliser } from '@tripline/kong';
+import type { ApiCall, DeadLetter } from '@tripline/model';
+import { configSchema, type Config } from '@tripline/runtime';
+import { createSanitizer } from '@tripline/sanitize';
+import { afterEach, describe, expect, it } from 'vitest';
+import { connect, recording, scratchDir, testContext, until, watchTopic } from '../support/parts.ts';
+
+const undo: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const step of undo.splice(0).reverse()) await step();
+});
+
+const sanitizer = createSanitizer({ key: Buffer.alloc(32, 1) });
+
+async function start(
+  settings: Partial<Config['collector']> = {},
+  options: {
+    bus?: Bus;
+    maxBytes?: number;
+    tls?: { cert: Buffer; key: Buffer };
+    token?: string;
+    maxInFlightRecords?: number;
+  } = {},
+): Promise<{
+  collector: Collector;
+  bus: Bus;
+  log: string[];
+  accounting: () => Accounting;
+  metrics: () => Promise<string>;
+}> {
+  const scratch = scratchDir();
+  undo.push(scratch.dispose);
+  const bus =
+    options.bus ??
+    createEmbeddedBus({
+      path: scratch.path,
+      ...(options.maxBytes ? { maxBytes: options.maxBytes, keepBytes: 0 } : {}),
+    });
+  undo.push(() => bus.close());
+  const context = testContext();
+  const { collector: defaults } = configSchema.parse({});
+  const collector = await startCollector({
+    ...context,
+    bus,
+    sanitizer,
+    normalise: createNormaliser({ sanitizer, ...(options.token ? { token: options.token } : {}) }),
+    settings: { ...defaults, host: '127.0.0.1', port: 0, ...settings },
+    ...(options.tls ? { tls: options.tls } : {}),
+    ...(options.maxInFlightRecords ? { maxInFlightRecords: options.maxInFlightRecords } : {}),
+  });
+  undo.push(() => collector.stop());
+  return {
+    collector,
+    bus,
+    log: context.log,
+    accounting: collector.accounting,
+    metrics: () => context.metrics.metrics(),
+  };
+}
+
+function sum(counts: Map<string, number>): number {
+  return [...counts.values()].reduce((all, one) => all + one, 0);
+}
+
+/** Every line that was read is published, rejected, dropped or under way. */
+function expectBalanced({ received, published, rejected, dropped, inFlight }: Accounting): void {
+  expect(received).toBe(published + sum(rejected) + sum(dropped) + inFlight);
+}
+
+const line = recording('normal')[0]!;
+const numbered = (n: number): Buffer =>
+  Buffer.from(line.toString().replace(/"id":"[0-9a-f]{32}"/, `"id":"${n.toString(16).padStart(32, '0')}"`));
+
+describe('the collector', () => {
+  it('puts every recorded line on the bus as an API call, whatever connection and piece it comes in', async () => {
+    const { collector, bus, accounting } = await start();
+    const calls = watchTopic<ApiCall>(bus, 'api-calls');
+    const lines = ['normal', 'edge-cases', 'errors', 'terminated-and-limited', 'custom-fields'].flatMap(
+      recording,
+    );
+    const sockets = await Promise.all([
+      connect(collector.port),
+      connect(collector.port),
+      connect(collector.port),
+    ]);
+    lines.forEach((one, index) => {
+      const socket = sockets[index % 3]!;
+      const cut = (index * 37) % one.length;
+      socket.write(one.subarray(0, cut));
+      socket.write(one.subarray(cut));
+    });
+    await until(() => calls.length === lines.length, 'all lines are on the bus');
+    expect(new Set(calls.map((call) => call.id)).size).toBe(lines.length);
+    expect(accounting()).toMatchObject({ received: lines.length, published: lines.length, inFlight: 0 });
+  });
+
+  it('never writes a byte to a connection', async () => {
+    const { collector, accounting } = await start();
+    const socket = await connect(collector.port);
+    socket.write(line);
+    socket.write('rubbish\n{}\n');
+    await until(() => accounting().received === 3, 'three lines are read');
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    await collector.stop();
+    await closed;
+    expect(socket.received).toEqual([]);
+    expect(socket.bytesRead).toBe(0);
+  });
+
+  it('quarantines exactly the bad line, and reads the next one on the same connection', async () => {
+    const { collector, bus, accounting } = await start({ maxLineBytes: 5_000 });
+    const letters = watchTopic<DeadLetter>(bus, 'dead-letters');
+    const socket = await connect(collector.port);
+    const bad: [string, Buffer | string][] = [
+      ['not-json', 'rubbish'],
+      ['not-json', line.subarray(0, 700)],
+      ['not-json', Buffer.from([123, 0, 125])],
+      ['not-json', Buffer.from([0xff, 0xfe])],
+      ['not-a-log-line', '[]'],
+      ['not-a-log-line', '{"__proto__":{"started_at":1}}'],
+      ['too-deep', `{"a":${'['.repeat(2_000)}`],
+      [
+        'bad-time',
+        line
+          .toString()
+          .trimEnd()
+          .replace(/"started_at":[0-9]+/, '"started_at":1e400'),
+      ],
+      ['too-long', 'x'.repeat(5_001)],
+    ];
+    let good = 0;
+    for (const [, text] of bad) {
+      socket.write(text);
+      socket.write(good % 2 === 0 ? '\n' : '\r\n');
+      socket.write(numbered(good++));
+      socket.write('\n\r\n');
+    }
+    await until(
+      () => accounting().published === good && letters.length === bad.length,
+      'all is accounted for',
+    );
+    const expected = new Map<string, number>();
+    for (const [reason] of bad) expected.set(reason, (expected.get(reason) ?? 0) + 1);
+    // A line that is too long may be found so before it ends; the reasons count, not the order.
+    expect(Object.fromEntries([...accounting().rejected].sort())).toEqual(
+      Object.fromEntries([...expected].sort()),
+    );
+    expect(letters.map((letter) => letter.reason).sort()).toEqual(bad.map(([reason]) => reason).sort());
+    expectBalanced(accounting());
+  });
+
+  it('keeps no secret of a bad line in the dead letter', async () => {
+    const { collector, bus } = await start();
+    const letters = watchTopic<DeadLetter>(bus, 'dead-letters');
+    const socket = await connect(collector.port);
+    socket.write(
+      `{"request":{"headers":{"apikey":"hunter2-canary-key","cookie":"sid=canary-cookie-77"},"uri":"/x?token=canary-token-1"\n`,
+    );
+    await until(() => letters.length === 1, 'the dead letter');
+    expect(JSON.stringify(letters)).not.toMatch(/canary/);
+    expect(letters[0]!.sample).toContain('apikey');
+  });
+
+  it('closes a connection whose line does not end in time, and leaves one alone that is idle between lines', async () => {
+    const { collector, accounting } = await start({ frameTimeoutMs: 100 });
+    const [slow, idle] = [await connect(collector.port), await connect(collector.port)];
+    idle.write(numbered(1));
+    slow.write(numbered(2));
+    slow.write('{"started_at"');
+    await new Promise((resolve) => slow.once('close', resolve));
+    expect(accounting().rejected.get('unfinished')).toBe(1);
+    idle.write(numbered(3));
+    await until(() => accounting().published === 3, 'the idle connection still works');
+    expectBalanced(accounting());
+  });
+
+  it('refuses connections beyond the limits, in all and from one address, and takes new ones when others have gone', async () => {
+    const { collector, accounting, metrics } = await start({
+      maxConnections: 3,
+      maxConnectionsPerAddress: 2,
+    });
+    const first = await connect(collector.port);
+    const second = await connect(collector.port);
+    const third = await connect(collector.port);
+    await new Promise((resolve) => third.once('close', resolve));
+    first.destroy();
+    let n = 0;
+    await until(async () => {
+      const again = await connect(collector.port);
+      again.write(numbered(n++));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return accounting().published > 0;
+    }, 'a new connection is taken');
+    second.destroy();
+    expect(await metrics()).toMatch(
+      /tripline_collector_connections_refused_total\{reason="too-many-from-address"\} [1-9]/,
+    );
+  });
+
+  it('takes connections from allowed addresses only', async () => {
+    const refusing = await start({ allow: ['10.0.0.0/8', '2001:db8::/32'] });
+    const socket = await connect(refusing.collector.port);
+    await new Promise((resolve) => socket.once('close', resolve));
+    const taking = await start({ allow: ['127.0.0.0/8'] });
+    (await connect(taking.collector.port)).write(line);
+    await until(() => taking.accounting().published === 1, 'the line is taken');
+    await expect(start({ allow: ['not-a-network'] })).rejects.toThrow(/collector\.allow: "not-a-network"/);
+  });
+
+  it('refuses lines without the token, before anything else looks at them', async () => {
+    const { collector, accounting } = await start({}, { token: 's3cret-token' });
+    const socket = await connect(collector.port);
+    const lines = recording('custom-fields');
+    for (const one of lines) socket.write(one);
+    socket.write(line);
+    await until(() => accounting().received === lines.length + 1, 'all lines are read');
+    await until(() => accounting().inFlight === 0, 'all is published');
+    expect(accounting()).toMatchObject({
+      published: lines.length,
+      rejected: new Map([['missing-token', 1]]),
+    });
+  });
+
+  it('takes the same lines over TLS', async () => {
+    const pem = (name: string): Buffer =>
+      readFileSync(fileURLToPath(new URL(`../kong-stand-in/fixtures/tls/${name}`, import.meta.url)));
+    const files = { certFile: 'cert.pem', keyFile: 'key.pem' };
+    const { collector, accounting } = await start(
+      { tls: { port: 0, ...files } },
+      { tls: { cert: pem('cert.pem'), key: pem('key.pem') } },
+    );
+    // As Kong does: the certificate is not verified.
+    const socket = connectTls({ port: collector.tlsPort!, host: '127.0.0.1', rejectUnauthorized: false });
+    const lines = recording('tls-transport');
+    for (const one of lines) socket.write(one);
+    await until(() => accounting().published === lines.length, 'all lines are published');
+    socket.destroy();
+    const plain = await connect(collector.tlsPort!);
+    plain.write(line);
+    await new Promise((resolve) => plain.once('close', resolve));
+    expect(accounting().received).toBe(lines.length);
+  });
+
+  it('drops and counts lines when the bus is full, tells of it, and goes on when there is room', async () => {
+    const { collector, bus, accounting, log } = await start({}, { maxBytes: 20_000 });
+    const reader = bus.consume({
+      topic: 'api-calls',
+      group: 'slow',
+      startAt: () => Promise.resolve(0),
+      onBatch: async () => {},
+    });
+    const socket = await connect(collector.port);
+    let sent = 0;
+    const send = (count: number): void => {
+      for (let i = 0; i < count; i++) socket.write(numbered(sent++));
+    };
+    await until(() => {
+      send(5);
+      return (accounting().dropped.get('bus-full') ?? 0) > 0;
+    }, 'lines are dropped');
+    await until(() => accounting().inFlight === 0 && accounting().received === sent, 'all is accounted for');
+    expectBalanced(accounting());
+    expect(log.join('')).toMatch(/lines were dropped: The bus holds/);
+    const before = accounting().published;
+    reader.passed(0, before);
+    send(1);
+    await until(() => accounting().published === before + 1, 'a line is published again');
+    expectBalanced(accounting());
+  });
+
+  it('never stops reading when the bus does not answer: it drops and counts beyond its bound in memory', async () => {
+    const hanging: ((error: Error) => void)[] = [];
+    const bus: Bus = {
+      partitions: 1,
+      publish: () => new Promise((_resolve, reject) => hanging.push(reject)),
+      consume: () => {
+        throw new Error('unused');
+      },
+      lag: () => Promise.resolve([]),
+      close: () => Promise.resolve(),
+    };
+    const { collector, accounting } = await start({}, { bus, maxInFlightRecords: 2_000 });
+    const socket = await connect(collector.port);
+    for (let n = 0; n < 3_000; n++) socket.write(numbered(n));
+    await until(() => accounting().received === 3_000, 'every line is read');
+    expect(accounting()).toMatchObject({ inFlight: 2_000, dropped: new Map([['bus-slow', 1_000]]) });
+    expectBalanced(accounting());
+    for (const fail of hanging) fail(new Error('the bus broke'));
+    await until(() => accounting().inFlight === 0, 'what waited is accounted for');
+    expect(accounting().dropped).toEqual(
+      new Map([
+        ['bus-slow', 1_000],
+        ['bus-error', 2_000],
+      ]),
+    );
+    expectBalanced(accounting());
+  });
+
+  it('loses nothing that a connection had delivered when it is told to stop', async () => {
+    const { collector, bus, accounting } = await start();
+    const calls = watchTopic<ApiCall>(bus, 'api-calls');
+    const socket = await connect(collector.port);
+    socket.on('end', () => socket.end());
+    for (let n = 0; n < 3_000; n++) socket.write(numbered(n));
+    await new Promise<void>((resolve) => socket.write('', () => resolve()));
+    await collector.stop();
+    await until(() => calls.length === 3_000, 'all lines are on the bus');
+    expect(accounting()).toMatchObject({ received: 3_000, published: 3_000 });
+  });
+
+  it('says which port is taken and what to set', async () => {
+    const { collector } = await start();
+    await expect(start({ port: collector.port })).rejects.toThrow(
+      /Cannot listen on 127\.0\.0\.1:\d+: another program has it.*collector\.port/,
+    );
+  });
+
+  it('shows the whole account in its metrics', async () => {
+    const { collector, metrics, accounting } = await start();
+    const socket = await connect(collector.port);
+    socket.write(line);
+    socket.write('rubbish\n');
+    await until(() => accounting().published === 1 && accounting().received === 2, 'both lines');
+    const text = await metrics();
+    expect(text).toContain('tripline_collector_lines_received_total 2');
+    expect(text).toContain('tripline_collector_lines_published_total 1');
+    expect(text).toContain('tripline_collector_lines_rejected_total{reason="not-json"} 1');
+    expect(text).toContain('tripline_collector_lines_in_flight 0');
+  });
+});

@@ -1,0 +1,281 @@
+import { startProcessor } from '@tripline/app-processor';
+import { createEmbeddedBus, type Bus } from '@tripline/bus';
+import { createDetection, detectionConfigSchema } from '@tripline/detection';
+import { actorKey, type Alert, type ApiCall, type DeadLetter } from '@tripline/model';
+import { createEmbeddedState, type StateStore } from '@tripline/state';
+import { afterEach, describe, expect, it } from 'vitest';
+import { scratchDir, testContext, until, watchTopic } from '../support/parts.ts';
+
+const undo: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const step of undo.splice(0).reverse()) await step();
+});
+
+const detection = createDetection(detectionConfigSchema.parse({}));
+const began = Date.UTC(2026, 10, 21, 9);
+
+function call(consumer: string, atMs: number, n: number): ApiCall {
+  return {
+    id: `${consumer}-${n}.${(began + atMs).toString(36)}`,
+    startedAt: began + atMs,
+    actorKind: 'consumer',
+    actorId: consumer,
+    actorName: consumer,
+    consumerId: consumer,
+    ip: '203.0.113.7',
+    method: 'GET',
+    path: '/orders/1',
+    endpoint: 'GET /orders/{id}',
+    service: 'orders',
+    status: 200,
+    source: 'upstream',
+    requestBytes: 100,
+    responseBytes: 100,
+    latencyMs: 5,
+  };
+}
+
+/** Ten quiet consumers, and three that bombard for a minute, one after the other; in order of time. */
+function traffic(): ApiCall[] {
+  const calls: ApiCall[] = [];
+  for (let n = 0; n < 600; n++)
+    for (let c = 0; c < 10; c++) calls.push(call(`quiet-${c}`, n * 1_000 + c * 37, n));
+  for (let a = 0; a < 3; a++) {
+    for (let n = 0; n < 3_000; n++) calls.push(call(`loud-${a}`, 60_000 + a * 120_000 + n * 20, n));
+  }
+  return calls.sort((a, b) => a.startedAt - b.startedAt);
+}
+
+interface Parts {
+  bus: Bus;
+  state: StateStore;
+}
+
+function open(partitions = 1): Parts {
+  const scratch = scratchDir();
+  const bus = createEmbeddedBus({ path: `${scratch.path}/bus`, partitions });
+  const state = createEmbeddedState({ path: `${scratch.path}/state` });
+  undo.push(async () => {
+    await bus.close();
+    await state.close();
+    scratch.dispose();
+  });
+  return { bus, state };
+}
+
+async function publish(bus: Bus, calls: readonly ApiCall[], batch: number): Promise<void> {
+  for (let i = 0; i < calls.length; i += batch) {
+    await bus.publish(
+      'api-calls',
+      calls.slice(i, i + batch).map((one) => ({ key: actorKey(one), value: JSON.stringify(one) })),
+    );
+  }
+}
+
+/** Runs a processor until it has passed everything; what it must not do twice is seen by its effects. */
+async function run({ bus, state }: Parts): Promise<void> {
+  const processor = startProcessor({
+    ...testContext(),
+    bus,
+    state,
+    detection,
+    checkpointEveryMs: 0,
+    ...options,
+  });
+  try {
+    await Promise.race([
+      processor.ended,
+      until(
+        async () => (await bus.lag()).find((row) => row.group === 'processor')?.records === 0,
+        'the processor has passed everything',
+      ),
+    ]);
+  } finally {
+    // Also after a failure: a process that goes down stops its roles.
+    await processor.stop();
+  }
+}
+
+/** The alerts as whoever reads them idempotently sees them: each revision once. */
+function settled(alerts: readonly Alert[]): string[] {
+  const seen = new Map<string, string>();
+  for (const alert of alerts) {
+    const key = `${alert.id}/${alert.revision}`;
+    const text = JSON.stringify(alert);
+    // The same revision of the same alert always says the same.
+    expect(seen.get(key) ?? text).toBe(text);
+    seen.set(key, text);
+  }
+  return [...seen.values()].sort();
+}
+
+async function alertsOf(parts: Parts): Promise<string[]> {
+  const seen = watchTopic<Alert>(parts.bus, 'alerts');
+  await until(
+    async () => (await parts.bus.lag()).some((row) => row.group === 'test' && row.records === 0),
+    'alerts are read',
+  );
+  return settled(seen);
+}
+
+async function undisturbed(): Promise<string[]> {
+  const parts = open();
+  await publish(parts.bus, traffic(), 1_000);
+  await run(parts);
+  return alertsOf(parts);
+}
+
+describe('the processor', () => {
+  it('raises one alert for each consumer that bombards, and none for the others', async () => {
+    const alerts = (await undisturbed()).map((text) => JSON.parse(text) as Alert);
+    expect(new Set(alerts.map((alert) => alert.id)).size).toBe(3);
+    expect(new Set(alerts.map((alert) => alert.actor.id))).toEqual(new Set(['loud-0', 'loud-1', 'loud-2']));
+    for (const alert of alerts) expect(alert.raisedAt - alert.startedAt).toBeLessThan(30_000);
+  });
+
+  it('raises the same alerts to the letter whatever the batches and partitions', async () => {
+    const expected = await undisturbed();
+    for (const [partitions, batch] of [
+      [1, 17],
+      [2, 1_000],
+      [8, 333],
+    ] as const) {
+      const parts = open(partitions);
+      await publish(parts.bus, traffic(), batch);
+      await run(parts);
+      expect(await alertsOf(parts)).toEqual(expected);
+    }
+  });
+
+  it('counts duplicated calls once', async () => {
+    const expected = await undisturbed();
+    const calls = traffic();
+    const doubled = calls.flatMap((one, index) =>
+      index % 10 === 0 ? [one, calls[Math.max(0, index - 900)]!] : [one],
+    );
+    const parts = open();
+    await publish(parts.bus, doubled, 500);
+    await run(parts);
+    expect(await alertsOf(parts)).toEqual(expected);
+  });
+
+  it('counts a call once that comes again after a restart', async () => {
+    const expected = await undisturbed();
+    const calls = traffic();
+    const parts = open();
+    await publish(parts.bus, calls.slice(0, 4_000), 500);
+    await run(parts);
+    await publish(parts.bus, [...calls.slice(3_000, 4_000), ...calls.slice(4_000)], 500);
+    await run(parts);
+    expect(await alertsOf(parts)).toEqual(expected);
+  });
+
+  it('loses and doubles nothing when it dies between any two effects', async () => {
+    const expected = await undisturbed();
+    const calls = traffic();
+    // Which effect fails in each life of the processor: publishing alerts, or the checkpoint, before or after it was done.
+    for (const [failing, when] of [
+      ['alerts', 'before'],
+      ['alerts', 'after'],
+      ['checkpoint', 'before'],
+      ['checkpoint', 'after'],
+    ] as const) {
+      const parts = open();
+      await publish(parts.bus, calls, 400);
+      for (let life = 1; ; life++) {
+        let countdown = failing === 'alerts' ? life : life * 3;
+        const die = async (effect: () => Promise<void>): Promise<void> => {
+          const last = --countdown === 0;
+          if (last && when === 'before') throw new Error('killed');
+          await effect();
+          if (last) throw new Error('killed');
+        };
+        const bus: Bus = Object.assign(Object.create(parts.bus) as Bus, {
+          partitions: 1,
+          publish: (topic: 'alerts', records: { key: string; value: string }[]) =>
+            failing === 'alerts' && topic === 'alerts'
+              ? die(() => parts.bus.publish(topic, records))
+              : parts.bus.publish(topic, records),
+          consume: parts.bus.consume.bind(parts.bus),
+          lag: parts.bus.lag.bind(parts.bus),
+        });
+        const state: StateStore = {
+          load: (partition, keys) => parts.state.load(partition, keys),
+          loadAll: (partition) => parts.state.loadAll(partition),
+          offset: (partition) => parts.state.offset(partition),
+          checkpoint: (partition, changes, offset) =>
+            failing === 'checkpoint'
+              ? die(() => parts.state.checkpoint(partition, changes, offset))
+              : parts.state.checkpoint(partition, changes, offset),
+          size: () => parts.state.size(),
+          close: () => Promise.resolve(),
+        };
+        try {
+          await run({ bus, state });
+          if (countdown > 0) break;
+        } catch (error) {
+          expect((error as Error).message).toBe('killed');
+        }
+        expect(life).toBeLessThan(50);
+      }
+      expect(await alertsOf(parts)).toEqual(expected);
+    }
+  });
+
+  it('sets a record aside that is no API call, and goes on', async () => {
+    const parts = open();
+    const letters = watchTopic<DeadLetter>(parts.bus, 'dead-letters', 'letters');
+    await parts.bus.publish('api-calls', [
+      { key: 'k', value: '{"not":"a call"}' },
+      { key: 'k', value: 'rubbish' },
+    ]);
+    await publish(parts.bus, traffic(), 1_000);
+    await run(parts);
+    await until(() => letters.length === 2, 'two dead letters');
+    expect(letters.map((letter) => letter.reason)).toEqual(['no-api-call', 'no-api-call']);
+    expect(await alertsOf(parts)).toEqual(await undisturbed());
+  });
+
+  it('gives the same alerts with hardly any memory for actors', async () => {
+    const expected = await undisturbed();
+    const parts = open();
+    await publish(parts.bus, traffic(), 200);
+    const processor = startProcessor({
+      ...testContext(),
+      ...parts,
+      detection,
+      checkpointEveryMs: 0,
+      maxActorsInMemory: 2,
+    });
+    await until(
+      async () => (await parts.bus.lag()).find((row) => row.group === 'processor')?.records === 0,
+      'done',
+    );
+    await processor.stop();
+    expect(await alertsOf(parts)).toEqual(expected);
+  });
+
+  it('ends an episode by the clock when no calls come any more', async () => {
+    let now = began;
+    const parts = open();
+    await publish(parts.bus, traffic(), 1_000);
+    const processor = startProcessor({
+      ...testContext(() => now),
+      ...parts,
+      detection,
+      checkpointEveryMs: 0,
+    });
+    const alerts = watchTopic<Alert>(parts.bus, 'alerts');
+    await until(
+      async () => (await parts.bus.lag()).find((row) => row.group === 'processor')?.records === 0,
+      'done',
+    );
+    expect(alerts.some((alert) => alert.status === 'closed')).toBe(false);
+    now += 3_600_000;
+    await until(
+      () => alerts.filter((alert) => alert.status === 'closed').length === 3,
+      'all episodes are closed',
+    );
+    await processor.stop();
+  });
+});
