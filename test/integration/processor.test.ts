@@ -80,7 +80,6 @@ async function run({ bus, state }: Parts): Promise<void> {
     state,
     detection,
     checkpointEveryMs: 0,
-    ...options,
   });
   try {
     await Promise.race([
