@@ -37,7 +37,8 @@ export async function replay(args: string[]): Promise<number> {
   const sanitizer = replaySanitizer(loaded);
   const policies = readPolicies(values.policies, loaded, sanitizer);
   const input = openInput(file);
-  const output: NodeJS.WritableStream = values.alerts === undefined ? process.stdout : createWriteStream(values.alerts);
+  const output: NodeJS.WritableStream =
+    values.alerts === undefined ? process.stdout : createWriteStream(values.alerts);
   const scratch = mkdtempSync(join(tmpdir(), 'tripline-replay-'));
   const state = createEmbeddedState({ path: scratch });
   const summary = newSummary();

@@ -92,9 +92,12 @@ export async function startSystem(options: {
     });
     const roles: RunningRole[] = [];
     if (config.lake.enabled) {
+      const state = createEmbeddedState({ path: join(dataDir, 'state-archiver'), now });
+      shutdown.add('archiver state', () => state.close());
       const archiver = startArchiver({
         ...context('archiver'),
         bus,
+        state,
         lake: lake.get,
         retentionDays: config.lake.retentionDays,
       });

@@ -31,6 +31,9 @@ interface Held<State> {
   changed: boolean;
 }
 
+/** How late a call may come and still count: an episode is not ended before calls of its end can have come. */
+export const latenessMs = 10 * 60_000;
+
 /** Under this key: event time reached, and which actors have open episodes until when. */
 const progressKey = 'progress';
 
@@ -50,6 +53,8 @@ export class PartitionFold {
   readonly #peers = new Map<string, Held<PeersState>>();
   /** Actors with an open episode, with the event time at which it may end. */
   readonly #open = new Map<string, number>();
+  /** Earliest event time at which one of them may end. */
+  #nextClose = Infinity;
   #watermark = 0;
 
   constructor(options: PartitionFoldOptions) {
@@ -76,7 +81,7 @@ export class PartitionFold {
     if (text === undefined) return;
     const progress = JSON.parse(text) as { watermark: number; open: [string, number][] };
     this.#watermark = progress.watermark;
-    for (const [key, closesAt] of progress.open) this.#open.set(key, closesAt);
+    for (const [key, closesAt] of progress.open) this.#setOpen(key, closesAt);
   }
 
   /** Takes note of calls that a checkpoint includes already: only so that a duplicate of them is known. */
@@ -98,15 +103,19 @@ export class PartitionFold {
     }
     await this.#load(calls);
     const alerts: Alert[] = [];
-    for (const call of calls) this.#foldOne(call, alerts);
-    await this.#close(this.#watermark, alerts);
+    for (const call of calls) {
+      this.#foldOne(call, alerts);
+      // After each call, not after each batch: where episodes end must not depend on where batches do.
+      if (this.#watermark - latenessMs >= this.#nextClose) this.#close(this.#watermark - latenessMs, alerts);
+    }
     return alerts;
   }
 
   /** Ends episodes that are over at an event time beyond the newest call: for when no calls come any more. */
   async closeUntil(eventTimeMs: number): Promise<Alert[]> {
     const alerts: Alert[] = [];
-    await this.#close(eventTimeMs, alerts);
+    await this.#loadActors(this.#dueBy(eventTimeMs));
+    this.#close(eventTimeMs, alerts);
     return alerts;
   }
 
@@ -167,24 +176,33 @@ export class PartitionFold {
     this.counts.folded++;
     if (call.startedAt > this.#watermark) this.#watermark = call.startedAt;
     const closesAt = detection.closesAt(actor.state);
-    if (closesAt !== undefined) this.#open.set(key, closesAt);
-    else if (this.#open.size > 0) this.#open.delete(key);
+    if (closesAt !== undefined || this.#open.size > 0) this.#setOpen(key, closesAt);
   }
 
-  async #close(eventTimeMs: number, alerts: Alert[]): Promise<void> {
-    if (this.#open.size === 0) return;
-    const due = [...this.#open].filter(([, closesAt]) => closesAt <= eventTimeMs).sort((a, b) => a[1] - b[1]);
-    if (due.length === 0) return;
-    await this.#loadActors(due.map(([key]) => key));
+  #setOpen(key: string, closesAt: number | undefined): void {
+    if (closesAt === undefined) this.#open.delete(key);
+    else this.#open.set(key, closesAt);
+    if (closesAt !== undefined && closesAt < this.#nextClose) this.#nextClose = closesAt;
+  }
+
+  /** Actors whose episode may end by an event time, in the order in which they do. */
+  #dueBy(eventTimeMs: number): string[] {
+    return [...this.#open]
+      .filter(([, closesAt]) => closesAt <= eventTimeMs)
+      .sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1))
+      .map(([key]) => key);
+  }
+
+  /** The actors that are due must be in memory. */
+  #close(eventTimeMs: number, alerts: Alert[]): void {
     const { detection } = this.#options;
-    for (const [key] of due) {
+    for (const key of this.#dueBy(eventTimeMs)) {
       const actor = this.#actors.get(key)!;
       for (const alert of detection.close(actor.state, eventTimeMs)) alerts.push(alert);
       actor.changed = true;
-      const closesAt = detection.closesAt(actor.state);
-      if (closesAt === undefined) this.#open.delete(key);
-      else this.#open.set(key, closesAt);
+      this.#setOpen(key, detection.closesAt(actor.state));
     }
+    this.#nextClose = Math.min(Infinity, ...this.#open.values());
   }
 
   /** One round trip for all states that the calls need and memory lacks. */
@@ -205,7 +223,9 @@ export class PartitionFold {
         this.#peers.set(key, { state: read, changed: false });
       }
     }
-    await this.#loadActors([...actors]);
+    const newest = calls.reduce((latest, call) => Math.max(latest, call.startedAt), this.#watermark);
+    // `#foldOne` opens no episode that is due within the same batch: a quiet time is longer than any batch's lateness.
+    await this.#loadActors([...actors, ...this.#dueBy(newest - latenessMs)]);
   }
 
   async #loadActors(keys: readonly string[]): Promise<void> {

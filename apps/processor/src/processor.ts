@@ -3,7 +3,7 @@ import type { Detection } from '@tripline/detection';
 import type { Alert, DeadLetter } from '@tripline/model';
 import { Counter, Gauge, Histogram, type RoleContext, type RunningRole } from '@tripline/runtime';
 import type { StateStore } from '@tripline/state';
-import { PartitionFold } from './partition-fold.ts';
+import { latenessMs, PartitionFold } from './partition-fold.ts';
 
 export interface ProcessorOptions extends RoleContext {
   bus: Bus;
@@ -180,10 +180,10 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
 
   const tick = (): void => {
     for (const [partition, at] of lanes) {
-      if (now() - at.batchAt < idleMs) continue;
       inTurn(at, async () => {
-        await publish(await at.fold.closeUntil(at.fold.watermark + (now() - at.batchAt)));
-        await checkpoint(at, partition);
+        const idle = now() - at.batchAt;
+        if (idle >= idleMs) await publish(await at.fold.closeUntil(at.fold.watermark - latenessMs + idle));
+        if (now() - at.savedAt >= checkpointEveryMs) await checkpoint(at, partition);
       }).catch((error: unknown) => logger.error({ err: error }, 'could not end episodes; trying again'));
     }
   };

@@ -1,0 +1,94 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { severities } from '@tripline/model';
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { callsOf, offsetMs, phaseSchema } from '../test-support/program.ts';
+import { run } from '../test-support/run.ts';
+import { createDetection, detectionConfigSchema } from './index.ts';
+
+const caseSchema = z.strictObject({
+  proves: z.string(),
+  catalogue: z.string(),
+  start: z.iso.datetime(),
+  seeds: z.array(z.int()).min(1),
+  exceptions: z.array(z.unknown()).default([]),
+  traffic: z.array(phaseSchema).min(1),
+});
+
+/** The alerts of the whole case, in the order in which they are raised; `alerts: []` means none. */
+const expectedSchema = z.strictObject({
+  alerts: z.array(
+    z.strictObject({
+      actor: z.string(),
+      /** Bounds of the event time of the first revision, as offsets from the start. */
+      raisedFrom: z.string(),
+      raisedUntil: z.string(),
+      service: z.string().optional(),
+      /** Of the last revision. */
+      severity: z.enum(severities).optional(),
+      learning: z.string().optional(),
+    }),
+  ),
+});
+
+const root = new URL('../cases/', import.meta.url);
+
+function read<T>(schema: z.ZodType<T>, name: string, file: string): T {
+  return schema.parse(JSON.parse(readFileSync(new URL(`${name}/${file}`, root), 'utf8')));
+}
+
+describe('golden cases', () => {
+  for (const name of readdirSync(root).sort()) {
+    const golden = read(caseSchema, name, 'case.json');
+    const expected = read(expectedSchema, name, 'expected.json').alerts;
+    const startMs = Date.parse(golden.start);
+    for (const seed of golden.seeds) {
+      it(`${name}${golden.seeds.length > 1 ? ` (seed ${seed})` : ''}: ${golden.proves}`, () => {
+        const config = detectionConfigSchema.parse({ requestSpike: { exceptions: golden.exceptions } });
+        const { alerts, revisions } = run(createDetection(config), callsOf(golden.traffic, startMs, seed));
+
+        const found = alerts.map(
+          (alert) => `${alert.actor.id} at ${describeMs(alert.raisedAt - startMs)}: ${alert.summary}`,
+        );
+        expect(found, 'number of alerts').toHaveLength(expected.length);
+        const byTime = alerts.toSorted(
+          (a, b) => a.raisedAt - b.raisedAt || (a.actor.id < b.actor.id ? -1 : 1),
+        );
+        for (const one of expected) {
+          const at = byTime.findIndex(
+            (alert) =>
+              alert.actor.id === one.actor &&
+              alert.raisedAt >= startMs + offsetMs(one.raisedFrom) &&
+              alert.raisedAt <= startMs + offsetMs(one.raisedUntil),
+          );
+          expect(
+            at,
+            `alert of ${one.actor} within ${one.raisedFrom} and ${one.raisedUntil}; found: ${found.join('\n')}`,
+          ).not.toBe(-1);
+          const [alert] = byTime.splice(at, 1);
+          expect(alert!.type).toBe('request-spike');
+          if (one.service !== undefined) expect(alert!.service).toBe(one.service);
+          if (one.severity !== undefined) expect(alert!.severity).toBe(one.severity);
+          if (one.learning !== undefined) expect(alert!.evidence['learning']).toBe(one.learning);
+        }
+
+        for (const alert of alerts) {
+          const states = revisions.filter((revision) => revision.id === alert.id);
+          expect(states.map((state) => state.revision)).toEqual(states.map((_, index) => index + 1));
+          expect(states.map((state) => state.status)).toEqual([
+            ...states.slice(1).map(() => 'open'),
+            'closed',
+          ]);
+          expect(alert.observed.value).toBeGreaterThan(alert.expected.high);
+          expect(alert.startedAt).toBeLessThanOrEqual(alert.raisedAt);
+          expect(alert.sources.length).toBeGreaterThan(0);
+          expect(alert.sampleCallIds.length).toBeGreaterThan(0);
+        }
+      });
+    }
+  }
+});
+
+function describeMs(ms: number): string {
+  return `${Math.floor(ms / 86_400_000)}d${Math.floor(ms / 3_600_000) % 24}h${Math.floor(ms / 60_000) % 60}m${Math.floor(ms / 1000) % 60}s`;
+}

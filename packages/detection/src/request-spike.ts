@@ -1,0 +1,428 @@
+import { createHash } from 'node:crypto';
+import { actorKey, severities, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
+import {
+  CALL_WEIGHT,
+  FAILED_CALL_WEIGHT,
+  LATENESS_MS,
+  QUIET_LEAST_MS,
+  QUIET_MOST_MS,
+  REVISION_LEAST_MS,
+  REVISION_SHARE,
+  SERVICES_KEPT,
+  STEP_MS,
+  WINDOW_MS,
+  WINDOW_UNITS,
+  WINDOW_WORDS,
+} from './constants.ts';
+import type { PeersState } from './profile.ts';
+import {
+  adoptShadow,
+  CALM,
+  copyScope,
+  countCall,
+  decodeScope,
+  encodeScope,
+  EXCEEDED,
+  levelStays,
+  newScope,
+  settle,
+  settlesAt,
+  worstExcess,
+  type EncodedScope,
+  type Excess,
+  type Scope,
+} from './scope.ts';
+import {
+  decodeTally,
+  dominant,
+  encodeTally,
+  newTally,
+  statusClasses,
+  tallyCall,
+  topEndpoints,
+  topSources,
+  type EncodedTally,
+  type Tally,
+} from './tally.ts';
+
+const REFERENCES = ['OWASP API4:2023', 'MITRE ATT&CK T1499'];
+const LONGEST_WINDOW_MS = WINDOW_MS[2];
+
+/** One run of exceeded windows: one alert that grows in place. Times are ms of event time. */
+interface Episode {
+  id: string;
+  actor: AlertActor;
+  /** The service whose scope raised it; null if the actor's whole traffic did. */
+  service: string | null;
+  startedAt: number;
+  raisedAt: number;
+  /** Newest call in a window that exceeded. */
+  lastSeenAt: number;
+  /** Calls of the scope since startedAt: all so far, and up to the latest that exceeded. */
+  seen: number;
+  count: number;
+  /** Late calls of the actor when the latest call exceeded. */
+  late: number;
+  worst: Excess;
+  revision: number;
+  publishedAt: number;
+  publishedCount: number;
+  publishedRank: number;
+}
+
+/** What the request-spike detector knows of one actor. At most SERVICES_KEPT service scopes, one episode, one tally. */
+export interface SpikeState {
+  /** Event time of the newest call that was counted; 0 if there was none. */
+  newestMs: number;
+  /** Calls that came too late to be counted. */
+  late: number;
+  whole: Scope;
+  /** The only service used so far; its scope would be the same as `whole`. Null before the first call. */
+  firstService: string | null;
+  /** From the second service on: one scope each; the least recently used goes. */
+  services: Map<string, Scope>;
+  episode: Episode | null;
+  /** About the calls near or over a threshold: those of the episode, else of the newest 600 s window. */
+  tally: Tally | null;
+}
+
+export function newSpikeState(): SpikeState {
+  return {
+    newestMs: 0,
+    late: 0,
+    whole: newScope(),
+    firstService: null,
+    services: new Map(),
+    episode: null,
+    tally: null,
+  };
+}
+
+/** Folds one call in. `call` must not be refused by Kong and must lie outside every exception. */
+export function foldSpike(state: SpikeState, peers: PeersState, call: ApiCall): Alert[] {
+  const alerts: Alert[] = [];
+  const atMs = call.startedAt;
+  if (atMs < state.newestMs - LATENESS_MS) {
+    state.late++;
+    return alerts;
+  }
+  if (state.episode && atMs >= closesAt(state.episode)) alerts.push(closeEpisode(state));
+  if (atMs > state.newestMs) {
+    if (state.tally && !state.episode && windowOf(atMs) !== windowOf(state.newestMs)) state.tally = null;
+    state.newestMs = atMs;
+  }
+
+  const { whole, newestMs } = state;
+  const service = call.service ?? '';
+  const serverFailed = call.status >= 500 || call.status === 499;
+  const weight = serverFailed ? FAILED_CALL_WEIGHT : CALL_WEIGHT;
+
+  if (newestMs >= settlesAt(whole)) {
+    settle(whole, peers, newestMs, state.episode?.startedAt ?? Infinity, state.services.size === 0);
+    if (stepStayed(state)) alerts.push(adoptStep(state, peers));
+  }
+  // Before the call is counted: the first service's scope begins as a copy of the whole.
+  const scope = serviceScope(state, service);
+  let heat = countCall(whole, peers, atMs, weight);
+  let hottest = whole;
+  if (scope) {
+    if (newestMs >= settlesAt(scope)) {
+      settle(scope, peers, newestMs, state.episode?.startedAt ?? Infinity, true);
+    }
+    const serviceHeat = countCall(scope, peers, atMs, weight);
+    if (serviceHeat > heat) {
+      heat = serviceHeat;
+      hottest = scope;
+    }
+  }
+
+  const { episode } = state;
+  if (episode && atMs >= episode.startedAt && (episode.service ?? service) === service) episode.seen++;
+  if (heat === CALM) return alerts;
+  if (heat === EXCEEDED || !episode) tallyCall((state.tally ??= newTally()), call, serverFailed);
+  if (heat !== EXCEEDED) return alerts;
+
+  const excess = worstExcess(hottest, atMs);
+  if (!episode) {
+    state.episode = raise(state, call, excess, hottest === whole ? null : service);
+    alerts.push(publish(state, 'open'));
+    return alerts;
+  }
+  episode.lastSeenAt = Math.max(episode.lastSeenAt, atMs);
+  episode.count = episode.seen;
+  episode.late = state.late;
+  if (excess.factor > episode.worst.factor) episode.worst = excess;
+  if (isNews(episode, newestMs)) alerts.push(publish(state, 'open'));
+  return alerts;
+}
+
+/** Ends the episode if it is over at `nowMs`. The alert is the same whenever this is called after that. */
+export function closeSpike(state: SpikeState, nowMs: number): Alert[] {
+  return state.episode && nowMs >= closesAt(state.episode) ? [closeEpisode(state)] : [];
+}
+
+export function spikeClosesAt(state: SpikeState): number | undefined {
+  return state.episode ? closesAt(state.episode) : undefined;
+}
+
+/** Quiet time grows with the episode: one minute in ten is one episode, and so are the days of a migration. */
+function closesAt(episode: Episode): number {
+  const durationMs = episode.lastSeenAt - episode.startedAt;
+  return episode.lastSeenAt + Math.min(QUIET_MOST_MS, Math.max(QUIET_LEAST_MS, 2 * durationMs));
+}
+
+function windowOf(atMs: number): number {
+  return Math.floor(atMs / LONGEST_WINDOW_MS);
+}
+
+/** The scope of this service; undefined as long as the actor has used no other. */
+function serviceScope(state: SpikeState, service: string): Scope | undefined {
+  const { services } = state;
+  if (services.size === 0) {
+    state.firstService ??= service;
+    if (state.firstService === service) return undefined;
+    // Until now the first service's traffic was the whole traffic.
+    services.set(state.firstService, copyScope(state.whole));
+  }
+  let scope = services.get(service);
+  if (!scope) {
+    if (services.size >= SERVICES_KEPT) services.delete(leastRecentlyUsed(services));
+    scope = newScope();
+    services.set(service, scope);
+  }
+  return scope;
+}
+
+function leastRecentlyUsed(services: Map<string, Scope>): string {
+  let oldest = '';
+  let oldestWindow = Infinity;
+  for (const [service, scope] of services) {
+    if (scope.newest < oldestWindow) {
+      oldestWindow = scope.newest;
+      oldest = service;
+    }
+  }
+  return oldest;
+}
+
+/** Has the episode become the way things are? */
+function stepStayed(state: SpikeState): boolean {
+  const { episode } = state;
+  if (!episode || episode.lastSeenAt - episode.startedAt < STEP_MS) return false;
+  return [state.whole, ...state.services.values()].some(levelStays);
+}
+
+function adoptStep(state: SpikeState, peers: PeersState): Alert {
+  adoptShadow(state.whole, peers);
+  for (const scope of state.services.values()) adoptShadow(scope, peers);
+  return closeEpisode(state);
+}
+
+function closeEpisode(state: SpikeState): Alert {
+  const alert = publish(state, 'closed');
+  state.episode = null;
+  state.tally = null;
+  state.whole.shadow = [];
+  for (const scope of state.services.values()) scope.shadow = [];
+  return alert;
+}
+
+function raise(state: SpikeState, call: ApiCall, excess: Excess, service: string | null): Episode {
+  const calls = Math.round(excess.count / CALL_WEIGHT);
+  return {
+    id: createHash('sha256')
+      .update(`request-spike|${actorKey(call)}|${service ?? ''}|${excess.startsAt}`)
+      .digest('hex')
+      .slice(0, 32),
+    actor: {
+      kind: call.actorKind,
+      id: call.actorId,
+      name: call.actorName,
+      ...(call.consumerUsername === undefined ? {} : { username: call.consumerUsername }),
+      ...(call.consumerCustomId === undefined ? {} : { customId: call.consumerCustomId }),
+      ...(call.consumerTags === undefined ? {} : { tags: call.consumerTags }),
+    },
+    service,
+    startedAt: excess.startsAt,
+    raisedAt: state.newestMs,
+    lastSeenAt: call.startedAt,
+    seen: calls,
+    count: calls,
+    late: state.late,
+    worst: excess,
+    revision: 0,
+    publishedAt: 0,
+    publishedCount: 0,
+    publishedRank: 0,
+  };
+}
+
+/** 50 at the threshold, 100 at ten times the threshold. */
+function scoreOf(factor: number): number {
+  return Math.min(100, Math.round(50 + 50 * Math.log10(factor)));
+}
+
+function isNews(episode: Episode, nowMs: number): boolean {
+  if (severities.indexOf(severityOf(scoreOf(episode.worst.factor))) > episode.publishedRank) return true;
+  const pauseMs = Math.max(REVISION_LEAST_MS, REVISION_SHARE * (nowMs - episode.raisedAt));
+  return nowMs - episode.publishedAt >= pauseMs && episode.count > episode.publishedCount;
+}
+
+/** The next published state of the open episode. */
+function publish(state: SpikeState, status: Alert['status']): Alert {
+  const episode = state.episode!;
+  const tally = state.tally!;
+  const { worst } = episode;
+  const score = scoreOf(worst.factor);
+  const severity = severityOf(score);
+  episode.revision++;
+  episode.publishedAt = state.newestMs;
+  episode.publishedCount = episode.count;
+  episode.publishedRank = severities.indexOf(severity);
+
+  const unit = WINDOW_UNITS[worst.size]!;
+  const value = Math.round(worst.count / CALL_WEIGHT);
+  const high = Math.floor(worst.high / CALL_WEIGHT);
+  const service = episode.service ?? dominant(tally, tally.services);
+  return {
+    id: episode.id,
+    revision: episode.revision,
+    type: 'request-spike',
+    severity,
+    score,
+    actor: episode.actor,
+    service: service === '' ? null : service,
+    route: dominant(tally, tally.routes),
+    endpoint: dominant(tally, tally.endpoints),
+    raisedAt: episode.raisedAt,
+    startedAt: episode.startedAt,
+    lastSeenAt: episode.lastSeenAt,
+    count: episode.count,
+    status,
+    observed: { value, unit },
+    expected: { value: Math.round((worst.expected / CALL_WEIGHT) * 10) / 10, low: 0, high, unit },
+    summary: summaryOf(episode, value, high, service),
+    sources: topSources(tally),
+    evidence: {
+      windowMs: WINDOW_MS[worst.size]!,
+      windowStartsAt: worst.startsAt,
+      factor: Math.round(worst.factor * 100) / 100,
+      learning: worst.learning,
+      learntHours: worst.learntHours,
+      // Server failures weigh 1/64 in `observed`: repeating a call that the server failed is no attack.
+      serverErrors: tally.serverErrors,
+      statuses: statusClasses(tally),
+      endpoints: topEndpoints(tally),
+      // The calls that sources, statuses and endpoints are about: those near or over the threshold.
+      examinedCalls: tally.calls,
+      lateCalls: episode.late,
+    },
+    sampleCallIds: [...tally.sampleCallIds],
+    references: [...REFERENCES],
+  };
+}
+
+function summaryOf(episode: Episode, value: number, high: number, service: string | null): string {
+  const { worst, actor } = episode;
+  const sent = `${actor.name} sent ${value} requests in ${WINDOW_WORDS[worst.size]!}${service ? ` to ${service}` : ''}`;
+  switch (worst.learning) {
+    case 'seasonal':
+      return `${sent}; normal for this hour is up to ${high} (learnt from ${worst.learntHours} h of its own traffic).`;
+    case 'overall':
+      return `${sent}; normal is up to ${high} (learnt from ${worst.learntHours} h of its own traffic).`;
+    case 'cold':
+      return `${sent}; up to ${high} is accepted without a baseline (${worst.learntHours} h learnt so far).`;
+  }
+}
+
+type EncodedExcess = [number, number, number, number, number, number, Excess['learning'], number];
+type EncodedEpisode = [string, AlertActor, string | null, ...rest: [number[], EncodedExcess]];
+export type EncodedSpike = [
+  newestMs: number,
+  late: number,
+  firstService: string | null,
+  whole: EncodedScope,
+  services: [string, EncodedScope][],
+  episode: EncodedEpisode | 0,
+  tally: EncodedTally | 0,
+];
+
+export function encodeSpike(state: SpikeState): EncodedSpike {
+  return [
+    state.newestMs,
+    state.late,
+    state.firstService,
+    encodeScope(state.whole),
+    [...state.services].map(([service, scope]) => [service, encodeScope(scope)]),
+    state.episode ? encodeEpisode(state.episode) : 0,
+    state.tally ? encodeTally(state.tally) : 0,
+  ];
+}
+
+export function decodeSpike(encoded: EncodedSpike): SpikeState {
+  const [newestMs, late, firstService, whole, services, episode, tally] = encoded;
+  return {
+    newestMs,
+    late,
+    firstService,
+    whole: decodeScope(whole),
+    services: new Map(services.map(([service, scope]) => [service, decodeScope(scope)])),
+    episode: episode === 0 ? null : decodeEpisode(episode),
+    tally: tally === 0 ? null : decodeTally(tally),
+  };
+}
+
+function encodeEpisode(episode: Episode): EncodedEpisode {
+  const { size, startsAt, count, high, expected, factor, learning, learntHours } = episode.worst;
+  return [
+    episode.id,
+    episode.actor,
+    episode.service,
+    [
+      episode.startedAt,
+      episode.raisedAt,
+      episode.lastSeenAt,
+      episode.seen,
+      episode.count,
+      episode.late,
+      episode.revision,
+      episode.publishedAt,
+      episode.publishedCount,
+      episode.publishedRank,
+    ],
+    [size, startsAt, count, high, expected, factor, learning, learntHours],
+  ];
+}
+
+function decodeEpisode(encoded: EncodedEpisode): Episode {
+  const [id, actor, service, numbers, worst] = encoded;
+  const [
+    startedAt,
+    raisedAt,
+    lastSeenAt,
+    seen,
+    count,
+    late,
+    revision,
+    publishedAt,
+    publishedCount,
+    publishedRank,
+  ] = numbers as [number, number, number, number, number, number, number, number, number, number];
+  const [size, startsAt, windowCount, high, expected, factor, learning, learntHours] = worst;
+  return {
+    id,
+    actor,
+    service,
+    startedAt,
+    raisedAt,
+    lastSeenAt,
+    seen,
+    count,
+    late,
+    revision,
+    publishedAt,
+    publishedCount,
+    publishedRank,
+    worst: { size, startsAt, count: windowCount, high, expected, factor, learning, learntHours },
+  };
+}

@@ -1,0 +1,54 @@
+import { RecentIds, type ActorState, type Detection, type PeersState } from '../src/index.ts';
+import type { Alert, ApiCall } from '@tripline/model';
+
+export interface Run {
+  /** All revisions in the order in which they were published. */
+  revisions: Alert[];
+  /** The last revision of each alert. */
+  alerts: Alert[];
+  calls: number;
+  actors: Map<string, ActorState>;
+}
+
+/**
+ * What the processor does, without its transport: drop duplicates, load states, fold, close what is over at each minute
+ * of event time, and everything at the end of the input. `everyCall` sees each call before it is folded.
+ */
+export function run(
+  detection: Detection,
+  calls: Iterable<ApiCall>,
+  everyCall?: (call: ApiCall, actors: Map<string, ActorState>, peers: Map<string, PeersState>) => void,
+): Run {
+  const actors = new Map<string, ActorState>();
+  const peers = new Map<string, PeersState>();
+  const recent = new RecentIds(100_000);
+  const revisions: Alert[] = [];
+  let count = 0;
+  let watermarkMs = 0;
+  let closedMinute = 0;
+
+  for (const call of calls) {
+    if (recent.seen(call.id)) continue;
+    count++;
+    everyCall?.(call, actors, peers);
+    const actorKey = detection.actorStateKey(call);
+    let actor = actors.get(actorKey);
+    if (!actor) actors.set(actorKey, (actor = detection.decodeActor(undefined)));
+    const peersKey = detection.peersStateKey(call);
+    let ofService = peers.get(peersKey);
+    if (!ofService) peers.set(peersKey, (ofService = detection.decodePeers(undefined)));
+    revisions.push(...detection.fold(actor, ofService, call));
+
+    watermarkMs = Math.max(watermarkMs, call.startedAt);
+    const minute = Math.floor(watermarkMs / 60_000);
+    if (minute !== closedMinute) {
+      closedMinute = minute;
+      // Ten minutes behind, as calls may be late by so much.
+      for (const state of actors.values()) revisions.push(...detection.close(state, (minute - 10) * 60_000));
+    }
+  }
+  for (const state of actors.values()) revisions.push(...detection.close(state, Infinity));
+  const last = new Map<string, Alert>();
+  for (const alert of revisions) last.set(alert.id, alert);
+  return { revisions, alerts: [...last.values()], calls: count, actors };
+}
