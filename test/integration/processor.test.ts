@@ -282,7 +282,7 @@ describe('the processor', () => {
       'done',
     );
     expect(alerts.some((alert) => alert.status === 'closed')).toBe(false);
-    now += 3_600_000;
+    now += 2 * 3_600_000;
     await until(
       () => alerts.filter((alert) => alert.status === 'closed').length === 3,
       'all episodes are closed',

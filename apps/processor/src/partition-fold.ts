@@ -224,7 +224,7 @@ export class PartitionFold {
       }
     }
     const newest = calls.reduce((latest, call) => Math.max(latest, call.startedAt), this.#watermark);
-    // `#foldOne` opens no episode that is due within the same batch: a quiet time is longer than any batch's lateness.
+    // Episodes that are due within the batch are of actors in it, or open already.
     await this.#loadActors([...actors, ...this.#dueBy(newest - latenessMs)]);
   }
 
