@@ -10,6 +10,29 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const stampFile = join(root, 'node_modules', '.tripline-setup');
 const bundle = join(root, 'dist', 'tripline.js');
 
+export const bundleOptions = {
+  absWorkingDir: root,
+  outdir: 'dist',
+  bundle: true,
+  splitting: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+  sourcemap: true,
+  logLevel: 'warning',
+  // Our own packages go in; everything from the registry stays outside.
+  plugins: [
+    {
+      name: 'registry-packages-stay-outside',
+      setup: ({ onResolve }) => {
+        onResolve({ filter: /^[^./]/ }, ({ path, kind }) =>
+          kind === 'entry-point' || path.startsWith('@tripline/') ? undefined : { path, external: true },
+        );
+      },
+    },
+  ],
+};
+
 const say = (text) => process.stderr.write(`${text}\n`);
 
 function checkNode() {
@@ -64,28 +87,7 @@ async function build() {
   say('Setting up, step 2 of 2: building.');
   const { build: esbuild } = await import('esbuild');
   mkdirSync(join(root, 'dist'), { recursive: true });
-  await esbuild({
-    entryPoints: { tripline: join(root, 'apps/cli/src/main.ts') },
-    outdir: join(root, 'dist'),
-    bundle: true,
-    splitting: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    sourcemap: true,
-    logLevel: 'warning',
-    // Our own packages go in; everything from the registry stays outside.
-    plugins: [
-      {
-        name: 'registry-packages-stay-outside',
-        setup: ({ onResolve }) => {
-          onResolve({ filter: /^[^./]/ }, ({ path, kind }) =>
-            kind === 'entry-point' || path.startsWith('@tripline/') ? undefined : { path, external: true },
-          );
-        },
-      },
-    ],
-  });
+  await esbuild({ ...bundleOptions, entryPoints: { tripline: join(root, 'apps/cli/src/main.ts') } });
 }
 
 /** Resolves when `dist/tripline.js` can be run; ends the process with a message if it cannot be had. */

@@ -1,1 +1,2 @@
-export * from './sanitizer.ts';
+export { createSanitizer, maxTextChars } from './sanitizer.ts';
+export type { Sanitizer, SanitizerOptions } from './sanitizer.ts';

@@ -1,36 +1,283 @@
+import { createHmac, createSecretKey } from 'node:crypto';
+import { createCache } from './cache.ts';
+import type { Cache } from './cache.ts';
+import { decodeForm } from './decode.ts';
+import { findSecrets, isHarmlessValue, schemeOf, tokenPattern } from './find.ts';
+import type { Rules } from './find.ts';
+import { createNameJudge } from './names.ts';
+import { createNameEndings, isPlain } from './scan.ts';
+
 /** What the operator adds to the built-in rules. */
 export interface SanitizerOptions {
   /** Secret of at least 32 bytes: equal secrets give equal tokens under one key. */
   key: Buffer;
-  /** Further names of headers, query parameters, cookies and form-like `name=value` pairs whose values are secret. */
+  /**
+   * Further names of headers, query parameters, cookies and form-like `name=value` pairs whose values are secret. Case,
+   * `-`, `_` and `[]` do not count.
+   */
   secretNames?: readonly string[];
-  /** Further patterns whose matches are secret, wherever they stand; each is compiled as a RegExp with flags `gu`. */
+  /**
+   * Further patterns whose matches are secret, wherever they stand; each is compiled as a RegExp with flags `gu`. They run
+   * on every string, on at most 8,192 characters of it and on its decoded forms: keep them few and free of nested
+   * quantifiers.
+   */
   secretPatterns?: readonly string[];
 }
 
 /**
  * Takes secrets and personal data out of text and puts keyed tokens in: `~kind~` and 22 base64url characters of
- * HMAC-SHA-256 (132 bits). Equal secrets give equal tokens, so that they still join. Pure apart from a bounded cache of
- * tokens; never throws; idempotent (a token stays as it is); linear in the length of its input.
+ * HMAC-SHA-256 (132 bits). Equal secrets give equal tokens, so that they still join. Pure apart from bounded caches;
+ * never throws; idempotent (a token stays as it is); linear in the length of its input.
+ *
+ * Texts are analysed up to 8,192 characters; what follows is replaced by one `~long~` token. No result is longer than
+ * that either.
  */
 export interface Sanitizer {
   /** Token of a secret of a kind (`secret`, `email`, `user`, …: a-z only), e.g. for a credential fingerprint. */
-  token(kind: string, secret: string): string;
+  readonly token: (kind: string, secret: string) => string;
   /** True if the name (header, parameter, cookie) says that its value is a credential. Any case. */
-  isSecretName(name: string): boolean;
+  readonly isSecretName: (name: string) => boolean;
   /** Free text (user agent, header values, parameter values): everything that looks like a secret is replaced. */
-  text(value: string): string;
+  readonly text: (value: string) => string;
   /** A raw request path without query: percent-encoding is looked through, secret segments are replaced. */
-  path(value: string): string;
+  readonly path: (value: string) => string;
   /** A URL or request target: user info, path, query and fragment. */
-  url(value: string): string;
-  /** The value of a named parameter: a token if the name is secret, else as `text`. */
-  parameter(name: string, value: string): string;
-  /** A Cookie header: names with tokens of the values. */
-  cookies(header: string): Record<string, string>;
+  readonly url: (value: string) => string;
+  /**
+   * The value of a named parameter or header: a token if the name is secret (an authentication scheme stays in front of
+   * it: `Bearer ~secret~…`), else as `text`. Values that tell nothing stay: empty, `true`, Kong's `REDACTED`.
+   */
+  readonly parameter: (name: string, value: string) => string;
+  /**
+   * A Cookie header: names with tokens of the values; empty values stay empty, what has no name is under ''. The result
+   * is frozen, as equal headers get the same one.
+   */
+  readonly cookies: (header: string) => Record<string, string>;
   /**
    * A whole log line or any other text of unknown form, for dead letters and error messages: everything that looks like
    * a secret, and the values of secret names in JSON, headers, URLs and forms, valid JSON or not.
    */
-  unknown(value: string): string;
+  readonly unknown: (value: string) => string;
+}
+
+/** Longest text that is analysed and longest result, in UTF-16 units. */
+export const maxTextChars = 8_192;
+/** `~long~` and 22 characters. */
+const longTokenChars = 28;
+/** A text that is cut is cut after one of these, if one is near, so that no half of a secret remains. */
+const cutMarks = /[&"\n,;{}()<>]/;
+const cutBackChars = 512;
+/** Passes after which a result that still changes is replaced as a whole. Two are usual: one to change, one to see. */
+const maxPasses = 4;
+/** Longer texts are rarely plain, and often seen before: user agents and referers. */
+const maxPlainChars = 80;
+const minKeyBytes = 32;
+
+/**
+ * Makes a sanitiser. Its rules are fixed from then on; it remembers names, tokens of each kind, texts, paths, URLs
+ * and Cookie headers in caches of their own, each of at most 50,000 entries and 8 MiB of characters.
+ *
+ * @throws Error if the key is shorter than 32 bytes, a name is empty or a pattern is not a regular expression.
+ */
+export function createSanitizer(options: SanitizerOptions): Sanitizer {
+  if (options.key.length < minKeyBytes) {
+    throw new Error(
+      `key: it has ${options.key.length} bytes; allowed: ${minKeyBytes} or more; ` +
+        'make one with `openssl rand -base64 32`',
+    );
+  }
+  const key = createSecretKey(options.key);
+  const secretNames = options.secretNames ?? [];
+  const rules: Rules = {
+    isSecretName: createNameJudge(secretNames),
+    nameEndings: createNameEndings(secretNames),
+    patterns: (options.secretPatterns ?? []).map(compile),
+  };
+
+  const tokens = new Map<string, Cache<string>>();
+  const texts = createCache<string>();
+  const paths = createCache<string>();
+  const urls = createCache<string>();
+  const jars = createCache<Record<string, string>>();
+
+  function token(kind: string, secret: string): string {
+    let known = tokens.get(kind);
+    if (known === undefined) {
+      known = createCache();
+      tokens.set(kind, known);
+    }
+    const seen = known.get(secret);
+    if (seen !== undefined) return seen;
+    const mac = createHmac('sha256', key).update(`${kind}\0${secret}`).digest('base64url');
+    const made = `~${kind}~${mac.slice(0, 22)}`;
+    known.set(secret, made, made.length);
+    return made;
+  }
+
+  /** Replaces the whole of a secret value, but for a scheme in front and tokens. */
+  function secretValue(value: string): string {
+    if (isHarmlessValue(value)) return value;
+    const kept = schemeOf(value);
+    const rest = value.slice(kept.length);
+    return rest === '' || isToken(rest) ? value : kept + token('secret', rest);
+  }
+
+  function replaceSecrets(text: string, path: boolean): string {
+    const hits = findSecrets(text, path, rules);
+    if (hits.length === 0) return text;
+    // Joined, not added: V8 reads characters of an added string many times slower.
+    const parts: string[] = [];
+    let done = 0;
+    for (const hit of hits) {
+      parts.push(text.slice(done, hit.start), token(hit.kind, hit.secret));
+      done = hit.end;
+    }
+    parts.push(text.slice(done));
+    return parts.join('');
+  }
+
+  const textPass = (value: string): string => replaceSecrets(value, false);
+  const pathPass = (value: string): string => replaceSecrets(value, true);
+
+  function queryPass(query: string): string {
+    return query
+      .split('&')
+      .map((pair) => {
+        const equals = pair.indexOf('=');
+        if (equals < 0) return textPass(pair);
+        const name = pair.slice(0, equals);
+        const value = pair.slice(equals + 1);
+        const secret = rules.isSecretName(name) && !isToken(value) && !isHarmlessValue(value);
+        return `${textPass(name)}=${secret ? secretValue(decodeForm(value)) : textPass(value)}`;
+      })
+      .join('&');
+  }
+
+  function urlPass(value: string): string {
+    const hash = value.indexOf('#');
+    const beforeHash = hash < 0 ? value : value.slice(0, hash);
+    const fragment = hash < 0 ? undefined : value.slice(hash + 1);
+    const mark = beforeHash.indexOf('?');
+    let result = pathPass(mark < 0 ? beforeHash : beforeHash.slice(0, mark));
+    if (mark >= 0) result += `?${queryPass(beforeHash.slice(mark + 1))}`;
+    if (fragment !== undefined)
+      result += `#${fragment.includes('=') ? queryPass(fragment) : pathPass(fragment)}`;
+    return result;
+  }
+
+  /** Keeps `kept` within the bound together with one token for `rest` and for what does not fit. */
+  function withLongToken(kept: string, rest: string): string {
+    const limit = maxTextChars - longTokenChars;
+    let end = Math.min(kept.length, limit);
+    for (const match of kept.matchAll(tokenPattern)) {
+      if (match.index >= end) break;
+      if (match.index + match[0].length > end) end = match.index;
+    }
+    return kept.slice(0, end) + token('long', kept.slice(end) + rest);
+  }
+
+  /** Applies a pass within the bound on length, again and again until the result stays as it is. */
+  function settle(value: string, pass: (value: string) => string): string {
+    let current = value;
+    let rest = '';
+    if (value.length > maxTextChars) {
+      const end = cutAt(value);
+      current = value.slice(0, end);
+      rest = value.slice(end);
+    }
+    for (let round = 0; round < maxPasses; round++) {
+      let next = pass(current);
+      if (rest !== '' || next.length > maxTextChars) next = withLongToken(next, rest);
+      if (next === current) return next;
+      rest = '';
+      current = next;
+    }
+    return token('secret', value);
+  }
+
+  function matchesPattern(value: string): boolean {
+    return rules.patterns.length > 0 && rules.patterns.some((pattern) => value.search(pattern) >= 0);
+  }
+
+  /** The way of nearly every string: proven harmless by a short look, or known from before. */
+  function remembered(
+    value: string,
+    path: boolean,
+    cache: Cache<string>,
+    pass: (value: string) => string,
+  ): string {
+    if (value.length <= maxPlainChars && isPlain(value, path, rules.nameEndings) && !matchesPattern(value))
+      return value;
+    const seen = cache.get(value);
+    if (seen !== undefined) return seen;
+    const settled = settle(value, pass);
+    cache.set(value, settled, settled.length);
+    return settled;
+  }
+
+  function cookies(header: string): Record<string, string> {
+    const seen = jars.get(header);
+    if (seen !== undefined) return seen;
+    // Without a prototype, so that a cookie named __proto__ is a cookie.
+    const jar = Object.create(null) as Record<string, string>;
+    const end = header.length > maxTextChars ? header.lastIndexOf(';', maxTextChars) : header.length;
+    let chars = 0;
+    for (const part of header.slice(0, Math.max(end, 0)).split(';')) {
+      const cookie = part.trim();
+      if (cookie === '') continue;
+      const equals = cookie.indexOf('=');
+      const name = equals < 0 ? '' : text(cookie.slice(0, equals).trim());
+      const value = cookie.slice(equals + 1).trim();
+      jar[name] = value === '' || isToken(value) ? value : token('secret', value);
+      chars += name.length + 30;
+    }
+    if (end < header.length) jar[token('long', header.slice(Math.max(end, 0)))] = '';
+    Object.freeze(jar);
+    jars.set(header, jar, chars);
+    return jar;
+  }
+
+  function text(value: string): string {
+    return remembered(value, false, texts, textPass);
+  }
+
+  return {
+    token,
+    isSecretName: rules.isSecretName,
+    text,
+    path: (value) => remembered(value, true, paths, pathPass),
+    url: (value) => remembered(value, true, urls, urlPass),
+    parameter: (name, value) => (rules.isSecretName(name) ? secretValue(value) : text(value)),
+    cookies,
+    unknown: (value) => settle(value, textPass),
+  };
+}
+
+const wholeToken = new RegExp(`^${tokenPattern.source}$`);
+
+function isToken(value: string): boolean {
+  return value.length > 24 && value.startsWith('~') && wholeToken.test(value);
+}
+
+/** Where to cut a text that is too long: after a mark near the bound, else at the bound, never within a character. */
+function cutAt(value: string): number {
+  const limit = maxTextChars - longTokenChars;
+  for (let end = limit; end > limit - cutBackChars; end--) {
+    if (cutMarks.test(value.charAt(end - 1))) return end;
+  }
+  const last = value.charCodeAt(limit - 1);
+  return last >= 0xd800 && last <= 0xdbff ? limit - 1 : limit;
+}
+
+function compile(pattern: string, index: number): RegExp {
+  try {
+    return new RegExp(pattern, 'gu');
+  } catch (error) {
+    throw new Error(
+      `secretPatterns[${index}]: ${JSON.stringify(pattern)} is not a regular expression ` +
+        `(${error instanceof Error ? error.message : String(error)}); allowed: JavaScript regular expressions without ` +
+        'slashes and flags, such as "acme_[a-z0-9]{20}"; correct or remove it',
+      { cause: error },
+    );
+  }
 }

@@ -5,7 +5,7 @@ export type Frame =
   | { kind: 'too-long'; beginning: Buffer };
 
 /** How much of a line that is too long is kept for inspection. */
-const beginningBytes = 2_000;
+const beginningBytes = 10_000;
 
 const lineFeed = Buffer.of(10);
 

@@ -162,11 +162,11 @@ describe('the normaliser', () => {
     const line = withRequest({ headers: { apikey: 'some-key-of-somebody' } });
     expect(accepted(line)).toMatchObject({
       actorKind: 'credential',
-      actorId: expect.stringMatching(/^~key~/) as string,
+      actorId: expect.stringMatching(/^~secret~/) as string,
     });
     expect(accepted({ ...line, response: { status: 401 } })).toMatchObject({
       actorKind: 'address',
-      credential: expect.stringMatching(/^~key~/) as string,
+      credential: expect.stringMatching(/^~secret~/) as string,
     });
   });
 

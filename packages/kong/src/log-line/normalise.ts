@@ -127,7 +127,7 @@ export function createNormaliser(options: NormaliserOptions): (line: Buffer, now
 
     const uri = line.uri;
     const queryAt = uri.indexOf('?');
-    const path = sanitizer.path((queryAt < 0 ? uri : uri.slice(0, queryAt)).slice(0, maxPathChars));
+    const path = cut(sanitizer.path(queryAt < 0 ? uri : uri.slice(0, queryAt)), maxPathChars);
     const method = (text(line.method, 20) ?? '').toUpperCase() || 'UNKNOWN';
 
     // An identity counts only when it was not refused: keys that somebody guesses are not actors.
@@ -175,24 +175,24 @@ export function createNormaliser(options: NormaliserOptions): (line: Buffer, now
       const place = locate?.(ip);
       if (place) Object.assign(call, place);
     }
-    const host = text(first(headers.get('host')), maxNameChars);
-    if (host !== undefined) call.host = sanitizer.text(host);
+    const host = clean(first(headers.get('host')), maxNameChars);
+    if (host !== undefined) call.host = host;
     const service = text(line.serviceName, maxNameChars) ?? text(line.serviceId, maxNameChars);
     if (service !== undefined) call.service = service;
     const route = text(line.routeName, maxNameChars) ?? text(line.routeId, maxNameChars);
     if (route !== undefined) call.route = route;
     if (line.querystring.size > 0) call.query = queryOf(line.querystring);
-    const userAgent = text(first(headers.get('user-agent')), maxTextChars);
-    if (userAgent !== undefined) call.userAgent = sanitizer.text(userAgent);
-    const referer = text(first(headers.get('referer')), maxTextChars);
-    if (referer !== undefined) call.referer = sanitizer.url(referer);
-    const contentType = text(first(headers.get('content-type')), maxNameChars);
-    if (contentType !== undefined) call.contentType = sanitizer.text(contentType);
+    const userAgent = clean(first(headers.get('user-agent')), maxTextChars);
+    if (userAgent !== undefined) call.userAgent = userAgent;
+    const referer = first(headers.get('referer'));
+    if (referer !== undefined) call.referer = cut(sanitizer.url(referer), maxTextChars);
+    const contentType = clean(first(headers.get('content-type')), maxNameChars);
+    if (contentType !== undefined) call.contentType = contentType;
     const cookie = headers.get('cookie');
     if (cookie !== undefined) call.cookies = cookiesOf(cookie);
     for (const name of keepHeaders) {
-      const value = text(joined(headers.get(name)), maxTextChars);
-      if (value !== undefined) (call.headers ??= nameless())[name] = sanitizer.parameter(name, value);
+      const value = joined(headers.get(name));
+      if (value) (call.headers ??= nameless())[name] = cut(sanitizer.parameter(name, value), maxTextChars);
     }
     if (upstreamStatus !== undefined) call.upstreamStatus = upstreamStatus;
     if (known && kongAnswered && !upstreamStatus && status >= 400) call.refused = true;
@@ -203,23 +203,26 @@ export function createNormaliser(options: NormaliserOptions): (line: Buffer, now
     return { kind: 'accepted', call };
   };
 
+  // Cut only what is sanitised: half of a secret would not be recognised.
+  const clean = (value: unknown, maxChars: number): string | undefined =>
+    typeof value === 'string' && value !== '' ? cut(sanitizer.text(value), maxChars) : undefined;
+
   /** What operators call their consumers is kept, unless it is itself personal data such as an e-mail address. */
   const maskedName = (value: unknown): string | undefined => {
-    const name = text(value, maxNameChars);
-    return name === undefined ? undefined : sanitizer.text(name);
+    return clean(value, maxNameChars);
   };
 
   const credentialOf = (line: KongLogLine, authorization: string | undefined): string | undefined => {
-    if (typeof line.credential === 'string') return sanitizer.token('key', line.credential);
-    if (authorization !== undefined) return sanitizer.token('key', authorization);
+    if (typeof line.credential === 'string') return sanitizer.token('secret', line.credential);
+    if (authorization !== undefined) return sanitizer.token('secret', authorization);
     for (const name of credentialHeaders) {
       const value = first(line.requestHeaders.get(name));
-      if (value) return sanitizer.token('key', value);
+      if (value) return sanitizer.token('secret', value);
     }
     if (line.querystring.size > 0) {
       for (const name of credentialQuery) {
         const value = first(line.querystring.get(name));
-        if (value) return sanitizer.token('key', value);
+        if (value) return sanitizer.token('secret', value);
       }
     }
     return undefined;
@@ -243,11 +246,11 @@ export function createNormaliser(options: NormaliserOptions): (line: Buffer, now
     let count = 0;
     for (const [name, value] of query) {
       if (++count > maxParameters) break;
-      const shown = sanitizer.text(name.slice(0, maxNameChars));
+      const shown = cut(sanitizer.text(name), maxNameChars);
       const values = Array.isArray(value) ? (value as unknown[]).slice(0, 20) : [value];
       kept[shown] = values
         .filter((one) => one !== true)
-        .map((one) => sanitizer.parameter(name, String(one).slice(0, maxTextChars)));
+        .map((one) => cut(sanitizer.parameter(name, String(one)), maxTextChars));
     }
     return kept;
   };
@@ -321,6 +324,10 @@ function joined(value: unknown): string | undefined {
 
 function text(value: unknown, maxChars: number): string | undefined {
   if (typeof value !== 'string' || value === '') return undefined;
+  return value.length > maxChars ? value.slice(0, maxChars) : value;
+}
+
+function cut(value: string, maxChars: number): string {
   return value.length > maxChars ? value.slice(0, maxChars) : value;
 }
 

@@ -1,0 +1,253 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection, type Socket } from 'node:net';
+import { cpus, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createNormaliser } from '@tripline/kong';
+import { startKongStandIn } from '@tripline/kong-stand-in';
+import { configSchema, createLogger, type LoadedConfig } from '@tripline/runtime';
+import { createSanitizer } from '@tripline/sanitize';
+import { startSystem, type System } from '../../apps/cli/src/system.ts';
+
+/**
+ * Four figures, each as a ratio or against the CPU time of the same run:
+ * (a) JSON.parse alone over the recorded lines, (b) parse + normalise + sanitise + encode of the same lines, (c) the whole
+ * embedded pipeline from socket to lake in lines per CPU-second of the whole process, (d) time from the line that tips the
+ * balance to the Admin API call, at half of the highest rate.
+ */
+const json = process.argv.includes('--json');
+const say = (text: string): void => void (json ? process.stderr : process.stdout).write(`${text}\n`);
+
+const fixtures = resolve('test/fixtures/tcp-log');
+const recorded = readdirSync(fixtures)
+  .filter((name) => name.endsWith('.ndjson'))
+  .flatMap((name) => readFileSync(join(fixtures, name)).toString('latin1').split('\n').slice(0, -1));
+const pipelineLines = 200_000;
+
+function cpuSeconds(since?: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(since);
+  return (user + system) / 1e6;
+}
+
+function median(values: number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
+}
+
+function quantile(values: number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!;
+}
+
+/** (a) and (b), in turns, so that both meet the same moments of the machine. */
+function ingestRatio(): { parseMicros: number; ingestMicros: number; ratio: number } {
+  const bytes = recorded.map((line) => Buffer.from(`${line}\n`, 'latin1'));
+  const texts = bytes.map((line) => line.toString('utf8'));
+  const normalise = createNormaliser({ sanitizer: createSanitizer({ key: Buffer.alloc(32, 7) }) });
+  const parse: number[] = [];
+  const ingest: number[] = [];
+  const ratios: number[] = [];
+  let kept = 0;
+  for (let round = 0; round < 25; round++) {
+    let began = process.cpuUsage();
+    for (let repeat = 0; repeat < 5; repeat++)
+      for (const text of texts) kept += Object.keys(JSON.parse(text) as object).length;
+    const a = cpuSeconds(began);
+    began = process.cpuUsage();
+    for (let repeat = 0; repeat < 5; repeat++) {
+      for (const line of bytes) {
+        const result = normalise(line, Infinity);
+        if (result.kind === 'accepted') kept += JSON.stringify(result.call).length;
+      }
+    }
+    const b = cpuSeconds(began);
+    // The first rounds warm the compiler up.
+    if (round < 5) continue;
+    parse.push((a * 1e6) / 5 / texts.length);
+    ingest.push((b * 1e6) / 5 / texts.length);
+    ratios.push(a / b);
+  }
+  if (kept === 0) throw new Error('nothing was measured');
+  return { parseMicros: median(parse), ingestMicros: median(ingest), ratio: median(ratios) };
+}
+
+function configFor(scratch: string, overrides: Record<string, unknown>): LoadedConfig {
+  const config = configSchema.parse({
+    dataDir: join(scratch, 'data'),
+    policiesFile: join(scratch, 'policies.json'),
+    http: { port: 0 },
+    collector: { host: '127.0.0.1', port: 0 },
+    ...overrides,
+  });
+  return { config, file: undefined, baseDir: scratch };
+}
+
+function sendLines(port: number, file: string, count: number, perSecond: number): ChildProcess {
+  const child = spawn(
+    process.execPath,
+    [resolve('test/bench/sender.mjs'), String(port), file, String(count), String(perSecond)],
+    {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    },
+  );
+  return child;
+}
+
+async function until(
+  holds: () => boolean | Promise<boolean>,
+  what: string,
+  withinMs = 180_000,
+): Promise<void> {
+  const end = Date.now() + withinMs;
+  while (!(await holds())) {
+    if (Date.now() > end) throw new Error(`after ${withinMs} ms still not: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function rowsIn(system: System): Promise<number> {
+  const lake = await system.lake();
+  const rows = await lake.query<{ rows: string | number }>('SELECT count() AS rows FROM tripline.api_calls');
+  return Number(rows[0]?.rows ?? 0);
+}
+
+/** (c): from the first byte on the socket to the last row in the lake, with every role at work. */
+async function wholePipeline(file: string): Promise<{ perCpuSecond: number; perSecond: number }> {
+  const scratch = mkdtempSync(join(tmpdir(), 'tripline-bench-'));
+  const system = await startSystem({
+    loaded: configFor(scratch, {}),
+    logger: createLogger({ level: 'error', pretty: false }),
+  });
+  try {
+    // Opening the engine is not part of the work per line.
+    await until(async () => (await rowsIn(system).catch(() => -1)) === 0, 'the lake is open');
+    const cpu = process.cpuUsage();
+    const began = Date.now();
+    sendLines(system.collector.port, file, pipelineLines, 0);
+    await until(() => system.collector.accounting().published === pipelineLines, 'all lines are published');
+    await until(async () => {
+      const lag = await system.bus.lag();
+      return lag.filter((row) => row.topic === 'api-calls').every((row) => row.records === 0);
+    }, 'processor and archiver are done');
+    const seconds = cpuSeconds(cpu);
+    const elapsed = (Date.now() - began) / 1000;
+    const rows = await rowsIn(system);
+    if (rows !== pipelineLines) throw new Error(`${rows} rows in the lake, ${pipelineLines} lines were sent`);
+    return { perCpuSecond: pipelineLines / seconds, perSecond: pipelineLines / elapsed };
+  } finally {
+    await system.stop();
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/**
+ * (d): while lines of others come at `perSecond`, one consumer after the other sends what raises an alert; measured from
+ * just before its last line is written to the socket until the Admin API has the request that blocks it.
+ */
+async function detectToKong(file: string, perSecond: number): Promise<number[]> {
+  const scratch = mkdtempSync(join(tmpdir(), 'tripline-bench-'));
+  const kong = await startKongStandIn();
+  writeFileSync(
+    join(scratch, 'policies.json'),
+    JSON.stringify({
+      policies: [
+        { id: 'all', match: { type: 'request-spike' }, actions: [{ type: 'block', duration: '1h' }] },
+      ],
+    }),
+  );
+  const system = await startSystem({
+    loaded: configFor(scratch, { kong: { adminUrl: kong.adminUrl } }),
+    logger: createLogger({ level: 'fatal', pretty: false }),
+  });
+  const offenders = 25;
+  const seconds = offenders + 10;
+  let socket: Socket | undefined;
+  const background = sendLines(system.collector.port, file, Math.floor(perSecond * seconds), perSecond);
+  try {
+    await until(() => system.collector.accounting().published > perSecond, 'the background runs');
+    socket = createConnection({ port: system.collector.port, host: '127.0.0.1' });
+    const out = socket;
+    const template = recorded.find((line) => line.includes('"consumer":{') && line.includes('"status":200'))!;
+    const consumers = (await (await fetch(`${kong.adminUrl}/consumers?size=1000`)).json()) as {
+      data: { id: string }[];
+    };
+    const times: number[] = [];
+    const writes = (): number => kong.counters().adminWrites;
+    for (let offender = 0; offender < offenders; offender++) {
+      // Consumers that Kong has, over and over: each time under another credential's name would be another actor.
+      const consumer = consumers.data[offender % consumers.data.length]!.id;
+      if (offender >= consumers.data.length) break;
+      const line = (n: number): string =>
+        `${template
+          .replace(
+            /"id":"[0-9a-f]{32}"/,
+            `"id":"f${offender.toString(16).padStart(7, '0')}${n.toString(16).padStart(24, '0')}"`,
+          )
+          .replace(/"started_at":[0-9]+/, `"started_at":${Date.now()}`)
+          .replace(
+            /"consumer":\{[^}]*\}/,
+            `"consumer":{"id":"${consumer}","username":"offender-${offender}"}`,
+          )}\n`;
+      const before = writes();
+      // Just short of the floor of 400 in 10 s for an actor without history, in a fresh window.
+      await until(() => Date.now() % 10_000 < 5_000, 'a fresh window');
+      for (let n = 0; n < 395; n++) out.write(line(n), 'latin1');
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      if (writes() > before) throw new Error('the alert came too early to be measured');
+      let tipped = 0;
+      const began = performance.now();
+      while (writes() === before) {
+        if (tipped < 10) out.write(line(395 + tipped++), 'latin1');
+        if (performance.now() - began > 20_000) throw new Error(`no Admin API call for offender ${offender}`);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      times.push(performance.now() - began);
+    }
+    return times;
+  } finally {
+    background.kill();
+    socket?.destroy();
+    await system.stop();
+    await kong.close();
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+const scratch = mkdtempSync(join(tmpdir(), 'tripline-bench-'));
+const file = join(scratch, 'lines.ndjson');
+writeFileSync(file, Buffer.from(`${recorded.join('\n')}\n`, 'latin1'));
+say(
+  `Node ${process.versions.node}, ${cpus().length} x ${cpus()[0]?.model ?? 'CPU'}; ${recorded.length} recorded lines`,
+);
+
+const ratio = ingestRatio();
+say(`(a) JSON.parse alone                         ${ratio.parseMicros.toFixed(1)} us per line`);
+say(
+  `(b) read + normalise + sanitise + encode     ${ratio.ingestMicros.toFixed(1)} us per line; (a) / (b) = ${ratio.ratio.toFixed(2)}  (mark: at least 0.5)`,
+);
+
+const pipeline = await wholePipeline(file);
+say(
+  `(c) socket to lake, whole process            ${Math.round(pipeline.perCpuSecond)} lines per CPU-second (mark: at least 20,000); ${Math.round(pipeline.perSecond)} lines/s`,
+);
+
+const half = Math.floor(pipeline.perSecond / 2);
+const times = await detectToKong(file, half);
+const [p50, p95, p99] = [0.5, 0.95, 0.99].map((share) => quantile(times, share)) as [number, number, number];
+say(
+  `(d) line to Admin API call at ${half} lines/s   p50 ${p50.toFixed(0)} ms, p95 ${p95.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms (mark: p95 under 1,000 ms), ${times.length} times`,
+);
+rmSync(scratch, { recursive: true, force: true });
+
+if (json) {
+  process.stdout.write(
+    `${JSON.stringify({
+      ingestToParseRatio: Number(ratio.ratio.toFixed(3)),
+      linesPerCpuSecond: Math.round(pipeline.perCpuSecond),
+      linesPerSecond: Math.round(pipeline.perSecond),
+      detectToKongMsP50: Math.round(p50),
+      detectToKongMsP95: Math.round(p95),
+      detectToKongMsP99: Math.round(p99),
+    })}\n`,
+  );
+}
+process.exit(0);
