@@ -157,6 +157,12 @@ export const configSchema = z
 
 export type Config = z.infer<typeof configSchema>;
 
+/** The JSON Schema of `tripline.json` (draft 2020-12), as it is published in `tripline.schema.json`. */
+export function configJsonSchema(): Record<string, unknown> {
+  const { $schema, ...schema } = z.toJSONSchema(configSchema, { io: 'input' });
+  return { $schema, title: 'Tripline configuration', ...schema };
+}
+
 export interface LoadedConfig {
   config: Config;
   /** The file it came from; undefined if there is none. */

@@ -1,0 +1,118 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { configJsonSchema, configSchema, loadConfig } from './config.ts';
+import { UserError } from './errors.ts';
+import { loadTokenKey } from './keys.ts';
+
+const cwd = mkdtempSync(join(tmpdir(), 'tripline-config-'));
+afterAll(() => rmSync(cwd, { recursive: true }));
+
+function load(content: unknown, env: Record<string, string> = {}): ReturnType<typeof loadConfig> {
+  const path = join(cwd, 'tripline.json');
+  writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
+  return loadConfig({ path, env, cwd });
+}
+
+function problemOf(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    expect(error).toBeInstanceOf(UserError);
+    return (error as Error).message;
+  }
+  throw new Error('nothing was refused');
+}
+
+describe('the configuration', () => {
+  it('has a default for everything that must have a value', () => {
+    const { config, file } = loadConfig({ env: {}, cwd: tmpdir() + '/nowhere' });
+    expect(file).toBeUndefined();
+    expect(config.collector).toMatchObject({ port: 9600, maxLineBytes: 1_048_576, allow: [] });
+    expect(config.dataDir).toBe('./tripline-data');
+  });
+
+  it('reports all problems at once, each with its key, its value and what is allowed', () => {
+    const problem = problemOf(() =>
+      load({
+        collector: { port: 99_999, maxDepth: 'deep' },
+        lake: { retentionDays: 0 },
+        kong: { adminUrl: 'ftp://x' },
+        surprise: 1,
+      }),
+    );
+    for (const key of [
+      'collector.port',
+      'collector.maxDepth',
+      'lake.retentionDays',
+      'kong.adminUrl',
+      'surprise',
+    ]) {
+      expect(problem).toContain(key);
+    }
+    expect(problem).toContain('99999');
+    expect(problem).toContain('5 problems');
+  });
+
+  it('never repeats a secret in a problem', () => {
+    expect(problemOf(() => load({ collector: { token: 'short1' } }))).not.toContain('short1');
+    expect(problemOf(() => load({ kong: { fingerprintKey: 'short2' } }))).not.toContain('short2');
+  });
+
+  it('takes environment variables over the file, whatever way their words are parted', () => {
+    const env = {
+      TRIPLINE_COLLECTOR__PORT: '9700',
+      TRIPLINE_COLLECTOR__MAX_LINE_BYTES: '5000',
+      TRIPLINE_KONG__ADMIN_URL: 'http://kong:8001',
+      TRIPLINE_COLLECTOR__ALLOW: '["10.0.0.0/8"]',
+      TRIPLINE_LAKE__ENABLED: 'false',
+      OTHER: 'x',
+    };
+    const { config } = load({ collector: { port: 9601, host: '127.0.0.1' } }, env);
+    expect(config.collector).toMatchObject({
+      port: 9700,
+      host: '127.0.0.1',
+      maxLineBytes: 5_000,
+      allow: ['10.0.0.0/8'],
+    });
+    expect(config.kong.adminUrl).toBe('http://kong:8001');
+    expect(config.lake.enabled).toBe(false);
+  });
+
+  it('refuses an environment variable that names nothing', () => {
+    expect(problemOf(() => load({}, { TRIPLINE_COLLECTOR__PROT: '1' }))).toContain('prot');
+  });
+
+  it('says which file is missing or is not JSON', () => {
+    expect(problemOf(() => loadConfig({ path: 'gone.json', env: {}, cwd }))).toContain(
+      join(cwd, 'gone.json'),
+    );
+    expect(problemOf(() => load('{ "collector": '))).toMatch(/tripline\.json is not valid JSON/);
+  });
+
+  it('is described by the published schema, which is up to date', async () => {
+    const path = fileURLToPath(new URL('../tripline.schema.json', import.meta.url));
+    await expect(`${JSON.stringify(configJsonSchema(), null, 2)}\n`).toMatchFileSnapshot(path);
+    expect(configSchema.safeParse({ $schema: './x.json' }).success).toBe(true);
+  });
+});
+
+describe('the token key', () => {
+  it('is made once, readable by its owner only, and read again', () => {
+    const path = join(cwd, 'keys', 'token.key');
+    const key = loadTokenKey(path, true);
+    expect(key.length).toBe(32);
+    expect(statSync(path).mode & 0o077).toBe(0);
+    expect(loadTokenKey(path, true).equals(key)).toBe(true);
+    expect(readFileSync(path, 'utf8').trim()).toBe(key.toString('base64'));
+  });
+
+  it('is never made where the operator named a file that is not there, and too short a key is refused', () => {
+    expect(problemOf(() => loadTokenKey(join(cwd, 'gone.key'), false))).toContain('openssl rand');
+    const short = join(cwd, 'short.key');
+    writeFileSync(short, Buffer.alloc(16).toString('base64'));
+    expect(problemOf(() => loadTokenKey(short, false))).toMatch(/16 bytes, allowed: at least 32/);
+  });
+});
