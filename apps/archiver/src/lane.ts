@@ -1,0 +1,187 @@
+import { createHash } from 'node:crypto';
+import type { Bus, BusBatch } from '@tripline/bus';
+import { LakeRefusedError } from '@tripline/lake';
+import type { DeadLetter, Topic } from '@tripline/model';
+
+/** Consecutive records of one partition on their way to the lake. */
+export interface Stretch {
+  firstOffset: number;
+  nextOffset: number;
+  /** NDJSON, one line per record. */
+  body: Buffer;
+}
+
+/** What is noted before a stretch goes to the lake: where it begins and ends, and what its first record is. */
+interface Note {
+  firstOffset: number;
+  nextOffset: number;
+  mark: string;
+}
+
+export interface LaneOptions {
+  topic: Topic;
+  partition: number;
+  bus: Bus;
+  /** The note of this lane as it was last saved. */
+  load: () => Promise<string | undefined>;
+  /** Tries until the note is kept: rejects only when the role stops. */
+  save: (note: string) => Promise<void>;
+  /** Tries until it succeeds: rejects only with `LakeRefusedError`, or when the role stops. */
+  insert: (ndjson: Buffer, token: string) => Promise<void>;
+  now: () => number;
+  on: {
+    archived: (records: number, bytes: number) => void;
+    /** A record that the lake does not take went to the dead letters; with `problem` if not even that. */
+    refused: (offset: number, detail: string, problem?: unknown) => void;
+    /** The bus went on elsewhere than the lane expected; `lost` records are no longer there. */
+    jumped: (expected: number, found: number, lost: number) => void;
+  };
+}
+
+/**
+ * One partition of one topic on its way to the lake, exactly once.
+ *
+ * Where a batch ends depends on the moment, so after a crash the same records would be cut elsewhere, and a token made
+ * from the cut would not be recognised. So the cut is noted first:
+ *
+ * 1. note (first and next offset) in the state,
+ * 2. insert, with a token made from topic, partition, these offsets and the first record,
+ * 3. the next stretch begins: its note replaces this one, and says thereby that this one is in the lake.
+ *
+ * A crash before 2, within it or after it all look the same at the next start: the noted stretch is read from the bus
+ * again, cut where the note says (however many records have come since), and inserted with the same token. The lake
+ * drops what it has. Records on the bus do not change, so equal offsets are equal records; the mark tells a bus that was
+ * replaced by another, whose offsets begin anew.
+ *
+ * A stretch that the lake refuses is halved, and each half is a stretch of its own with a note of its own, down to the
+ * record at fault, which goes to the dead letters. (A crash right after that may send it there a second time.)
+ */
+export class Lane {
+  readonly options: LaneOptions;
+  #pending: Stretch[] = [];
+  #expected: number | undefined;
+  /** Noted before the last stop or crash, not known to be in the lake. */
+  #unsure: Note | undefined;
+
+  constructor(options: LaneOptions) {
+    this.options = options;
+  }
+
+  /** Where to begin; undefined for the oldest record. */
+  async open(): Promise<number | undefined> {
+    const noted = await this.options.load();
+    this.#unsure = noted === undefined ? undefined : (JSON.parse(noted) as Note);
+    this.#expected = this.#unsure?.firstOffset;
+    return this.#expected;
+  }
+
+  /** Takes a copy of the batch. False if it does not follow what is pending: write that first. */
+  add(batch: BusBatch): boolean {
+    if (this.#expected !== undefined && batch.firstOffset !== this.#expected) {
+      if (this.#pending.length > 0 && !this.#unsure) return false;
+      const lost = Math.max(0, batch.firstOffset - this.#expected);
+      this.options.on.jumped(this.#expected, batch.firstOffset, lost);
+      this.#pending = [];
+      this.#unsure = undefined;
+    }
+    if (this.#unsure && this.#pending.length === 0 && markOf(batch.body) !== this.#unsure.mark) {
+      this.options.on.jumped(batch.firstOffset, batch.firstOffset, 0);
+      this.#unsure = undefined;
+    }
+    const { firstOffset, nextOffset } = batch;
+    this.#pending.push({ firstOffset, nextOffset, body: Buffer.from(batch.body) });
+    this.#expected = nextOffset;
+    return true;
+  }
+
+  get pending(): { records: number; bytes: number } {
+    let records = 0;
+    let bytes = 0;
+    for (const { firstOffset, nextOffset, body } of this.#pending) {
+      records += nextOffset - firstOffset;
+      bytes += body.length;
+    }
+    return { records, bytes };
+  }
+
+  /**
+   * Writes what is pending; gives the offset up to which all is in the lake, undefined if nothing could be written yet.
+   * What it could not write stays on the bus and is read again after a restart.
+   */
+  async flush(): Promise<number | undefined> {
+    const stretch = this.#take();
+    if (!stretch) return undefined;
+    await this.#write(stretch);
+    return stretch.nextOffset;
+  }
+
+  #take(): Stretch | undefined {
+    const last = this.#pending.at(-1);
+    const first = this.#pending[0];
+    if (!first || !last) return undefined;
+    const end = this.#unsure?.nextOffset ?? last.nextOffset;
+    if (end > last.nextOffset) return undefined;
+    const body =
+      this.#pending.length === 1 ? first.body : Buffer.concat(this.#pending.map((one) => one.body));
+    const all = { firstOffset: first.firstOffset, nextOffset: last.nextOffset, body };
+    this.#unsure = undefined;
+    if (end === all.nextOffset) {
+      this.#pending = [];
+      return all;
+    }
+    const [head, tail] = cutAt(all, end);
+    this.#pending = [tail];
+    return head;
+  }
+
+  async #write(stretch: Stretch): Promise<void> {
+    const { topic, partition, save, insert, on } = this.options;
+    const { firstOffset, nextOffset, body } = stretch;
+    const note: Note = { firstOffset, nextOffset, mark: markOf(body) };
+    await save(JSON.stringify(note));
+    try {
+      await insert(body, `${topic}/${partition}/${firstOffset}-${nextOffset}/${note.mark}`);
+    } catch (error) {
+      if (!(error instanceof LakeRefusedError)) throw error;
+      if (nextOffset - firstOffset === 1) return this.#bury(stretch, error);
+      const [left, right] = cutAt(stretch, firstOffset + ((nextOffset - firstOffset) >> 1));
+      await this.#write(left);
+      return this.#write(right);
+    }
+    on.archived(nextOffset - firstOffset, body.length);
+  }
+
+  async #bury({ firstOffset, body }: Stretch, error: LakeRefusedError): Promise<void> {
+    const { bus, topic, partition, now, on } = this.options;
+    const letter: DeadLetter = {
+      receivedAt: now(),
+      reason: 'lake-refused',
+      detail: `${topic}/${partition} at ${firstOffset}: ${error.message}`,
+      sample: body.toString('utf8').trimEnd().slice(0, 2_000),
+    };
+    try {
+      await bus.publish('dead-letters', [{ key: letter.reason, value: JSON.stringify(letter) }]);
+      on.refused(firstOffset, error.message);
+    } catch (problem) {
+      // A full bus waits for this very lane to go on, so it goes on.
+      on.refused(firstOffset, error.message, problem);
+    }
+  }
+}
+
+function cutAt({ firstOffset, nextOffset, body }: Stretch, offset: number): [Stretch, Stretch] {
+  let at = 0;
+  for (let record = firstOffset; record < offset; record++) at = body.indexOf(10, at) + 1;
+  return [
+    { firstOffset, nextOffset: offset, body: body.subarray(0, at) },
+    { firstOffset: offset, nextOffset, body: body.subarray(at) },
+  ];
+}
+
+/** Tells records apart by the first of them: each has an id. */
+function markOf(body: Buffer): string {
+  return createHash('sha256')
+    .update(body.subarray(0, body.indexOf(10)))
+    .digest('base64url')
+    .slice(0, 16);
+}

@@ -1,0 +1,149 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createEmbeddedBus, type Bus } from '@tripline/bus';
+import { LakeRefusedError, type Lake } from '@tripline/lake';
+import type { ApiCall, Topic } from '@tripline/model';
+import { createLogger, Registry } from '@tripline/runtime';
+import { createEmbeddedState, type StateStore } from '@tripline/state';
+import { startArchiver, type ArchiverOptions } from './archiver.ts';
+
+/** A lake in memory that keeps the promises of `Lake.insert`; it refuses rows that hold the word `poison`. */
+export class MemoryLake implements Lake {
+  readonly rows: Record<string, string[]> = { apiCalls: [], alerts: [], responses: [] };
+  readonly inserts: { table: string; token: string; rows: number }[] = [];
+  /** Called before each insert; a rejection is one of the lake. */
+  before: () => Promise<void> = () => Promise.resolve();
+  /** Called after the rows are there: a rejection or a promise without end is an answer that got lost. */
+  after: () => Promise<void> = () => Promise.resolve();
+  onMigrate: () => Promise<void> = () => Promise.resolve();
+  readonly #tokens = new Set<string>();
+
+  migrate(): Promise<void> {
+    return this.onMigrate();
+  }
+  async insert(table: string, ndjson: Buffer, token: string): Promise<void> {
+    await this.before();
+    const rows = ndjson.toString('utf8').split('\n').slice(0, -1);
+    if (rows.some((row) => row.includes('poison')))
+      throw new LakeRefusedError('it does not take a row of these');
+    this.inserts.push({ table, token, rows: rows.length });
+    if (!this.#tokens.has(`${table} ${token}`)) {
+      this.#tokens.add(`${table} ${token}`);
+      this.rows[table]!.push(...rows);
+    }
+    await this.after();
+  }
+  query(): Promise<never[]> {
+    return Promise.resolve([]);
+  }
+  alertsSince(): Promise<never[]> {
+    return Promise.resolve([]);
+  }
+  responses(): Promise<never[]> {
+    return Promise.resolve([]);
+  }
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Bus and state of one data directory, which can be left as a crash leaves them. */
+export class Site {
+  readonly path = mkdtempSync(join(tmpdir(), 'tripline-archiver-'));
+  bus: Bus;
+  state: StateStore;
+  metrics = new Registry();
+  readonly #busOptions: { maxBytes?: number; keepBytes?: number };
+  readonly #running = new Set<ReturnType<typeof startArchiver>>();
+
+  constructor(busOptions: { maxBytes?: number; keepBytes?: number } = {}) {
+    this.#busOptions = busOptions;
+    this.bus = this.#openBus('bus');
+    this.state = createEmbeddedState({ path: join(this.path, 'state') });
+  }
+
+  #openBus(name: string): Bus {
+    return createEmbeddedBus({ path: join(this.path, name), ...this.#busOptions });
+  }
+
+  start(lake: Lake, changes: Partial<ArchiverOptions> = {}): ReturnType<typeof startArchiver> {
+    this.metrics = new Registry();
+    const archiver = startArchiver({
+      logger: createLogger({ level: 'silent', pretty: false }),
+      metrics: this.metrics,
+      now: Date.now,
+      bus: this.bus,
+      state: this.state,
+      lake: () => Promise.resolve(lake),
+      retentionDays: 30,
+      flushAfterMs: 5,
+      retryMs: 1,
+      retryMaxMs: 4,
+      ...changes,
+    });
+    this.#running.add(archiver);
+    return archiver;
+  }
+
+  /** Takes bus and state from under whoever uses them, and opens them again; with a name, another, empty bus. */
+  async crash(otherBus = 'bus'): Promise<void> {
+    this.#running.clear();
+    await this.bus.close();
+    await this.state.close();
+    this.bus = this.#openBus(otherBus);
+    this.state = createEmbeddedState({ path: join(this.path, 'state') });
+  }
+
+  async publish(topic: Topic, values: readonly string[]): Promise<void> {
+    await this.bus.publish(
+      topic,
+      values.map((value) => ({ key: 'k', value })),
+    );
+  }
+
+  async metric(name: string): Promise<number> {
+    const found = (await this.metrics.getMetricsAsJSON()).find((one) => one.name === name);
+    return (found?.values ?? []).reduce((sum, one) => sum + one.value, 0);
+  }
+
+  async dispose(): Promise<void> {
+    for (const archiver of this.#running) await archiver.stop();
+    await this.bus.close();
+    await this.state.close();
+    rmSync(this.path, { recursive: true });
+  }
+}
+
+export function callLine(id: string, startedAt = 1_800_000_000_000): string {
+  const call: ApiCall = {
+    id: `call-${id}`,
+    startedAt,
+    actorKind: 'address',
+    actorId: '203.0.113.9',
+    actorName: '203.0.113.9',
+    method: 'GET',
+    path: '/orders/17',
+    endpoint: 'GET /orders/{id}',
+    status: 200,
+    source: 'upstream',
+    requestBytes: 300,
+    responseBytes: 1_000,
+    latencyMs: 12,
+  };
+  return JSON.stringify(call);
+}
+
+/** Numbered lines `from` to `to` (exclusive). */
+export function lines(from: number, to: number): string[] {
+  return Array.from({ length: to - from }, (_, i) => callLine(String(from + i).padStart(6, '0')));
+}
+
+/** Waits for a condition that only other turns of the event loop can bring about. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error(`It never came to it: ${what}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}

@@ -1,0 +1,158 @@
+import { Readable } from 'node:stream';
+import type { ClickHouseClient } from '@clickhouse/client';
+import type { Alert, Response } from '@tripline/model';
+import { LakeRefusedError, LakeTooNewError, type Lake, type LakeTable } from './lake.ts';
+import { migrations, retention, tables } from './schema.ts';
+
+/** Bounds of every query, which nothing in its text can lift. A server's reader gets them as `clickhouse_settings`. */
+export const readLimits = {
+  max_execution_time: 30,
+  max_result_rows: '100000',
+  result_overflow_mode: 'throw',
+  readonly: '1',
+} as const;
+
+export interface LakeOptions {
+  /** Lends a client for one query, which must be under `readLimits`. */
+  reading: <T>(work: (reader: ClickHouseClient) => Promise<T>) => Promise<T>;
+  /**
+   * Hands a batch to the engine as a file, calls `work` with its absolute path, and takes it away again. Only for an
+   * engine on this machine; without it batches travel with the statement.
+   */
+  stage?: (ndjson: Buffer, work: (file: string) => Promise<void>) => Promise<void>;
+  /** Runs after the writer was closed. */
+  onClose?: () => Promise<void>;
+}
+
+/** The lake behind a client of `@clickhouse/client`, whatever its connection leads to. */
+export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake {
+  const { reading, stage } = options;
+
+  const query = <Row>(sql: string, parameters: Record<string, unknown> = {}): Promise<Row[]> =>
+    reading(async (reader) => {
+      const result = await reader.query({ query: sql, query_params: parameters, format: 'JSONEachRow' });
+      return result.json<Row>();
+    });
+  const write = async (sql: string): Promise<void> => {
+    await writer.command({ query: sql });
+  };
+
+  const migrate = async ({ retentionDays }: { retentionDays: number }): Promise<void> => {
+    if (!Number.isInteger(retentionDays) || retentionDays < 1 || retentionDays > 3_650)
+      throw new RangeError(`retentionDays is ${retentionDays}: allowed are whole days from 1 to 3650.`);
+    await write('CREATE DATABASE IF NOT EXISTS tripline');
+    await write(`CREATE TABLE IF NOT EXISTS tripline.migrations (version UInt32, name String, appliedAt DateTime)
+                 ENGINE = MergeTree ORDER BY version`);
+    const [row] = await query<{ version: number }>('SELECT max(version) AS version FROM tripline.migrations');
+    const version = row?.version ?? 0;
+    if (version > migrations.length) {
+      throw new LakeTooNewError(
+        `The lake has schema version ${version}, this version of Tripline knows up to ${migrations.length}: ` +
+          'a newer Tripline has upgraded it. Run that version, or start with an empty lake.',
+      );
+    }
+    // Statements first, then the note that they were done: a crash between the two runs them again, which is harmless.
+    for (let next = version; next < migrations.length; next++) {
+      const migration = migrations[next]!;
+      for (const statement of migration.statements) await write(statement);
+      await write(
+        `INSERT INTO tripline.migrations SELECT ${next + 1}, ${quote(migration.name)}, now() SETTINGS async_insert = 0`,
+      );
+    }
+    for (const table of Object.keys(tables) as LakeTable[]) await keepFor(table, retentionDays);
+  };
+
+  const keepFor = async (table: LakeTable, days: number): Promise<void> => {
+    const [database, name] = tables[table].name.split('.');
+    const [row] = await query<{ sql: string }>(
+      'SELECT create_table_query AS sql FROM system.tables WHERE database = {database:String} AND name = {name:String}',
+      { database, name },
+    );
+    const found = /\bTTL\b.*?toIntervalDay\((\d+)\)/.exec(row?.sql ?? '');
+    if (Number(found?.[1]) !== days)
+      await write(`ALTER TABLE ${tables[table].name} MODIFY TTL ${retention(table, days)}`);
+  };
+
+  const insert = async (table: LakeTable, ndjson: Buffer, token: string): Promise<void> => {
+    if (ndjson.length === 0) return;
+    const { name, columns, structure, format } = tables[table];
+    // In the statement, not beside it: the embedded engine would keep them for the statements to come. One thread reads
+    // one block, so that a batch becomes one part per day, which is either there or not.
+    const into = `INSERT INTO ${name} (${columns}) SETTINGS insert_deduplication_token = ${quote(token)},
+      async_insert = 0, max_insert_threads = 1, min_insert_block_size_rows = 10000000,
+      min_insert_block_size_bytes = 1000000000, max_partitions_per_insert_block = 0,
+      input_format_parallel_parsing = 0, input_format_skip_unknown_fields = 1, input_format_null_as_default = 0,
+      input_format_defaults_for_omitted_fields = 0`;
+    try {
+      if (stage) {
+        await stage(ndjson, (file) =>
+          write(`${into} SELECT * FROM file(${quote(file)}, ${format}, ${quote(structure)})`),
+        );
+      } else {
+        const done = await writer.exec({
+          query: `${into} FORMAT ${format}`,
+          values: Readable.from([ndjson], { objectMode: false }),
+        });
+        await done.stream.resume().toArray();
+      }
+    } catch (error) {
+      if (!aboutTheRows(error)) throw error;
+      throw new LakeRefusedError(`${name} does not take the rows: ${firstLine(error)}`);
+    }
+  };
+
+  return {
+    migrate,
+    insert,
+    query,
+    alertsSince: async (sinceMs) => {
+      const rows = await query<{ alert: string }>(
+        `SELECT alert FROM tripline.alerts FINAL
+         WHERE raisedAt >= fromUnixTimestamp64Milli({sinceMs:Int64}) ORDER BY raisedAt, id`,
+        { sinceMs },
+      );
+      return rows.map((row) => JSON.parse(row.alert) as Alert);
+    },
+    responses: async (limit) => {
+      const rows = await query<{ response: string }>(
+        'SELECT response FROM tripline.responses FINAL ORDER BY decidedAt DESC, id LIMIT {limit:UInt32}',
+        { limit },
+      );
+      return rows.map((row) => JSON.parse(row.response) as Response);
+    },
+    close: async () => {
+      await writer.close();
+      await options.onClose?.();
+    },
+  };
+}
+
+const refusals = new Set([
+  'ARGUMENT_OUT_OF_BOUND',
+  'CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN',
+  'CANNOT_READ_ALL_DATA',
+  'CANNOT_READ_ARRAY_FROM_TEXT',
+  'CANNOT_READ_MAP_FROM_TEXT',
+  'DECIMAL_OVERFLOW',
+  'INCORRECT_DATA',
+  'TOO_LARGE_STRING_SIZE',
+  'TYPE_MISMATCH',
+  'UNEXPECTED_END_OF_FILE',
+  'VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE',
+  'VIOLATED_CONSTRAINT',
+]);
+
+/** Told by the engine's name of the error, which both connections carry, each on an error class of its own. */
+function aboutTheRows(error: unknown): boolean {
+  const type = (error as { type?: string } | undefined)?.type ?? '';
+  return refusals.has(type) || type.startsWith('CANNOT_PARSE_');
+}
+
+/** Behind it the engine quotes the row, which belongs neither into a log nor into a dead letter. */
+function firstLine(error: unknown): string {
+  return (error as Error).message.split(/\n| before: |: while |: \(|, Row | Expression/, 1)[0]!.slice(0, 200);
+}
+
+function quote(text: string): string {
+  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
+}

@@ -1,0 +1,360 @@
+import type { Alert, ApiCall, Response } from '@tripline/model';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { LakeRefusedError, LakeTooNewError, type Lake } from './lake.ts';
+
+/** A lake on storage of its own, empty at first, which can be left and entered again. */
+export interface LakeUnderTest {
+  lake: Lake;
+  /** Closes the lake and opens it on what it left behind. */
+  reopen: () => Promise<Lake>;
+  /** Runs a statement past the lake, with the right to write. */
+  write: (sql: string) => Promise<void>;
+  dispose: () => Promise<void>;
+}
+
+const dayMs = 86_400_000;
+
+/** What every lake guarantees; run for each kind of connection. */
+export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): void {
+  describe(`${name}: the lake contract`, () => {
+    let under: LakeUnderTest;
+    let lake: Lake;
+    beforeAll(async () => {
+      under = await open();
+      lake = under.lake;
+      await lake.migrate({ retentionDays: 30 });
+    });
+    afterAll(() => under.dispose());
+
+    // Times near now, as retention begins to count at the real clock; a quarter past a full hour, so no day is split.
+    const now = Math.floor(Date.now() / 3_600_000) * 3_600_000;
+    const counted = async (ids: string): Promise<{ rows: number; ids: number }> => {
+      const sql =
+        'SELECT toUInt32(count()) AS rows, toUInt32(uniqExact(id)) AS ids FROM tripline.api_calls WHERE startsWith(id, {ids:String})';
+      return (await lake.query<{ rows: number; ids: number }>(sql, { ids }))[0]!;
+    };
+
+    it('gives back every field of an API call as it was on the bus', async () => {
+      const call = fullCall('full-0001', now);
+      await lake.insert('apiCalls', ndjson([call]), 'full');
+      const [row] = await lake.query(
+        'SELECT * REPLACE (toUnixTimestamp64Milli(startedAt) AS startedAt) FROM tripline.api_calls WHERE id = {id:String}',
+        { id: call.id },
+      );
+      expect(row).toEqual(call);
+    });
+
+    it('fills what a call leaves out with empty values, and with null where 0 would be a value', async () => {
+      await lake.insert('apiCalls', ndjson([bareCall('bare-0001', now)]), 'bare');
+      const [row] = await lake.query('SELECT * FROM tripline.api_calls WHERE id = {id:String}', {
+        id: 'bare-0001',
+      });
+      expect(row).toMatchObject({
+        consumerId: '',
+        consumerTags: [],
+        ip: '',
+        latitude: null,
+        upstreamMs: null,
+        asn: 0,
+        query: {},
+        refused: false,
+      });
+    });
+
+    it('takes a field that it does not know yet, as a newer collector may send one', async () => {
+      await lake.insert(
+        'apiCalls',
+        ndjson([{ ...bareCall('newer-0001', now), fromTheFuture: [1] }]),
+        'newer',
+      );
+      expect(await counted('newer-')).toEqual({ rows: 1, ids: 1 });
+    });
+
+    it('counts a batch once that is written again with its token, also after a restart', async () => {
+      const batch = ndjson([bareCall('once-0001', now), bareCall('once-0002', now - dayMs)]);
+      await lake.insert('apiCalls', batch, 'once');
+      await lake.insert('apiCalls', batch, 'once');
+      expect(await counted('once-')).toEqual({ rows: 2, ids: 2 });
+      lake = await under.reopen();
+      await lake.insert('apiCalls', batch, 'once');
+      expect(await counted('once-')).toEqual({ rows: 2, ids: 2 });
+    });
+
+    it('writes a batch of another token even if its rows are the same', async () => {
+      const batch = ndjson([bareCall('twice-0001', now)]);
+      await lake.insert('apiCalls', batch, 'twice-1');
+      await lake.insert('apiCalls', batch, 'twice-2');
+      expect(await counted('twice-')).toEqual({ rows: 2, ids: 1 });
+    });
+
+    it('remembers a token over many later batches', async () => {
+      const early = ndjson([response('early', { decidedAt: now })]);
+      await lake.insert('responses', early, 'early');
+      for (let i = 0; i < 60; i += 20) {
+        const later = Array.from({ length: 20 }, (_, k) =>
+          lake.insert(
+            'responses',
+            ndjson([response(`later-${i + k}`, { decidedAt: now })]),
+            `later-${i + k}`,
+          ),
+        );
+        await Promise.all(later);
+      }
+      await lake.insert('responses', early, 'early');
+      const [row] = await lake.query<{ rows: number }>(
+        "SELECT toUInt32(count()) AS rows FROM tripline.responses WHERE id = 'early'",
+      );
+      expect(row?.rows).toBe(1);
+    });
+
+    it('writes all of a large batch over several days, from several writers at once', async () => {
+      const batches = Array.from({ length: 4 }, (_, b) =>
+        ndjson(Array.from({ length: 5_000 }, (__, i) => bareCall(`large-${b}-${i}`, now - (i % 3) * dayMs))),
+      );
+      await Promise.all(batches.map((batch, b) => lake.insert('apiCalls', batch, `large-${b}`)));
+      await Promise.all(batches.map((batch, b) => lake.insert('apiCalls', batch, `large-${b}`)));
+      expect(await counted('large-')).toEqual({ rows: 20_000, ids: 20_000 });
+    });
+
+    it.each([
+      ['text where a number is due', '{"id":"bad-0001","startedAt":1,"status":"abc"}'],
+      ['a line that was cut off', '{"id":"bad-0001","startedAt":'],
+      ['no object', '[]'],
+      ['no JSON', 'garbage'],
+    ])('refuses a batch with %s as a whole, and names the fault without the row', async (_, bad) => {
+      const good = ndjson([bareCall('bad-0000', now)]);
+      const batch = Buffer.concat([good, Buffer.from(`${bad}\n`), good]);
+      const failure: unknown = await lake
+        .insert('apiCalls', batch, `bad ${bad}`)
+        .catch((error: unknown) => error);
+      expect(failure).toBeInstanceOf(LakeRefusedError);
+      expect((failure as Error).message).toContain('tripline.api_calls');
+      expect((failure as Error).message).not.toContain('bad-000');
+      expect((await counted('bad-')).rows).toBe(0);
+    });
+
+    it('refuses alerts and responses that are no objects with an id', async () => {
+      for (const table of ['alerts', 'responses'] as const) {
+        for (const bad of ['{"id":"x"', '[]', '{"revision":1}', 'garbage']) {
+          await expect(
+            lake.insert(table, Buffer.from(`${bad}\n`), `bad ${bad}`),
+            `${table}: ${bad}`,
+          ).rejects.toBeInstanceOf(LakeRefusedError);
+        }
+      }
+    });
+
+    it('gives back the latest state of each alert exactly as it was published, oldest first', async () => {
+      const first = alert('alert-1', { revision: 1, raisedAt: now - 2_000, status: 'open' });
+      const last = { ...first, revision: 3, status: 'closed' as const, count: 999 };
+      const other = alert('alert-2', {
+        raisedAt: now - 5_000,
+        evidence: { nested: { deep: [1, 2.5, null, true, { a: 'ü \\ " \n 中 😀' }] }, big: 1e300 },
+        fromTheFuture: { kept: true },
+      });
+      const older = alert('alert-0', { raisedAt: now - 60_000 });
+      await lake.insert('alerts', ndjson([first, older, last]), 'a1');
+      await lake.insert('alerts', ndjson([other, { ...first, revision: 2 }]), 'a2');
+      expect(await lake.alertsSince(now - 10_000)).toEqual([other, last]);
+      expect(await lake.alertsSince(now - 2_000)).toEqual([last]);
+      expect(await lake.alertsSince(now)).toEqual([]);
+      const found = await lake.query(
+        "SELECT actorName, endpoint, toUInt32(count) AS count FROM tripline.alerts FINAL WHERE id = 'alert-1'",
+      );
+      expect(found).toEqual([{ actorName: 'Ann "A" O\'Neill', endpoint: '', count: 999 }]);
+    });
+
+    it('gives back the latest state of each response, newest decision first', async () => {
+      const one = response('resp-1', { revision: 1, decidedAt: now + 10_000 });
+      const two = response('resp-2', { revision: 1, decidedAt: now + 20_000 });
+      const lifted = { ...one, revision: 2, status: 'lifted' as const, removedAt: now + 30_000 };
+      await lake.insert('responses', ndjson([lifted, two]), 'r1');
+      await lake.insert('responses', ndjson([one]), 'r2');
+      expect(await lake.responses(2)).toEqual([two, lifted]);
+      expect(await lake.responses(1)).toEqual([two]);
+    });
+
+    it('takes parameters as values, whatever is in them', async () => {
+      const odd = `'; DROP TABLE tripline.alerts; -- \\ "ü" {x:String}`;
+      const rows = await lake.query('SELECT {odd:String} AS odd, {n:UInt32} AS n', { odd, n: 41 });
+      expect(rows).toEqual([{ odd, n: 41 }]);
+    });
+
+    it.each([
+      ['INSERT', "INSERT INTO tripline.alerts (alert) VALUES ('{}')"],
+      ['DROP', 'DROP TABLE tripline.alerts'],
+      ['ALTER', 'ALTER TABLE tripline.alerts DELETE WHERE 1'],
+      ['a second statement', 'SELECT 1; DROP TABLE tripline.alerts'],
+      ['other limits', 'SELECT 1 SETTINGS max_execution_time = 0'],
+      ['the file system', "SELECT * FROM file('/etc/hostname', LineAsString)"],
+    ])('does not let a query reach for %s', async (_, sql) => {
+      await expect(lake.query(sql)).rejects.toThrow(/readonly/i);
+    });
+
+    it('ends a query that gives too many rows, or has a fault, with an error that says so', async () => {
+      await expect(lake.query('SELECT number FROM numbers(100001)')).rejects.toThrow(
+        /Limit for result exceeded/,
+      );
+      await expect(lake.query('SELECT nothing FROM tripline.api_calls')).rejects.toThrow(/nothing/);
+      await expect(lake.query('SELECT {missing:String}')).rejects.toThrow(/missing/);
+    });
+
+    it('gives no row of a query that failed half-way to the next one', async () => {
+      const failing = 'SELECT number FROM numbers(90000) WHERE throwIf(number = 80000) = 0';
+      for (let i = 0; i < 3; i++) {
+        await expect(lake.query(failing)).rejects.toThrow();
+        expect(await lake.query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+      }
+    });
+
+    it('can be upgraded again without effect', async () => {
+      const before = await counted('');
+      await lake.migrate({ retentionDays: 30 });
+      await lake.migrate({ retentionDays: 30 });
+      expect(await counted('')).toEqual(before);
+      expect(await lake.query('SELECT version FROM tripline.migrations')).toEqual([{ version: 1 }]);
+    });
+
+    it('lets go of calls and alerts beyond the retention, and of responses that are over', async () => {
+      await lake.insert('apiCalls', ndjson([bareCall('gone-0001', now - 20 * dayMs)]), 'gone');
+      await lake.insert('alerts', ndjson([alert('gone-alert', { raisedAt: now - 20 * dayMs })]), 'gone');
+      const inForce = response('gone-not', { decidedAt: now - 20 * dayMs, status: 'active' });
+      const over = response('gone-over', { decidedAt: now - 20 * dayMs, status: 'expired' });
+      await lake.insert('responses', ndjson([inForce, over]), 'gone');
+      const left = async (): Promise<unknown[]> =>
+        lake.query(
+          `SELECT id FROM tripline.api_calls WHERE startsWith(id, 'gone-') UNION ALL
+           SELECT id FROM tripline.alerts WHERE startsWith(id, 'gone-') UNION ALL
+           SELECT id FROM tripline.responses WHERE startsWith(id, 'gone-') ORDER BY id`,
+        );
+      expect(await left()).toHaveLength(4);
+      await lake.migrate({ retentionDays: 10 });
+      for (const table of ['api_calls', 'alerts', 'responses'])
+        await under.write(`OPTIMIZE TABLE tripline.${table} FINAL`);
+      expect(await left()).toEqual([{ id: 'gone-not' }]);
+    });
+
+    it.each([0, 1.5, 3_651, Number.NaN])(
+      'refuses to keep rows for %s days, and says what is allowed',
+      async (days) => {
+        await expect(lake.migrate({ retentionDays: days })).rejects.toThrow(/from 1 to 3650/);
+      },
+    );
+
+    // Last, as no version of the code that is tested here can open this lake any more.
+    it('refuses tables of a newer version, and says what to do', async () => {
+      await under.write("INSERT INTO tripline.migrations VALUES (1000, 'later', now())");
+      const failure: unknown = await lake.migrate({ retentionDays: 30 }).catch((error: unknown) => error);
+      expect(failure).toBeInstanceOf(LakeTooNewError);
+      expect((failure as Error).message).toMatch(/version 1000.*up to 1.*Run that version/);
+    });
+  });
+}
+
+function ndjson(rows: readonly object[]): Buffer {
+  return Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+}
+
+function bareCall(id: string, startedAt: number): ApiCall {
+  return {
+    id,
+    startedAt,
+    actorKind: 'address',
+    actorId: '203.0.113.9',
+    actorName: '203.0.113.9',
+    method: 'GET',
+    path: '/orders/17',
+    endpoint: 'GET /orders/{id}',
+    status: 200,
+    source: 'upstream',
+    requestBytes: 300,
+    responseBytes: 1_000,
+    latencyMs: 12,
+  };
+}
+
+function fullCall(id: string, startedAt: number): Required<ApiCall> {
+  return {
+    ...bareCall(id, startedAt + 123),
+    actorKind: 'consumer',
+    consumerId: 'c0ffee00-0000-4000-8000-000000000001',
+    consumerUsername: 'Søren "S" Ødegård',
+    consumerCustomId: 'ACME/EU 7',
+    consumerTags: ['gold', 'a,b'],
+    credentialId: 'c0ffee00-0000-4000-8000-000000000002',
+    credential: '~key~0123456789abcdefghijkl',
+    user: '~user~0123456789abcdefghijkl',
+    authScheme: 'basic',
+    ip: '2001:db8::1',
+    country: 'DE',
+    city: 'Köln',
+    latitude: 50.9375,
+    longitude: 6.9603,
+    asn: 4_200_000_000,
+    asOrganization: 'Example \\ Net',
+    host: 'api.example.com',
+    service: 'orders',
+    route: 'orders-route',
+    query: { 'ids[]': ['1', '2'], debug: [], __proto__x: ['\u0000'], 'a b': ['', '中'] },
+    userAgent: 'Mozilla/5.0 "x"\ty',
+    referer: 'https://example.com/?a=%20',
+    contentType: 'application/json',
+    cookies: { sid: '~cookie~0123456789abcdefghijkl' },
+    headers: { 'x-team': 'blue' },
+    status: 499,
+    source: 'kong',
+    upstreamStatus: '502, 200',
+    refused: true,
+    requestBytes: 9_000_000_000,
+    responseBytes: 0,
+    latencyMs: 3_600_000,
+    upstreamMs: 0,
+    workspace: 'default',
+  };
+}
+
+function alert(id: string, changes: Partial<Alert> & Record<string, unknown>): Alert {
+  return {
+    id,
+    revision: 1,
+    type: 'request-spike',
+    severity: 'high',
+    score: 71.5,
+    actor: { kind: 'consumer', id: 'c1', name: 'Ann "A" O\'Neill', tags: ['gold'] },
+    service: 'orders',
+    route: null,
+    endpoint: null,
+    raisedAt: 0,
+    startedAt: 0,
+    lastSeenAt: 0,
+    count: 412,
+    status: 'open',
+    observed: { value: 412, unit: 'requests/10s' },
+    expected: { value: 3.1, low: 0, high: 18, unit: 'requests/10s' },
+    summary: 'Ann made 412 requests in 10 s',
+    sources: [{ ip: '203.0.113.9', count: 412, country: 'DE' }],
+    evidence: {},
+    sampleCallIds: ['call-0001'],
+    references: ['OWASP API4:2023'],
+    ...changes,
+  };
+}
+
+function response(id: string, changes: Partial<Response>): Response {
+  return {
+    id,
+    revision: 1,
+    policyId: 'stop-spikes',
+    alertId: 'alert-1',
+    action: { type: 'block', duration: '15m', status: 403, message: 'Blocked' },
+    consumer: { id: 'c1', name: 'Ann' },
+    status: 'expired',
+    decidedAt: 0,
+    expiresAt: null,
+    activeAt: null,
+    removedAt: null,
+    failures: 0,
+    problem: null,
+    ...changes,
+  };
+}
