@@ -1,9 +1,10 @@
 // Sends log lines to a collector from a process of its own, so that its CPU time is not counted with the pipeline's.
-// Arguments: port, file of lines, number of lines, lines per second (0: as fast as they are taken).
+// Arguments: port, file of lines, number of lines, lines per second (0: as fast as they are taken),
+// number of the first id.
 import { readFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 
-const [port, file, count, perSecond] = process.argv.slice(2);
+const [port, file, count, perSecond, firstId] = process.argv.slice(2);
 const lines = readFileSync(file).toString('latin1').split('\n').slice(0, -1);
 const total = Number(count);
 const rate = Number(perSecond);
@@ -13,7 +14,7 @@ await new Promise((resolve) => socket.once('connect', resolve));
 // Every line gets an id of its own, and the present time, or its duplicates would be dropped.
 let sent = 0;
 const next = () => {
-  const id = (sent + 1).toString(16).padStart(32, '0');
+  const id = (Number(firstId) + sent + 1).toString(16).padStart(32, '0');
   return lines[sent++ % lines.length]
     .replace(/"id":"[0-9a-f]{32}"/, `"id":"${id}"`)
     .replace(/"started_at":[0-9]+/, `"started_at":${Date.now()}`);

@@ -4,8 +4,12 @@ import {
   applyConnectPlan,
   connectDeckYaml,
   describeConnectPlan,
+  KongDeniedError,
+  KongUnavailableError,
   planConnect,
+  type ConnectPlan,
   type ConnectSettings,
+  type KongPlugin,
 } from '@tripline/kong';
 import { UserError, type LoadedConfig } from '@tripline/runtime';
 import { readOptions } from './options.ts';
@@ -28,16 +32,16 @@ export async function kong(args: string[]): Promise<number> {
       'No Admin API is configured. Set kong.adminUrl in tripline.json, or TRIPLINE_KONG__ADMIN_URL=http://localhost:8001.',
     );
   }
-  const settings = settingsOf(loaded, values as { host?: string; port?: string; tls?: boolean });
+  const settings = settingsOf(loaded, values);
   const say = (text: string): boolean => process.stdout.write(text);
   try {
-    const plan = planConnect(settings, await admin.plugins());
+    const plan = planFor(settings, await admin.plugins());
     say(describeConnectPlan(plan));
     say(whatElse(loaded));
     say(`\nThe same for decK:\n\n${connectDeckYaml(settings)}\n`);
     if (plan.kind === 'ambiguous' || plan.kind === 'occupied') return 1;
     if (plan.kind === 'nothing') return 0;
-    if (values.apply !== true) {
+    if (!values.apply) {
       say('Nothing was changed. Run it again with --apply to do it.\n');
       return 0;
     }
@@ -48,8 +52,21 @@ export async function kong(args: string[]): Promise<number> {
     }
     say(`Not done: ${outcome.problem}\n`);
     return 1;
+  } catch (error) {
+    if (!(error instanceof KongUnavailableError) && !(error instanceof KongDeniedError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    return 1;
   } finally {
     await admin.close();
+  }
+}
+
+/** Settings that cannot work are the user's to mend: told without a stack. */
+function planFor(settings: ConnectSettings, plugins: KongPlugin[]): ConnectPlan {
+  try {
+    return planConnect(settings, plugins);
+  } catch (error) {
+    throw new UserError((error as Error).message);
   }
 }
 

@@ -87,7 +87,7 @@ export async function replay(args: string[]): Promise<number> {
         reject(summary, 'too-long');
         return;
       }
-      const result = normalise(frame.line, Infinity);
+      const result = normalise(frame, Infinity);
       if (result.kind === 'rejected') reject(summary, result.reason);
       else {
         gathered.push(JSON.stringify(result.call));

@@ -1,7 +1,7 @@
 import { BlockList, createServer, isIPv6, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import type { Bus } from '@tripline/bus';
-import { FrameSplitter, type Frame, type Normalised } from '@tripline/kong';
+import { bytesOf, FrameSplitter, type Frame, type LineBytes, type Normalised } from '@tripline/kong';
 import {
   Counter,
   Gauge,
@@ -17,7 +17,7 @@ import { Publisher, type Accounting } from './publisher.ts';
 export interface CollectorOptions extends RoleContext {
   bus: Bus;
   /** Turns one line into an API call; `nowMs` is the wall clock. */
-  normalise: (line: Buffer, nowMs: number) => Normalised;
+  normalise: (line: LineBytes, nowMs: number) => Normalised;
   sanitizer: Sanitizer;
   settings: Config['collector'];
   /** PEM certificate chain and key; listens with TLS too if given. */
@@ -81,11 +81,11 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
       return;
     }
     const at = now();
-    const result = normalise(frame.line, at);
+    const result = normalise(frame, at);
     if (result.kind === 'accepted') {
       observer.saw(result.call, at);
       publisher.accept(result.call);
-    } else publisher.reject(result.reason, result.detail, () => sample(frame.line));
+    } else publisher.reject(result.reason, result.detail, () => sample(bytesOf(frame)));
   };
   // Cut only what is sanitised: half of a secret would not be recognised.
   const sample = (line: Buffer): string =>

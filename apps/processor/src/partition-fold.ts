@@ -86,18 +86,13 @@ export class PartitionFold {
 
   /** Takes note of calls that a checkpoint includes already: only so that a duplicate of them is known. */
   remember(body: Buffer): void {
-    for (const line of linesOf(body)) {
-      const call = this.#parse(line);
-      if (call) this.#recent.seen(call.id);
-    }
+    for (const call of this.#parse(body)) this.#recent.seen(call.id);
   }
 
   /** Folds a batch of NDJSON; returns the alert revisions to publish, oldest first. */
   async fold(body: Buffer): Promise<Alert[]> {
     const calls: ApiCall[] = [];
-    for (const line of linesOf(body)) {
-      const call = this.#parse(line);
-      if (!call) continue;
+    for (const call of this.#parse(body)) {
       if (this.#recent.seen(call.id)) this.counts.duplicates++;
       else calls.push(call);
     }
@@ -152,17 +147,25 @@ export class PartitionFold {
     }
   }
 
-  #parse(line: string): ApiCall | undefined {
+  /** The calls of NDJSON; what is none is told and left out. */
+  #parse(body: Buffer): ApiCall[] {
+    const text = body.toString('utf8');
+    let records: unknown[];
     try {
-      const call = JSON.parse(line) as ApiCall;
-      if (typeof call.id === 'string' && Number.isFinite(call.startedAt) && typeof call.actorId === 'string')
-        return call;
-      throw new Error('id, startedAt or actorId is missing');
-    } catch (error) {
-      this.counts.unreadable++;
-      this.#options.onUnreadable(line, (error as Error).message);
-      return undefined;
+      // One parse for all: no line break can stand within a record. Much cheaper than line by line.
+      records = JSON.parse(`[${text.slice(0, -1).replaceAll('\n', ',')}]`) as unknown[];
+    } catch {
+      records = text.split('\n').slice(0, -1).map(parseOrText);
     }
+    return records.filter((record): record is ApiCall => {
+      const call = record as ApiCall | null;
+      if (typeof call?.id === 'string' && Number.isFinite(call.startedAt) && typeof call.actorId === 'string')
+        return true;
+      this.counts.unreadable++;
+      const shown = typeof record === 'string' ? record : JSON.stringify(record);
+      this.#options.onUnreadable(shown, 'no JSON object with id, startedAt and actorId');
+      return false;
+    });
   }
 
   #foldOne(call: ApiCall, alerts: Alert[]): void {
@@ -259,11 +262,10 @@ export class PartitionFold {
   }
 }
 
-function* linesOf(body: Buffer): Generator<string> {
-  const text = body.toString('utf8');
-  let begin = 0;
-  for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', begin)) {
-    yield text.slice(begin, end);
-    begin = end + 1;
+function parseOrText(line: string): unknown {
+  try {
+    return JSON.parse(line) as unknown;
+  } catch {
+    return line;
   }
 }

@@ -19,6 +19,8 @@ export interface ProcessorOptions extends RoleContext {
 
 /** After a restart so many calls before the checkpoint are read again, only to know their duplicates. */
 const warmUpRecords = 20_000;
+/** Small enough that a batch's calls are garbage before they grow old, and that alerts do not wait for each other. */
+const maxBatchBytes = 512 * 1024;
 /** Without calls for so long, event time is taken to run on with the clock, so that episodes end. */
 const idleMs = 10_000;
 const tickMs = 2_000;
@@ -176,6 +178,7 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
       return offset === undefined ? undefined : Math.max(0, offset - warmUpRecords);
     },
     onBatch,
+    maxBatchBytes,
   });
 
   const tick = (): void => {

@@ -53,7 +53,10 @@ export function createCache<Value>(): Cache<Value> {
       if (key.length > maxKeyChars) return;
       // V8 cuts a substring out by pointing into its parent, which a kept key would keep alive as well: a 30-character
       // path could hold a line of a megabyte. Joining and cutting again leaves a parent of the key's own size.
-      add(` ${key}`.slice(1), { value, chars: key.length + valueChars });
+      // A value that is its key, as of all harmless text, likewise.
+      const kept = ` ${key}`.slice(1);
+      const same = (value as unknown) === key;
+      add(kept, { value: same ? (kept as unknown as Value) : value, chars: key.length + valueChars });
     },
     get size() {
       return young.size + old.size;

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { FrameSplitter, type Frame } from './frames.ts';
+import { bytesOf, FrameSplitter, type Frame } from './frames.ts';
 
 function split(chunks: (string | Buffer)[], maxLineBytes = 100): string[] {
   const splitter = new FrameSplitter(maxLineBytes);
   const out: string[] = [];
   const take = (frame: Frame): void => {
-    out.push(frame.kind === 'line' ? frame.line.toString().trimEnd() : `too-long`);
+    out.push(frame.kind === 'line' ? bytesOf(frame).toString() : `too-long`);
   };
   for (const chunk of chunks) splitter.push(Buffer.from(chunk as string), take);
   splitter.end(take);

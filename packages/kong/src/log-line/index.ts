@@ -1,4 +1,4 @@
-export { FrameSplitter, type Frame } from './frames.ts';
+export { bytesOf, FrameSplitter, lineOf, type Frame, type LineBytes } from './frames.ts';
 export {
   createNormaliser,
   type Normalised,

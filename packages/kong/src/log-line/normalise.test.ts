@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { apiCallSchema, type ApiCall } from '@tripline/model';
 import { createSanitizer } from '@tripline/sanitize';
 import { describe, expect, it } from 'vitest';
+import { lineOf } from './frames.ts';
 import { createNormaliser, type NormaliserOptions } from './normalise.ts';
 
 const fixtures = fileURLToPath(new URL('../../../../test/fixtures/tcp-log/', import.meta.url));
@@ -22,13 +23,13 @@ const normalise = normaliser();
 
 function accepted(line: Buffer | object, options?: Partial<NormaliserOptions>): ApiCall {
   const bytes = Buffer.isBuffer(line) ? line : Buffer.from(JSON.stringify(line));
-  const result = (options ? normaliser(options) : normalise)(bytes, Infinity);
+  const result = (options ? normaliser(options) : normalise)(lineOf(bytes), Infinity);
   if (result.kind !== 'accepted') throw new Error(`${result.reason}: ${result.detail}`);
   return result.call;
 }
 
 function reasonOf(line: object, options?: Partial<NormaliserOptions>, nowMs = Infinity): string {
-  const result = normaliser(options)(Buffer.from(JSON.stringify(line)), nowMs);
+  const result = normaliser(options)(lineOf(Buffer.from(JSON.stringify(line))), nowMs);
   return result.kind === 'rejected' ? result.reason : 'accepted';
 }
 

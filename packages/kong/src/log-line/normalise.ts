@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import type { ApiCall } from '@tripline/model';
 import type { Sanitizer } from '@tripline/sanitize';
 import { pathTemplate } from './endpoint.ts';
+import { bytesOf, type LineBytes } from './frames.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
 
 /** Why a line was refused. */
@@ -52,11 +53,11 @@ const maxCookies = 50;
 const requestIdShape = /^[0-9A-Za-z-]{8,64}$/;
 
 /**
- * Makes the function that turns one log line (with or without its line feed) into an API call. `nowMs` is the
+ * Makes the function that turns one log line into an API call. `nowMs` is the
  * collector's clock, to refuse times ahead of it; Infinity where lines are replayed. Pure apart from the sanitiser's
  * cache; never throws on any input.
  */
-export function createNormaliser(options: NormaliserOptions): (line: Buffer, nowMs: number) => Normalised {
+export function createNormaliser(options: NormaliserOptions): (line: LineBytes, nowMs: number) => Normalised {
   const { sanitizer, token, locate } = options;
   const maxAheadMs = options.maxAheadMs ?? 5 * 60_000;
   const keepHeaders = (options.keepHeaders ?? []).map((name) => name.toLowerCase());
@@ -84,11 +85,13 @@ export function createNormaliser(options: NormaliserOptions): (line: Buffer, now
     const unmapped = value.startsWith('::ffff:') && value.includes('.') ? value.slice(7) : value;
     const ip = isIP(unmapped) === 0 ? undefined : unmapped;
     if (knownAddresses.size >= 10_000) knownAddresses = new Map();
-    knownAddresses.set(value, ip);
-    return ip;
+    // Copies: a piece of a line would keep all the bytes that came with it in memory.
+    const kept = ip === undefined ? undefined : copyOf(ip);
+    knownAddresses.set(copyOf(value), kept);
+    return kept;
   };
 
-  const normalise = (line: KongLogLine, bytes: Buffer, nowMs: number): Normalised => {
+  const normalise = (line: KongLogLine, source: LineBytes, nowMs: number): Normalised => {
     const { startedAt, status } = line;
     if (typeof startedAt !== 'number' || typeof status !== 'number' || typeof line.uri !== 'string') {
       return rejected(
@@ -139,7 +142,7 @@ export function createNormaliser(options: NormaliserOptions): (line: Buffer, now
         : 'address';
     const actorId = known ? consumerId : actorKind === 'credential' ? credential! : (ip ?? 'unknown');
     const call: ApiCall = {
-      id: callId(line, startedAt, bytes),
+      id: callId(line, startedAt, source),
       startedAt,
       actorKind,
       actorId,
@@ -267,9 +270,9 @@ export function createNormaliser(options: NormaliserOptions): (line: Buffer, now
     return kept;
   };
 
-  return (bytes, nowMs) => {
+  return (source, nowMs) => {
     try {
-      return normalise(read(bytes), bytes, nowMs);
+      return normalise(read(source), source, nowMs);
     } catch (error) {
       if (error instanceof LogLineError) return rejected(error.reason, error.message);
       throw error;
@@ -288,20 +291,13 @@ function answeredByKong(line: KongLogLine): boolean {
 }
 
 /** Kong's request id with the start time; before Kong 3.5 a hash of the line. */
-function callId(line: KongLogLine, startedAt: number, bytes: Buffer): string {
+function callId(line: KongLogLine, startedAt: number, source: LineBytes): string {
   const id = line.requestId;
   const own =
     typeof id === 'string' && requestIdShape.test(id)
       ? id
-      : createHash('sha256').update(withoutEnd(bytes)).digest('hex').slice(0, 32);
+      : createHash('sha256').update(bytesOf(source)).digest('hex').slice(0, 32);
   return `${own}.${startedAt.toString(36)}`;
-}
-
-/** The same line has the same id however its end was framed. */
-function withoutEnd(bytes: Buffer): Buffer {
-  let end = bytes.length;
-  while (end > 0 && (bytes[end - 1] === 10 || bytes[end - 1] === 13)) end--;
-  return bytes.subarray(0, end);
 }
 
 /** Name of a `Basic` credential in clear; Kong writes REDACTED, other gateways or versions may not. */
@@ -310,6 +306,10 @@ function basicUser(authorization: string): string | undefined {
   const decoded = Buffer.from(authorization.slice(6), 'base64').toString('utf8');
   const colon = decoded.indexOf(':');
   return colon > 0 ? decoded.slice(0, colon) : undefined;
+}
+
+function copyOf(text: string): string {
+  return Buffer.from(text).toString();
 }
 
 /** Headers and parameters are strings, `true`, or lists of them when repeated. REDACTED says nothing. */

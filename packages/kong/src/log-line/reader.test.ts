@@ -2,10 +2,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { lineOf } from './frames.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
 
 const headerNames = new Set(['host', 'user-agent', 'apikey', 'cookie', 'x-case']);
-const read = createLogLineReader({ maxDepth: 32, headerNames });
+const reader = createLogLineReader({ maxDepth: 32, headerNames });
+const read = (line: Buffer): KongLogLine => reader(lineOf(line));
 
 /** The same picture of a line, made with JSON.parse. */
 function byParse(text: string): KongLogLine {

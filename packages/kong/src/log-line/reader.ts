@@ -1,3 +1,5 @@
+import type { LineBytes } from './frames.ts';
+
 /**
  * Reads the fields that Tripline needs out of one log line, in one pass over the text.
  *
@@ -55,7 +57,6 @@ export interface ReaderOptions {
   headerNames: ReadonlySet<string>;
 }
 
-const lineFeed = 10;
 const quote = 34;
 const digit0 = 48;
 const digit9 = 57;
@@ -96,24 +97,27 @@ const maxCandidates = 8;
 const maxKnownEntityChars = 8_192;
 
 /** Makes a reader. Of a line it remembers only the text of its service and route entity. Throws `LogLineError`. Invalid UTF-8 is read as U+FFFD. */
-export function createLogLineReader(options: ReaderOptions): (line: Buffer) => KongLogLine {
+export function createLogLineReader(options: ReaderOptions): (line: LineBytes) => KongLogLine {
   const { maxDepth, headerNames } = options;
   // The line's bytes, and the same as a string with one character per byte: bytes are fast to look at one by one, the
   // string is fast to cut. Pieces with bytes of 128 and more are decoded when they are cut out.
   let bytes: Buffer = Buffer.alloc(0);
   let text = '';
   let at = 0;
+  /** Where the line begins, and its line feed at the end. */
+  let begin = 0;
+  let last = 0;
   const services = new Map<string, KnownEntity[]>();
   const routes = new Map<string, KnownEntity[]>();
 
   const fail = (what: string): never => {
-    throw new LogLineError('not-json', `${what} at character ${at + 1} of the line`);
+    throw new LogLineError('not-json', `${what} at character ${at - begin + 1} of the line`);
   };
 
   /** Over white space; returns the byte there, the line feed at the very end included. */
   const skipSpace = (): number => {
     let code = bytes[at]!;
-    while (code <= 32 && at < bytes.length - 1) {
+    while (code <= 32 && at < last) {
       if (code !== 32 && code !== 9 && code !== 10 && code !== 13) fail('a raw control character');
       code = bytes[++at]!;
     }
@@ -371,7 +375,7 @@ export function createLogLineReader(options: ReaderOptions): (line: Buffer) => K
     if (candidates) {
       for (const one of candidates) {
         const end = begin + one.bytes.length;
-        if (end < bytes.length && bytes.compare(one.bytes, 0, one.bytes.length, begin, end) === 0) {
+        if (end <= last && bytes.compare(one.bytes, 0, one.bytes.length, begin, end) === 0) {
           at = end;
           return one;
         }
@@ -458,24 +462,25 @@ export function createLogLineReader(options: ReaderOptions): (line: Buffer) => K
   };
 
   return (input) => {
-    bytes = input[input.length - 1] === lineFeed ? input : Buffer.concat([input, Buffer.of(lineFeed)]);
-    text = bytes.toString('latin1');
-    at = 0;
+    bytes = input.bytes;
+    text = input.latin1;
+    at = begin = input.begin;
+    last = input.end - 1;
     line = emptyLine();
     // A byte order mark is no JSON, but nobody's attack either.
-    if (text.startsWith('\u00ef\u00bb\u00bf')) at = 3;
+    if (bytes[at] === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) at += 3;
     if (skipSpace() !== openBrace) {
       skip(0);
-      if (skipSpace() === lineFeed) throw new LogLineError('not-a-log-line', 'JSON, but not an object');
+      skipSpace();
+      if (at === last) throw new LogLineError('not-a-log-line', 'JSON, but not an object');
       fail('something behind the value');
     }
     eachMember(1, top, topLengths);
-    if (skipSpace() !== lineFeed || at < bytes.length - 1) fail('something behind the object');
+    skipSpace();
+    if (at !== last) fail('something behind the object');
     return line;
   };
 }
-
-const noBytes = Buffer.alloc(0);
 
 /** Is `\` and what stands at `at` an escape of JSON? */
 function isEscape(all: Uint8Array, at: number): boolean {
@@ -487,6 +492,8 @@ function isEscape(all: Uint8Array, at: number): boolean {
   }
   return true;
 }
+
+const noBytes: Buffer = Buffer.alloc(0);
 
 const copy = (text: string): string => Buffer.from(text, 'latin1').toString('latin1');
 
