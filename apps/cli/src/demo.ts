@@ -41,7 +41,7 @@ export async function demo(args: string[]): Promise<number> {
       loaded: demoConfig(loaded, kong, scratch),
       logger: createLogger({ level: 'error', pretty: true }),
     });
-    return await tell(system, kong, values.once === true);
+    return await tell(system, kong, values.once);
   } finally {
     await system?.stop();
     await kong.close();
@@ -162,14 +162,14 @@ async function tell(system: System, kong: KongStandIn, once: boolean): Promise<n
     }
   }, everyMs);
 
-  const finished = (): boolean => signalled || (once && told.size === Object.keys(chapters).length);
   let late = false;
+  const finished = (): boolean => signalled || late || (once && told.size === Object.keys(chapters).length);
   const deadline = setTimeout(() => {
     late = once;
     wake();
   }, storyDeadlineMs);
   try {
-    while (!finished() && !late) await new Promise<void>((resolve) => (wake = resolve));
+    while (!finished()) await new Promise<void>((resolve) => (wake = resolve));
   } finally {
     clearTimeout(deadline);
     clearInterval(traffic);

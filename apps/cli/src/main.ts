@@ -47,6 +47,12 @@ async function main(args: string[]): Promise<number> {
   return (await load())(rest);
 }
 
+// Whoever reads the output has had enough, as `| head` has: that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
 main(process.argv.slice(2)).then(
   (status) => {
     process.exitCode = status;

@@ -40,7 +40,7 @@ async function test(args: string[]): Promise<number> {
     { names: ['a policy FILE'] },
   );
   const file = positionals[0]!;
-  const since = values.since as string;
+  const since = values.since;
   const backMs = durationMs(since);
   if (backMs === null)
     throw new UserError(`--since: "${since}" is not allowed; a number with s, m, h or d, such as 24h.`);

@@ -11,8 +11,8 @@ const read = (line: Buffer): KongLogLine => reader(lineOf(line));
 
 /** The same picture of a line, made with JSON.parse. */
 function byParse(text: string): KongLogLine {
-  type Any = Record<string, any> | undefined;
-  const line = JSON.parse(text) as Record<string, any>;
+  type Any = Record<string, unknown> | undefined;
+  const line = JSON.parse(text) as Record<string, unknown>;
   const object = (value: unknown): Any =>
     typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Any) : undefined;
   const simple = (value: unknown): unknown =>
