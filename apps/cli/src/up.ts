@@ -57,14 +57,14 @@ function tellFirstLine(system: System): void {
   const began = Date.now();
   let reminded = false;
   const timer = setInterval(() => {
-    const { received, published } = system.collector.accounting();
-    if (received > 0) {
-      const from = system.collector.observations().senders[0]?.address;
-      say(
-        published > 0
-          ? `The first log line has come${from === undefined ? '' : `, from ${from}`}. Learning what is normal.`
-          : 'Lines come, but none was accepted so far: see tripline doctor.',
-      );
+    const { received, published, rejected } = system.collector.accounting();
+    const refused = [...rejected.values()].reduce((sum, count) => sum + count, 0);
+    if (published > 0) {
+      const from = system.collector.observations().senders[0]?.address ?? 'somewhere';
+      say(`The first log line has come, from ${from}. Learning what is normal.`);
+      clearInterval(timer);
+    } else if (refused > 10 && refused === received) {
+      say('Lines come, but none was accepted so far: npx tripline doctor says why.');
       clearInterval(timer);
     } else if (!reminded && Date.now() - began > 60_000) {
       reminded = true;
