@@ -74,6 +74,7 @@ type Member = (name: string, depth: number) => void;
 
 /** Set of name lengths below 32, as bits; null for any. */
 type Lengths = number | null;
+const noLengths: Lengths = 0;
 
 const lengthsOf = (names: Iterable<string>): Lengths => {
   let bits = 0;
@@ -221,7 +222,9 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
       const odd = passString();
       const length = at - begin - 2;
       let name = '';
-      const wanted = odd || lengths === null || (length < 32 && (lengths & (1 << length)) !== 0);
+      const wanted =
+        lengths !== noLengths &&
+        (odd || lengths === null || (length < 32 && (lengths & (1 << length)) !== 0));
       if (wanted) name = odd ? cut(begin) : text.slice(begin + 1, at - 1);
       if (skipSpace() !== colon) fail('no colon after a member name');
       at++;
@@ -254,36 +257,15 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     }
   };
 
+  const skipMember = (_name: string, depth: number): void => skip(depth);
+
   /** Over a value, without making anything of it. */
   const skip = (depth: number): void => {
     const code = bytes[at];
     if (code === quote) passString();
-    else if (code === openBrace) skipObject(depth + 1);
+    else if (code === openBrace) eachMember(depth + 1, skipMember, noLengths);
     else if (code === openBracket) eachItem(depth + 1, skip);
     else readScalar();
-  };
-
-  const skipObject = (depth: number): void => {
-    if (depth > maxDepth) throw new LogLineError('too-deep', `nested deeper than ${maxDepth} levels`);
-    at++;
-    let code = skipSpace();
-    if (code === closeBrace) {
-      at++;
-      return;
-    }
-    for (;;) {
-      if (code !== quote) fail('no member name');
-      passString();
-      if (skipSpace() !== colon) fail('no colon after a member name');
-      at++;
-      skipSpace();
-      skip(depth);
-      code = skipSpace();
-      at++;
-      if (code === closeBrace) return;
-      if (code !== comma) fail('neither comma nor closing brace');
-      code = skipSpace();
-    }
   };
 
   const read = (depth: number): unknown => {
@@ -296,7 +278,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     }
     if (code === openBrace) {
       // Nothing that is asked for is an object inside a list or a header: it only has to be well formed.
-      skipObject(depth + 1);
+      eachMember(depth + 1, skipMember, noLengths);
       return {};
     }
     return readScalar();
