@@ -2,7 +2,7 @@
 // command. Uses nothing but Node itself. What is up to date already is not done again.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -86,7 +86,8 @@ async function build() {
   if (existsSync(bundle) && statSync(bundle).mtimeMs > Math.max(newest, statSync(stampFile).mtimeMs)) return;
   say('Setting up, step 2 of 2: building.');
   const { build: esbuild } = await import('esbuild');
-  mkdirSync(join(root, 'dist'), { recursive: true });
+  // What an older build left would stay for ever: the pieces' names change with their content.
+  rmSync(join(root, 'dist'), { recursive: true, force: true });
   await esbuild({ ...bundleOptions, entryPoints: { tripline: join(root, 'apps/cli/src/main.ts') } });
 }
 

@@ -160,6 +160,7 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
         at.batchAt = now();
       }
       at.failed = false;
+      if (known > 0) subscription.passed(batch.partition, Math.min(batch.nextOffset, at.saved));
       if (body.length > 0) {
         if (now() - at.savedAt >= checkpointEveryMs) await checkpoint(at, batch.partition);
       }

@@ -70,6 +70,8 @@ export async function serveObserve(options: {
       .then(({ status, type, body }) => response.writeHead(status, { 'content-type': type }).end(body))
       .catch(() => response.destroy());
   });
+  // Longer than who asks keeps an idle connection: closing it under a request that is on its way would fail that.
+  server.keepAliveTimeout = 75_000;
   await listen(server, options.port, options.host);
   return {
     port: (server.address() as AddressInfo).port,
