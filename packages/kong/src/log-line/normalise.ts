@@ -161,7 +161,9 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
       if (username !== undefined) call.consumerUsername = username;
       if (customId !== undefined) call.consumerCustomId = customId;
       if (Array.isArray(line.consumerTags) && line.consumerTags.length > 0) {
-        call.consumerTags = line.consumerTags.slice(0, 50).map((tag) => cut(sanitizer.text(String(tag)), maxNameChars));
+        call.consumerTags = line.consumerTags
+          .slice(0, 50)
+          .map((tag) => cut(sanitizer.text(String(tag)), maxNameChars));
       }
     }
     const credentialId = text(line.authenticatedEntityId, maxNameChars);
