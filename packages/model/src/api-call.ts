@@ -71,7 +71,7 @@ export interface ApiCall {
   status: number;
   /** Who answered. */
   source: 'upstream' | 'kong';
-  /** As Kong writes it: "", "200", "502, 200", "-". */
+  /** As Kong writes it: "502, 200", "-"; left out if it is the same as `status`, or if no upstream answered. */
   upstreamStatus?: string;
   /**
    * Kong itself turned an authenticated consumer away (request-termination, rate-limiting, acl, ip-restriction): not

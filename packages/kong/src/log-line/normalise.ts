@@ -76,19 +76,19 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
   });
 
   // The same addresses come again and again, and `isIP` is a regular expression.
-  let knownAddresses = new Map<string, string | undefined>();
+  let knownAddresses = new Map<string, string | null>();
 
   /** IPv4-mapped IPv6 addresses become IPv4; anything that is no address undefined. */
   const address = (value: unknown): string | undefined => {
     if (typeof value !== 'string' || value.length > 45) return undefined;
-    if (knownAddresses.has(value)) return knownAddresses.get(value);
+    const known = knownAddresses.get(value);
+    if (known !== undefined) return known ?? undefined;
     const unmapped = value.startsWith('::ffff:') && value.includes('.') ? value.slice(7) : value;
     const ip = isIP(unmapped) === 0 ? undefined : unmapped;
     if (knownAddresses.size >= 10_000) knownAddresses = new Map();
     // Copies: a piece of a line would keep all the bytes that came with it in memory.
-    const kept = ip === undefined ? undefined : copyOf(ip);
-    knownAddresses.set(copyOf(value), kept);
-    return kept;
+    knownAddresses.set(copyOf(value), ip === undefined ? null : copyOf(ip));
+    return ip;
   };
 
   const normalise = (line: KongLogLine, source: LineBytes, nowMs: number): Normalised => {
@@ -199,7 +199,9 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
       const value = joined(headers.get(name));
       if (value) (call.headers ??= nameless())[name] = cut(sanitizer.parameter(name, value), maxTextChars);
     }
-    if (upstreamStatus !== undefined) call.upstreamStatus = upstreamStatus;
+    // Mostly one upstream that answered what Kong passes on: not worth repeating in each record.
+    if (upstreamStatus !== undefined && upstreamStatus !== String(status))
+      call.upstreamStatus = upstreamStatus;
     if (known && kongAnswered && !upstreamStatus && status >= 400) call.refused = true;
     const upstreamMs = line.latencyProxy;
     if (typeof upstreamMs === 'number' && upstreamMs >= 0) call.upstreamMs = Math.trunc(upstreamMs);
@@ -246,7 +248,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     return credentialHeaders.some((name) => line.requestHeaders.has(name)) ? 'key' : undefined;
   };
 
-  const queryOf = (query: Map<string, unknown>): Record<string, string[]> => {
+  const queryOf = (query: ReadonlyMap<string, unknown>): Record<string, string[]> => {
     const kept = nameless<string[]>();
     let count = 0;
     for (const [name, value] of query) {
@@ -265,8 +267,10 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     let count = 0;
     for (const header of Array.isArray(cookie) ? (cookie as unknown[]) : [cookie]) {
       if (typeof header !== 'string') continue;
-      for (const [name, value] of Object.entries(sanitizer.cookies(header))) {
-        if (++count <= maxCookies) kept[name.slice(0, maxNameChars)] = value;
+      const cookies = sanitizer.cookies(header);
+      // The record has no prototype: these are its own names.
+      for (const name in cookies) {
+        if (++count <= maxCookies) kept[cut(name, maxNameChars)] = cookies[name]!;
       }
     }
     return kept;
@@ -299,7 +303,7 @@ function callId(line: KongLogLine, startedAt: number, source: LineBytes): string
     typeof id === 'string' && requestIdShape.test(id)
       ? id
       : createHash('sha256').update(bytesOf(source)).digest('hex').slice(0, 32);
-  return `${own}.${startedAt.toString(36)}`;
+  return `${own}.${startedAt}`;
 }
 
 /** Name of a `Basic` credential in clear; Kong writes REDACTED, other gateways or versions may not. */

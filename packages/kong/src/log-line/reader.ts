@@ -19,8 +19,8 @@ export interface KongLogLine {
   method: unknown;
   uri: unknown;
   requestSize: unknown;
-  requestHeaders: Map<string, unknown>;
-  querystring: Map<string, unknown>;
+  requestHeaders: ReadonlyMap<string, unknown>;
+  querystring: ReadonlyMap<string, unknown>;
   status: unknown;
   responseSize: unknown;
   wwwAuthenticate: unknown;
@@ -115,8 +115,13 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     throw new LogLineError('not-json', `${what} at character ${at - begin + 1} of the line`);
   };
 
-  /** Over white space; returns the byte there, the line feed at the very end included. */
+  /** Over white space, of which Kong writes none; returns the byte there, the line feed at the very end included. */
   const skipSpace = (): number => {
+    const code = bytes[at]!;
+    return code > 32 ? code : overSpace();
+  };
+
+  const overSpace = (): number => {
     let code = bytes[at]!;
     while (code <= 32 && at < last) {
       if (code !== 32 && code !== 9 && code !== 10 && code !== 13) fail('a raw control character');
@@ -291,14 +296,17 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
   };
 
   let line = emptyLine();
+  let headers: Map<string, unknown> | undefined;
+  let parameters: Map<string, unknown> | undefined;
 
   const headerLengths = lengthsOf(headerNames);
   const header = (name: string, depth: number): void => {
-    if (headerNames.has(name)) line.requestHeaders.set(name, read(depth));
+    if (headerNames.has(name)) (headers ??= new Map()).set(name, read(depth));
     else skip(depth);
   };
   const parameter = (name: string, depth: number): void => {
-    line.querystring.set(name, read(depth));
+    parameters ??= new Map();
+    parameters.set(name, read(depth));
   };
   const requestLengths = lengthsOf(['headers', 'querystring', 'uri', 'method', 'size', 'id']);
   const request = (name: string, depth: number): void => {
@@ -449,6 +457,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     at = begin = input.begin;
     last = input.end - 1;
     line = emptyLine();
+    headers = parameters = undefined;
     // A byte order mark is no JSON, but nobody's attack either.
     if (bytes[at] === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) at += 3;
     if (skipSpace() !== openBrace) {
@@ -460,6 +469,8 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     eachMember(1, top, topLengths);
     skipSpace();
     if (at !== last) fail('something behind the object');
+    if (headers) line.requestHeaders = headers;
+    if (parameters) line.querystring = parameters;
     return line;
   };
 }
@@ -479,6 +490,8 @@ const noBytes: Buffer = Buffer.alloc(0);
 
 const copy = (text: string): string => Buffer.from(text, 'latin1').toString('latin1');
 
+const none: ReadonlyMap<string, unknown> = new Map();
+
 function emptyLine(): KongLogLine {
   return {
     startedAt: undefined,
@@ -490,8 +503,8 @@ function emptyLine(): KongLogLine {
     method: undefined,
     uri: undefined,
     requestSize: undefined,
-    requestHeaders: new Map(),
-    querystring: new Map(),
+    requestHeaders: none,
+    querystring: none,
     status: undefined,
     responseSize: undefined,
     wwwAuthenticate: undefined,
