@@ -248,7 +248,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     return credentialHeaders.some((name) => line.requestHeaders.has(name)) ? 'key' : undefined;
   };
 
-  const queryOf = (query: ReadonlyMap<string, unknown>): Record<string, string[]> => {
+  const queryOf = (query: Map<string, unknown>): Record<string, string[]> => {
     const kept = nameless<string[]>();
     let count = 0;
     for (const [name, value] of query) {

@@ -19,8 +19,8 @@ export interface KongLogLine {
   method: unknown;
   uri: unknown;
   requestSize: unknown;
-  requestHeaders: ReadonlyMap<string, unknown>;
-  querystring: ReadonlyMap<string, unknown>;
+  requestHeaders: Map<string, unknown>;
+  querystring: Map<string, unknown>;
   status: unknown;
   responseSize: unknown;
   wwwAuthenticate: unknown;
@@ -296,17 +296,19 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
   };
 
   let line = emptyLine();
-  let headers: Map<string, unknown> | undefined;
-  let parameters: Map<string, unknown> | undefined;
 
   const headerLengths = lengthsOf(headerNames);
   const header = (name: string, depth: number): void => {
-    if (headerNames.has(name)) (headers ??= new Map()).set(name, read(depth));
-    else skip(depth);
+    if (!headerNames.has(name)) {
+      skip(depth);
+      return;
+    }
+    if (line.requestHeaders === none) line.requestHeaders = new Map();
+    line.requestHeaders.set(name, read(depth));
   };
   const parameter = (name: string, depth: number): void => {
-    parameters ??= new Map();
-    parameters.set(name, read(depth));
+    if (line.querystring === none) line.querystring = new Map();
+    line.querystring.set(name, read(depth));
   };
   const requestLengths = lengthsOf(['headers', 'querystring', 'uri', 'method', 'size', 'id']);
   const request = (name: string, depth: number): void => {
@@ -457,7 +459,6 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     at = begin = input.begin;
     last = input.end - 1;
     line = emptyLine();
-    headers = parameters = undefined;
     // A byte order mark is no JSON, but nobody's attack either.
     if (bytes[at] === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) at += 3;
     if (skipSpace() !== openBrace) {
@@ -469,8 +470,6 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     eachMember(1, top, topLengths);
     skipSpace();
     if (at !== last) fail('something behind the object');
-    if (headers) line.requestHeaders = headers;
-    if (parameters) line.querystring = parameters;
     return line;
   };
 }
@@ -490,7 +489,8 @@ const noBytes: Buffer = Buffer.alloc(0);
 
 const copy = (text: string): string => Buffer.from(text, 'latin1').toString('latin1');
 
-const none: ReadonlyMap<string, unknown> = new Map();
+/** Stays empty: most lines have no parameters, and need no map of their own. */
+const none = new Map<string, unknown>();
 
 function emptyLine(): KongLogLine {
   return {
