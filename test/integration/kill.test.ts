@@ -144,7 +144,7 @@ function traffic(): Call[] {
     for (let n = 0; n < 600; n++) planned.push({ at: 10_000 + loud * 60_000 + n * 16, who: 10 + loud });
   planned.sort((a, b) => a.at - b.at);
   return planned.map(({ at, who }, n) => ({
-    id: `${n.toString(16).padStart(32, '0')}.${(slot + at).toString(36)}`,
+    id: `${n.toString(16).padStart(32, '0')}.${slot + at}`,
     line: callLine(n, slot + at, consumer(who)),
   }));
 }
