@@ -59,7 +59,7 @@ async function test(args: string[]): Promise<number> {
     );
   }
   process.stdout.write(
-    `${alerts.length} alerts in the last ${since}; these policies would have acted on ${acted}.\n`,
+    `${alerts.length} ${alerts.length === 1 ? 'alert' : 'alerts'} in the last ${since}; these policies would have acted on ${acted}.\n`,
   );
   return 0;
 }

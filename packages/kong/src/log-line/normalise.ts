@@ -215,9 +215,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     typeof value === 'string' && value !== '' ? cut(sanitizer.text(value), maxChars) : undefined;
 
   /** What operators call their consumers is kept, unless it is itself personal data such as an e-mail address. */
-  const maskedName = (value: unknown): string | undefined => {
-    return clean(value, maxNameChars);
-  };
+  const maskedName = (value: unknown): string | undefined => clean(value, maxNameChars);
 
   const credentialOf = (line: KongLogLine, authorization: string | undefined): string | undefined => {
     if (typeof line.credential === 'string') return sanitizer.token('secret', line.credential);
