@@ -4,15 +4,20 @@ import type { Topic } from '@tripline/model';
 export interface BusRecord {
   key: string;
   value: string;
+  /** Goes to this partition instead of the key's: for what every partition must hear. */
+  partition?: number;
 }
 
 /** Records of one partition, in order. */
 export interface BusBatch {
   topic: Topic;
   partition: number;
-  /** Position of the first record of the batch. */
+  /** Position of the first record; the record behind it has the next number, and so on. */
   firstOffset: number;
-  /** Where the next batch begins: what a consumer commits after it has dealt with this one. */
+  /**
+   * Position at which the next batch begins: what a consumer notes after it has dealt with this one. At least
+   * `firstOffset + count`; there may be no records between the two, as several records may travel in one message.
+   */
   nextOffset: number;
   /** How many records there are. */
   count: number;
@@ -22,14 +27,24 @@ export interface BusBatch {
 
 export interface ConsumeOptions {
   topic: Topic;
-  /** Consumers of one group share the partitions; each group sees every record. */
+  /** Consumers of one group share the partitions, in however many processes; each group sees every record. */
   group: string;
   /**
-   * For consumers that keep their position beside their own state: where to begin on a partition, undefined for the
-   * beginning. Without it the bus keeps the group's position and moves it on after each batch.
+   * For consumers that keep their position beside their own state: asked for where to begin whenever a partition comes to
+   * this consumer. Undefined: where the group was told to be by `passed`, else at the beginning. A position that is no
+   * longer kept means the oldest record that is. Without `startAt` the bus keeps the group's position and moves it on
+   * after each batch.
    */
   startAt?: (partition: number) => Promise<number | undefined>;
-  /** Called with one batch at a time per partition. A rejection stops the subscription and is reported by `stopped`. */
+  /**
+   * A partition has gone to another consumer of the group, or is about to be asked for anew by `startAt`: what is
+   * remembered of it is no longer this consumer's. May come while a batch of it is under way.
+   */
+  onRevoked?: (partition: number) => void;
+  /**
+   * Called with one batch at a time per partition. A rejection with `BeginAgainError` makes the bus ask `startAt` again
+   * and go on from there; any other one stops the subscription and is reported by `stopped`.
+   */
   onBatch: (batch: BusBatch) => Promise<void>;
   /** Upper bound of `body` in bytes, unless a single published block is larger. */
   maxBatchBytes?: number;
@@ -57,18 +72,42 @@ export class BusFullError extends Error {
 }
 
 /**
+ * Thrown by `publish` when the bus does not answer: it is not known whether anything of the call was published, and the
+ * same call may succeed later. Publishing it again can repeat records; their ids make that harmless.
+ */
+export class BusUnavailableError extends Error {
+  override name = 'BusUnavailableError';
+}
+
+/** Thrown by `publish` when a record is larger than the bus takes: nothing of the call was published. */
+export class RecordTooLargeError extends Error {
+  override name = 'RecordTooLargeError';
+}
+
+/** Thrown out of `onBatch`: what the consumer knows of the partition is worth nothing any more, see `ConsumeOptions`. */
+export class BeginAgainError extends Error {
+  override name = 'BeginAgainError';
+}
+
+/**
  * Topics with ordered, durable partitions and consumer groups. At-least-once: after a crash a batch whose position was
  * not yet kept is delivered again.
  */
 export interface Bus {
+  /** Every topic has as many. */
   readonly partitions: number;
   /**
-   * Resolves when the records survive a kill of this process; rejects if none of them was kept (`BusFullError` when
-   * the disk or the configured size is exhausted).
+   * Resolves when the records survive a kill of this process (embedded) or the loss of a broker (Kafka); rejects with
+   * `BusFullError`, `RecordTooLargeError` or `BusUnavailableError`.
    */
   publish(topic: Topic, records: BusRecord[]): Promise<void>;
   consume(options: ConsumeOptions): Subscription;
-  /** Records not yet passed by the group, per topic and group; groups that keep their own position report it here. */
+  /**
+   * Records not yet passed by the group, per topic and group; groups that keep their own position report it here. Where
+   * several records travel in one message it is an estimate, which is 0 exactly when nothing is left.
+   */
   lag(): Promise<{ topic: Topic; group: string; records: number }[]>;
+  /** What keeps it from working at the moment and what to do, in words; null if nothing does. */
+  problem(): string | null;
   close(): Promise<void>;
 }

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { open, type Database, type RootDatabase } from 'lmdb';
 import { topics, type Topic } from '@tripline/model';
 import {
+  BeginAgainError,
   BusFullError,
   type Bus,
   type BusBatch,
@@ -167,8 +168,11 @@ class EmbeddedBus implements Bus {
   async #commit(taken: Waiting[]): Promise<void> {
     const blocks = new Map<Partition, string[]>();
     for (const { topic, records } of taken) {
-      for (const { key, value } of records) {
-        const part = this.#part(topic, this.partitions === 1 ? 0 : partitionOf(key, this.partitions));
+      for (const { key, value, partition } of records) {
+        const part = this.#part(
+          topic,
+          partition ?? (this.partitions === 1 ? 0 : partitionOf(key, this.partitions)),
+        );
         const values = blocks.get(part);
         if (values) values.push(value);
         else blocks.set(part, [value]);
@@ -262,7 +266,14 @@ class EmbeddedBus implements Bus {
           await idle();
           continue;
         }
-        await options.onBatch(batch);
+        try {
+          await options.onBatch(batch);
+        } catch (error) {
+          if (!(error instanceof BeginAgainError)) throw error;
+          options.onRevoked?.(number);
+          offset = await this.#beginAt(options, part);
+          continue;
+        }
         offset = batch.nextOffset;
         if (!options.startAt) await this.#savePosition(options.topic, options.group, number, offset);
       }
@@ -310,8 +321,7 @@ class EmbeddedBus implements Bus {
 
   async #beginAt(options: ConsumeOptions, part: Partition): Promise<number> {
     const own = options.startAt && (await options.startAt(part.number));
-    const kept = this.#groups.get(`${options.topic}/${options.group}/${part.number}`)?.offset;
-    let offset = options.startAt ? own : kept;
+    let offset = own ?? this.#groups.get(`${options.topic}/${options.group}/${part.number}`)?.offset;
     offset ??= options.from === 'newest' ? part.end : part.start;
     offset = Math.min(Math.max(offset, part.start), part.end);
     // From now on this group holds records back, also before its first batch.
@@ -372,6 +382,10 @@ class EmbeddedBus implements Bus {
       found.set(`${topic}/${group}`, row);
     }
     return Promise.resolve([...found.values()]);
+  }
+
+  problem(): null {
+    return null;
   }
 
   async close(): Promise<void> {

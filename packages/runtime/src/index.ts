@@ -4,4 +4,5 @@ export * from './keys.ts';
 export * from './lifecycle.ts';
 export * from './logger.ts';
 export * from './observe.ts';
+export * from './persist.ts';
 export * from './role.ts';

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { open, type Database, type RootDatabase } from 'lmdb';
-import type { StateChanges, StateStore } from './state-store.ts';
+import { FencedError, type PartitionState, type StateChanges, type StateStore } from './state-store.ts';
 
 export interface EmbeddedStateOptions {
   /** Directory of the store; made if absent. One process at a time. */
@@ -28,6 +28,9 @@ class EmbeddedState implements StateStore {
   readonly #offsets: Database<number, number>;
   readonly #idleExpiryMs: number | undefined;
   readonly #now: () => number;
+  readonly #claims = new Map<number, symbol>();
+  /** Of this process alone: one at a time uses the store. */
+  readonly #leases = new Map<string, { holder: string; until: number }>();
   #sweptTo: [number, string] = [0, ''];
 
   constructor(options: EmbeddedStateOptions) {
@@ -39,16 +42,51 @@ class EmbeddedState implements StateStore {
     this.#now = options.now ?? Date.now;
   }
 
-  load(partition: number, keys: readonly string[]): Promise<Map<string, string>> {
+  claim(partition: number): Promise<PartitionState> {
+    const claim = Symbol();
+    this.#claims.set(partition, claim);
+    return Promise.resolve({
+      partition,
+      offset: this.#offsets.get(partition),
+      load: (keys) => Promise.resolve(this.#load(partition, keys)),
+      loadAll: () => Promise.resolve(this.#loadAll(partition)),
+      checkpoint: async (changes, offset) => {
+        // One process at a time uses the store, so who claimed last need not be on the disk.
+        if (this.#claims.get(partition) !== claim)
+          throw new FencedError(`Partition ${partition} was claimed again since.`);
+        await this.#checkpoint(partition, changes, offset);
+      },
+    });
+  }
+
+  lease(name: string, holder: string, ttlMs: number): Promise<{ held: boolean; holder: string }> {
+    const now = this.#now();
+    const lease = this.#leases.get(name);
+    if (lease && lease.holder !== holder && lease.until > now)
+      return Promise.resolve({ held: false, holder: lease.holder });
+    this.#leases.set(name, { holder, until: now + ttlMs });
+    return Promise.resolve({ held: true, holder });
+  }
+
+  release(name: string, holder: string): Promise<void> {
+    if (this.#leases.get(name)?.holder === holder) this.#leases.delete(name);
+    return Promise.resolve();
+  }
+
+  problem(): null {
+    return null;
+  }
+
+  #load(partition: number, keys: readonly string[]): Map<string, string> {
     const found = new Map<string, string>();
     for (const key of keys) {
       const entry = this.#entries.get([partition, key]);
       if (entry) found.set(key, entry[1]);
     }
-    return Promise.resolve(found);
+    return found;
   }
 
-  loadAll(partition: number): Promise<Map<string, string>> {
+  #loadAll(partition: number): Map<string, string> {
     const found = new Map<string, string>();
     // Keys sort by partition first; strings of any length lie between '' and the next partition.
     for (const { key, value } of this.#entries.getRange({
@@ -57,14 +95,10 @@ class EmbeddedState implements StateStore {
     })) {
       found.set(key[1], value[1]);
     }
-    return Promise.resolve(found);
+    return found;
   }
 
-  offset(partition: number): Promise<number | undefined> {
-    return Promise.resolve(this.#offsets.get(partition));
-  }
-
-  async checkpoint(partition: number, changes: StateChanges, offset: number): Promise<void> {
+  async #checkpoint(partition: number, changes: StateChanges, offset: number): Promise<void> {
     const seconds = Math.floor(this.#now() / 1000);
     const writes: Promise<boolean>[] = [];
     // Writes of one event turn are one LMDB transaction: nothing may be awaited before the last one is queued.

@@ -3,18 +3,55 @@ export type StateChanges = Map<string, string | null>;
 
 /**
  * Keyed state of one role, split by bus partition, saved together with the bus position that it includes. So a role that
- * comes back after a crash goes on from a state that has seen exactly the records before that position.
+ * comes back after a crash, or takes a partition over from another process, goes on from a state that has seen exactly the
+ * records before that position.
  */
 export interface StateStore {
-  /** The values of those keys that exist. One round trip. */
-  load(partition: number, keys: readonly string[]): Promise<Map<string, string>>;
-  /** Every key and value of a partition; for roles with little state. */
-  loadAll(partition: number): Promise<Map<string, string>>;
-  /** Position up to which the partition's records are included; undefined before the first checkpoint. */
-  offset(partition: number): Promise<number | undefined>;
-  /** Saves changes and position in one atomic step: after a crash either all of it is there or nothing. */
-  checkpoint(partition: number, changes: StateChanges, offset: number): Promise<void>;
+  /**
+   * Takes the partition over: from now on checkpoints of whoever claimed it before are refused. So a process that stalled
+   * and lost its partition cannot write over its successor.
+   */
+  claim(partition: number): Promise<PartitionState>;
+  /**
+   * Leadership by lease: true if `holder` has it for the next `ttlMs`, because it was free or already its own. Whoever
+   * does not ask again in time loses it.
+   */
+  lease(name: string, holder: string, ttlMs: number): Promise<{ held: boolean; holder: string }>;
+  /** Gives a lease up before its time; somebody else's stays. */
+  release(name: string, holder: string): Promise<void>;
   /** Number of keys and bytes of their values. */
   size(): Promise<{ keys: number; bytes: number }>;
+  /** What keeps it from working at the moment and what to do, in words; null if nothing does. */
+  problem(): string | null;
   close(): Promise<void>;
+}
+
+/** The state of one partition in the hands of whoever claimed it last. */
+export interface PartitionState {
+  readonly partition: number;
+  /** Position up to which the partition's records were included when it was claimed; undefined before the first checkpoint. */
+  readonly offset: number | undefined;
+  /** The values of those keys that exist. One round trip. */
+  load(keys: readonly string[]): Promise<Map<string, string>>;
+  /** Every key and value of the partition; for roles with little state. */
+  loadAll(): Promise<Map<string, string>>;
+  /**
+   * Saves changes and position in one atomic step: after a crash either all of it is there or nothing. Rejects with
+   * `FencedError` or `StateLostError` (then nothing was saved and this claim is void), with any other error if a later
+   * try may succeed (saving the same again is harmless).
+   */
+  checkpoint(changes: StateChanges, offset: number): Promise<void>;
+}
+
+/** Somebody else has claimed the partition since: what this owner knows of it is out of date. */
+export class FencedError extends Error {
+  override name = 'FencedError';
+}
+
+/**
+ * The store is not where this owner's last checkpoint left it: it was emptied, or restored from an older copy. Claim the
+ * partition again, and take up what it holds now.
+ */
+export class StateLostError extends Error {
+  override name = 'StateLostError';
 }
