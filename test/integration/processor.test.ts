@@ -2,7 +2,7 @@ import { startProcessor } from '@tripline/app-processor';
 import { createEmbeddedBus, type Bus, type ConsumeOptions } from '@tripline/bus';
 import { createDetection, detectionConfigSchema } from '@tripline/detection';
 import { actorKey, type Alert, type ApiCall, type DeadLetter } from '@tripline/model';
-import { createEmbeddedState, type StateStore } from '@tripline/state';
+import { createEmbeddedState, type StateChanges, type StateStore } from '@tripline/state';
 import { afterEach, describe, expect, it } from 'vitest';
 import { scratchDir, testContext, until, watchTopic } from '../support/parts.ts';
 
@@ -73,27 +73,36 @@ async function publish(bus: Bus, calls: readonly ApiCall[], batch: number): Prom
 }
 
 /** Runs a processor until it has passed everything; what it must not do twice is seen by its effects. */
-async function run({ bus, state }: Parts, checkpointEveryMs = 0, passedAll?: Promise<void>): Promise<void> {
-  const processor = startProcessor({
-    ...testContext(),
-    bus,
-    state,
-    detection,
-    checkpointEveryMs,
+async function run({ bus, state }: Parts, checkpointEveryMs = 0): Promise<void> {
+  const processor = startProcessor({ ...testContext(), bus, state, detection, checkpointEveryMs });
+  await Promise.race([
+    processor.ended,
+    until(
+      async () => (await bus.lag()).find((row) => row.group === 'processor')?.records === 0,
+      'the processor has passed everything',
+    ),
+  ]);
+  await processor.stop();
+}
+
+/**
+ * Runs a processor until it is killed or has passed everything. Killed: the effect under way never answers, so that
+ * nothing of that life goes on, and whoever comes next claims its state.
+ */
+async function runMortal(
+  parts: Parts,
+  checkpointEveryMs: number,
+  death: { died: Promise<void>; answer: () => void },
+  passedAll: Promise<void>,
+): Promise<void> {
+  const processor = startProcessor({ ...testContext(), ...parts, detection, checkpointEveryMs });
+  const killed = await Promise.race([death.died.then(() => true), passedAll.then(() => false)]);
+  if (!killed) return processor.stop();
+  undo.push(async () => {
+    const stopped = processor.stop();
+    death.answer();
+    await stopped;
   });
-  try {
-    await Promise.race([
-      processor.ended,
-      passedAll ??
-        until(
-          async () => (await bus.lag()).find((row) => row.group === 'processor')?.records === 0,
-          'the processor has passed everything',
-        ),
-    ]);
-  } finally {
-    // Also after a failure: a process that goes down stops its roles.
-    await processor.stop();
-  }
 }
 
 /** The alerts as whoever reads them idempotently sees them: each revision once. */
@@ -186,17 +195,23 @@ describe('the processor', () => {
         let passed: () => void = () => undefined;
         const passedAll = new Promise<void>((resolve) => (passed = resolve));
         let countdown = failing === 'alerts' ? life : life * 7;
-        const die = async (effect: () => Promise<void>): Promise<void> => {
+        let die: () => void = () => undefined;
+        const died = new Promise<void>((resolve) => (die = resolve));
+        let answer: () => void = () => undefined;
+        const silence = new Promise<never>((_, reject) => (answer = () => reject(new Error('killed'))));
+        silence.catch(() => undefined);
+        const mortal = async (effect: () => Promise<void>): Promise<void> => {
           const last = --countdown === 0;
-          if (last && when === 'before') throw new Error('killed');
-          await effect();
-          if (last) throw new Error('killed');
+          if (!last || when === 'after') await effect();
+          if (!last) return;
+          die();
+          await silence;
         };
         const bus: Bus = Object.assign(Object.create(parts.bus) as Bus, {
           partitions: 1,
           publish: (topic: 'alerts', records: { key: string; value: string }[]) =>
             failing === 'alerts'
-              ? die(() => parts.bus.publish(topic, records))
+              ? mortal(() => parts.bus.publish(topic, records))
               : parts.bus.publish(topic, records),
           consume: (options: ConsumeOptions) =>
             parts.bus.consume({
@@ -209,24 +224,26 @@ describe('the processor', () => {
             }),
           lag: parts.bus.lag.bind(parts.bus),
         });
-        const state: StateStore = {
-          load: (partition, keys) => parts.state.load(partition, keys),
-          loadAll: (partition) => parts.state.loadAll(partition),
-          offset: (partition) => parts.state.offset(partition),
-          checkpoint: (partition, changes, offset) =>
-            failing === 'checkpoint'
-              ? die(() => parts.state.checkpoint(partition, changes, offset))
-              : parts.state.checkpoint(partition, changes, offset),
-          size: () => parts.state.size(),
-          close: () => Promise.resolve(),
-        };
-        try {
-          // Without checkpoints on the way, the one at the stop after a failure is the one that must not be made.
-          await run({ bus, state }, failing === 'alerts' ? Infinity : 0, passedAll);
-          if (countdown > 0) break;
-        } catch (error) {
-          expect((error as Error).message).toBe('killed');
-        }
+        const state: StateStore = Object.assign(Object.create(parts.state) as StateStore, {
+          claim: async (partition: number) => {
+            const claimed = await parts.state.claim(partition);
+            return {
+              ...claimed,
+              checkpoint: (changes: StateChanges, offset: number) =>
+                failing === 'checkpoint'
+                  ? mortal(() => claimed.checkpoint(changes, offset))
+                  : claimed.checkpoint(changes, offset),
+            };
+          },
+          problem: () => null,
+        });
+        await runMortal(
+          { bus, state },
+          failing === 'alerts' ? Infinity : 0,
+          { died, answer: () => answer() },
+          passedAll,
+        );
+        if (countdown > 0) break;
         expect(life).toBeLessThan(50);
       }
       expect(await alertsOf(parts)).toEqual(expected);

@@ -1,9 +1,16 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { Bus, BusBatch, Subscription } from '@tripline/bus';
+import { BeginAgainError, type Bus, type BusBatch, type Subscription } from '@tripline/bus';
 import { LakeRefusedError, LakeTooNewError, type Lake, type LakeTable } from '@tripline/lake';
 import type { Topic } from '@tripline/model';
-import { Counter, Gauge, Histogram, type RoleContext, type RunningRole } from '@tripline/runtime';
-import type { StateStore } from '@tripline/state';
+import {
+  Counter,
+  createPersist,
+  Gauge,
+  Histogram,
+  StoppedError,
+  type RoleContext,
+  type RunningRole,
+} from '@tripline/runtime';
+import { FencedError, StateLostError, type PartitionState, type StateStore } from '@tripline/state';
 import { Lane } from './lane.ts';
 
 export interface ArchiverOptions extends RoleContext {
@@ -29,13 +36,10 @@ const sources: { topic: Topic; table: LakeTable }[] = [
   { topic: 'alerts', table: 'alerts' },
   { topic: 'responses', table: 'responses' },
 ];
+/** Each topic's partitions are numbered apart in the state: one archiver may have `alerts` 3 and another `responses` 3. */
+const partitionsMax = 1_000;
 /** An insert that has not ended for so long has stalled. */
 const stalledMs = 120_000;
-
-/** Ends what waits when the role stops. */
-class Stopped extends Error {
-  override message = 'The archiver is stopping.';
-}
 
 /**
  * API calls, alerts and responses from the bus to the lake, each record once; see `Lane` for how. While the lake is
@@ -52,47 +56,21 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
 
   const stopping = new AbortController();
   const aborted = new Promise<never>((_, reject) => {
-    stopping.signal.addEventListener('abort', () => reject(new Stopped()), { once: true });
+    stopping.signal.addEventListener('abort', () => reject(new StoppedError()), { once: true });
   });
   aborted.catch(() => undefined);
-  let lastTry = false;
+  const persist = createPersist({
+    logger,
+    now,
+    stopped: stopping.signal,
+    retryMs,
+    retryMaxMs,
+    onFailure: () => metrics.failures.inc(),
+  });
   let open = false;
   let records = 0;
-  const failing = new Map<string, string>();
-  const busySince = new Map<string, number>();
 
-  /** Tries until it succeeds or the role stops; what `isFinal` says yes to is thrown at once. */
-  const persist = async <T>(
-    what: string,
-    work: () => Promise<T>,
-    isFinal: (error: unknown) => boolean = () => false,
-  ): Promise<T> => {
-    for (let waitMs = retryMs; ; waitMs = Math.min(waitMs * 2, retryMaxMs)) {
-      busySince.set(what, now());
-      try {
-        const done = await work();
-        if (failing.delete(what)) logger.info({ what }, 'works again');
-        return done;
-      } catch (error) {
-        if (isFinal(error)) {
-          failing.delete(what);
-          throw error;
-        }
-        metrics.failures.inc();
-        const problem = error instanceof Error ? error.message : String(error);
-        if (!failing.has(what)) logger.error({ what, err: error }, 'failed; trying again until it works');
-        failing.set(what, problem);
-        if (lastTry) throw new Stopped();
-      } finally {
-        busySince.delete(what);
-      }
-      await sleep(waitMs, undefined, { signal: stopping.signal }).catch(() => {
-        throw new Stopped();
-      });
-    }
-  };
-
-  const lake = persist(
+  const lake = persist.run(
     'opening the lake',
     async () => {
       const opened = await options.lake();
@@ -106,27 +84,45 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
     () => undefined,
   );
 
-  const follow = ({
-    topic,
-    table,
-  }: (typeof sources)[number]): { subscription: Subscription; drain: () => Promise<void> } => {
+  const follow = (
+    { topic, table }: (typeof sources)[number],
+    index: number,
+  ): { subscription: Subscription; drain: () => Promise<void> } => {
     const lanes = new Map<number, { lane: Lane; flush: () => Promise<void>; soon: () => void }>();
 
-    const laneOf = (partition: number): NonNullable<ReturnType<typeof lanes.get>> => {
-      const known = lanes.get(partition);
-      if (known) return known;
+    const open = async (partition: number): Promise<number | undefined> => {
+      const claim = (): Promise<PartitionState> =>
+        persist.run(`claiming the state of ${topic}/${partition}`, () =>
+          state.claim(index * partitionsMax + partition),
+        );
+      let claimed = await claim();
       const lane = new Lane({
         topic,
         partition,
         bus,
-        load: async () => (await state.load(partition, [topic])).get(topic),
-        save: (note) =>
-          persist(`noting ${topic}/${partition}`, () =>
-            state.checkpoint(partition, new Map([[topic, note]]), 0),
+        load: () =>
+          persist.run(`reading the note of ${topic}/${partition}`, async () =>
+            (await claimed.load([topic])).get(topic),
           ),
+        save: async (note) => {
+          const save = (): Promise<void> =>
+            persist.run(
+              `noting ${topic}/${partition}`,
+              () => claimed.checkpoint(new Map([[topic, note]]), 0),
+              (error) => error instanceof FencedError || error instanceof StateLostError,
+            );
+          try {
+            await save();
+          } catch (error) {
+            if (!(error instanceof StateLostError)) throw error;
+            // The note is all there is to know, and this lane knows it.
+            claimed = await claim();
+            await save();
+          }
+        },
         insert: async (ndjson, token) => {
           const into = await Promise.race([lake, aborted]);
-          await persist(
+          await persist.run(
             `writing ${topic}/${partition}`,
             async () => {
               const seconds = metrics.insertSeconds.startTimer();
@@ -151,24 +147,24 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
               logger.error({ ...where, err: problem }, 'a refused record could not be kept either');
             else logger.warn(where, 'the lake refused a record: it is among the dead letters');
           },
-          jumped: (expected, found, lost) => {
-            metrics.lost.inc({ topic }, lost);
-            logger.error(
-              { topic, partition, expected, found, lost },
-              'the bus does not go on where it ended',
-            );
+          jumped: (expected, found) => {
+            metrics.jumps.inc({ topic });
+            logger.error({ topic, partition, expected, found }, 'the bus does not go on where it ended');
           },
         },
       });
       let timer: NodeJS.Timeout | undefined;
       let turn = Promise.resolve();
+      const isCurrent = (): boolean => lanes.get(partition) === made;
       // One write at a time; what comes meanwhile is the next one's.
       const flush = (): Promise<void> => {
         clearTimeout(timer);
         timer = undefined;
         const done = turn.then(async () => {
+          // What has gone to another archiver is read from the bus by that one.
+          if (!isCurrent()) return;
           const offset = await lane.flush();
-          if (offset !== undefined) subscription.passed(partition, offset);
+          if (offset !== undefined && isCurrent()) subscription.passed(partition, offset);
           if (lane.pending.records > 0) soon();
         });
         turn = done.catch(() => undefined);
@@ -176,15 +172,25 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
       };
       const soon = (): void => {
         if (stopping.signal.aborted) return;
-        timer ??= setTimeout(() => void flush().catch(fail), flushAfterMs);
+        timer ??= setTimeout(() => {
+          flush().catch((error: unknown) => {
+            // The next batch tells the bus.
+            if (error instanceof FencedError) forget(partition);
+            else fail(error);
+          });
+        }, flushAfterMs);
       };
       const made = { lane, flush, soon };
+      const offset = await lane.open();
       lanes.set(partition, made);
-      return made;
+      return offset;
     };
+    const forget = (partition: number): void => void lanes.delete(partition);
 
     const onBatch = async (batch: BusBatch): Promise<void> => {
-      const { lane, flush, soon } = laneOf(batch.partition);
+      const found = lanes.get(batch.partition);
+      if (!found) throw new BeginAgainError(`${topic}/${batch.partition} is not claimed.`);
+      const { lane, flush, soon } = found;
       try {
         if (!lane.add(batch)) {
           await flush();
@@ -194,15 +200,17 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
         if (count >= maxRecords || bytes >= maxBytes) await flush();
         else soon();
       } catch (error) {
+        if (error instanceof FencedError) throw new BeginAgainError(error.message, { cause: error });
         // Its records are on the bus still, behind the note.
-        if (!(error instanceof Stopped)) throw error;
+        if (!(error instanceof StoppedError)) throw error;
       }
     };
 
     const subscription = bus.consume({
       topic,
       group: 'archiver',
-      startAt: (partition) => laneOf(partition).lane.open(),
+      startAt: open,
+      onRevoked: forget,
       onBatch,
       maxBatchBytes: 8 * 2 ** 20,
     });
@@ -220,7 +228,7 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
   const ended = new Promise<void>((resolve, reject) => {
     finish = resolve;
     fail = (error) => {
-      if (!(error instanceof Stopped)) reject(error instanceof Error ? error : new Error(String(error)));
+      if (!(error instanceof StoppedError)) reject(error instanceof Error ? error : new Error(String(error)));
     };
   });
   ended.catch(() => undefined);
@@ -229,8 +237,8 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
 
   const stop = async (): Promise<void> => {
     // A lake that works gets what is in memory; one that does not gets it after the next start, from the bus.
-    lastTry = true;
-    if (!open || failing.size > 0) stopping.abort();
+    persist.lastTry();
+    if (!open || persist.failing().size > 0) stopping.abort();
     await Promise.all(followed.map(({ subscription }) => subscription.stop()));
     await Promise.allSettled(followed.map(({ drain }) => drain()));
     stopping.abort();
@@ -243,12 +251,14 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
     ended,
     stop: () => (stopped ??= stop()),
     health: () => {
-      const late = [...busySince].find(([, since]) => now() - since > stalledMs);
-      if (late)
-        return { alive: false, ready: false, detail: `${late[0]} takes more than ${stalledMs / 1_000} s` };
-      const [problem] = failing;
+      const late = persist.stalled(stalledMs);
+      if (late !== undefined)
+        return { alive: false, ready: false, detail: `${late} takes more than ${stalledMs / 1_000} s` };
+      const [problem] = persist.failing();
       if (problem)
         return { alive: true, ready: false, detail: `${problem[0]} fails, trying again: ${problem[1]}` };
+      const elsewhere = bus.problem() ?? state.problem();
+      if (elsewhere !== null) return { alive: true, ready: false, detail: elsewhere };
       if (!open) return { alive: true, ready: false, detail: 'opening the lake' };
       return { alive: true, ready: true, detail: `${records} records archived` };
     },
@@ -277,15 +287,15 @@ function registerMetrics({ metrics }: RoleContext) {
       labelNames,
       registers,
     }),
-    lost: new Counter({
-      name: 'tripline_archiver_lost_total',
-      help: 'Records that the bus no longer had when the archiver came to read them.',
+    jumps: new Counter({
+      name: 'tripline_archiver_jumps_total',
+      help: 'Times that the bus did not go on where it ended: records were gone before the archiver came, or the bus is another one.',
       labelNames,
       registers,
     }),
     failures: new Counter({
       name: 'tripline_archiver_failures_total',
-      help: 'Failed attempts to open the lake or to write to it.',
+      help: 'Failed attempts at the state or the lake, each tried again.',
       registers,
     }),
     insertSeconds: new Histogram({

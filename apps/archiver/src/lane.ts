@@ -4,9 +4,17 @@ import { LakeRefusedError } from '@tripline/lake';
 import type { DeadLetter, Topic } from '@tripline/model';
 
 /** Consecutive records of one partition on their way to the lake. */
-export interface Stretch {
+interface Stretch {
   firstOffset: number;
   nextOffset: number;
+  /** Batches, or what is left of them; each has its records at consecutive offsets. */
+  pieces: Piece[];
+}
+
+interface Piece {
+  firstOffset: number;
+  nextOffset: number;
+  count: number;
   /** NDJSON, one line per record. */
   body: Buffer;
 }
@@ -24,7 +32,7 @@ export interface LaneOptions {
   bus: Bus;
   /** The note of this lane as it was last saved. */
   load: () => Promise<string | undefined>;
-  /** Tries until the note is kept: rejects only when the role stops. */
+  /** Tries until the note is kept: rejects when the role stops, or when the partition is another's now. */
   save: (note: string) => Promise<void>;
   /** Tries until it succeeds: rejects only with `LakeRefusedError`, or when the role stops. */
   insert: (ndjson: Buffer, token: string) => Promise<void>;
@@ -33,8 +41,8 @@ export interface LaneOptions {
     archived: (records: number, bytes: number) => void;
     /** A record that the lake does not take went to the dead letters; with `problem` if not even that. */
     refused: (offset: number, detail: string, problem?: unknown) => void;
-    /** The bus went on elsewhere than the lane expected; `lost` records are no longer there. */
-    jumped: (expected: number, found: number, lost: number) => void;
+    /** The bus went on elsewhere than the lane expected: records are gone, or it is another bus. */
+    jumped: (expected: number, found: number) => void;
   };
 }
 
@@ -58,7 +66,7 @@ export interface LaneOptions {
  */
 export class Lane {
   readonly options: LaneOptions;
-  #pending: Stretch[] = [];
+  #pending: Piece[] = [];
   #expected: number | undefined;
   /** Noted before the last stop or crash, not known to be in the lake. */
   #unsure: Note | undefined;
@@ -79,17 +87,16 @@ export class Lane {
   add(batch: BusBatch): boolean {
     if (this.#expected !== undefined && batch.firstOffset !== this.#expected) {
       if (this.#pending.length > 0 && !this.#unsure) return false;
-      const lost = Math.max(0, batch.firstOffset - this.#expected);
-      this.options.on.jumped(this.#expected, batch.firstOffset, lost);
+      this.options.on.jumped(this.#expected, batch.firstOffset);
       this.#pending = [];
       this.#unsure = undefined;
     }
     if (this.#unsure && this.#pending.length === 0 && markOf(batch.body) !== this.#unsure.mark) {
-      this.options.on.jumped(batch.firstOffset, batch.firstOffset, 0);
+      this.options.on.jumped(batch.firstOffset, batch.firstOffset);
       this.#unsure = undefined;
     }
-    const { firstOffset, nextOffset } = batch;
-    this.#pending.push({ firstOffset, nextOffset, body: Buffer.from(batch.body) });
+    const { firstOffset, nextOffset, count } = batch;
+    this.#pending.push({ firstOffset, nextOffset, count, body: Buffer.from(batch.body) });
     this.#expected = nextOffset;
     return true;
   }
@@ -97,8 +104,8 @@ export class Lane {
   get pending(): { records: number; bytes: number } {
     let records = 0;
     let bytes = 0;
-    for (const { firstOffset, nextOffset, body } of this.#pending) {
-      records += nextOffset - firstOffset;
+    for (const { count, body } of this.#pending) {
+      records += count;
       bytes += body.length;
     }
     return { records, bytes };
@@ -121,37 +128,33 @@ export class Lane {
     if (!first || !last) return undefined;
     const end = this.#unsure?.nextOffset ?? last.nextOffset;
     if (end > last.nextOffset) return undefined;
-    const body =
-      this.#pending.length === 1 ? first.body : Buffer.concat(this.#pending.map((one) => one.body));
-    const all = { firstOffset: first.firstOffset, nextOffset: last.nextOffset, body };
     this.#unsure = undefined;
-    if (end === all.nextOffset) {
-      this.#pending = [];
-      return all;
-    }
+    const all = { firstOffset: first.firstOffset, nextOffset: last.nextOffset, pieces: this.#pending };
     const [head, tail] = cutAt(all, end);
-    this.#pending = [tail];
+    this.#pending = tail.pieces;
     return head;
   }
 
   async #write(stretch: Stretch): Promise<void> {
     const { topic, partition, save, insert, on } = this.options;
-    const { firstOffset, nextOffset, body } = stretch;
+    const { firstOffset, nextOffset, pieces } = stretch;
+    const body = pieces.length === 1 ? pieces[0]!.body : Buffer.concat(pieces.map((piece) => piece.body));
+    const count = countOf(stretch);
     const note: Note = { firstOffset, nextOffset, mark: markOf(body) };
     await save(JSON.stringify(note));
     try {
       await insert(body, `${topic}/${partition}/${firstOffset}-${nextOffset}/${note.mark}`);
     } catch (error) {
       if (!(error instanceof LakeRefusedError)) throw error;
-      if (nextOffset - firstOffset === 1) return this.#bury(stretch, error);
-      const [left, right] = cutAt(stretch, firstOffset + ((nextOffset - firstOffset) >> 1));
+      if (count === 1) return this.#bury(firstOffset, body, error);
+      const [left, right] = cutAt(stretch, offsetOf(stretch, count >> 1));
       await this.#write(left);
       return this.#write(right);
     }
-    on.archived(nextOffset - firstOffset, body.length);
+    on.archived(count, body.length);
   }
 
-  async #bury({ firstOffset, body }: Stretch, error: LakeRefusedError): Promise<void> {
+  async #bury(firstOffset: number, body: Buffer, error: LakeRefusedError): Promise<void> {
     const { bus, topic, partition, now, on } = this.options;
     const letter: DeadLetter = {
       receivedAt: now(),
@@ -169,12 +172,38 @@ export class Lane {
   }
 }
 
-function cutAt({ firstOffset, nextOffset, body }: Stretch, offset: number): [Stretch, Stretch] {
-  let at = 0;
-  for (let record = firstOffset; record < offset; record++) at = body.indexOf(10, at) + 1;
+function countOf(stretch: Stretch): number {
+  return stretch.pieces.reduce((sum, { count }) => sum + count, 0);
+}
+
+/** Offset of the `n`-th record of a stretch. */
+function offsetOf({ pieces, nextOffset }: Stretch, n: number): number {
+  let left = n;
+  for (const { firstOffset, count } of pieces) {
+    if (left < count) return firstOffset + left;
+    left -= count;
+  }
+  return nextOffset;
+}
+
+/** What lies before an offset, and the rest. */
+function cutAt({ firstOffset, nextOffset, pieces }: Stretch, offset: number): [Stretch, Stretch] {
+  const before: Piece[] = [];
+  const after: Piece[] = [];
+  for (const piece of pieces) {
+    const head = Math.min(Math.max(offset - piece.firstOffset, 0), piece.count);
+    if (head === piece.count) before.push(piece);
+    else if (head === 0) after.push(piece);
+    else {
+      let at = 0;
+      for (let line = 0; line < head; line++) at = piece.body.indexOf(10, at) + 1;
+      before.push({ ...piece, nextOffset: offset, count: head, body: piece.body.subarray(0, at) });
+      after.push({ ...piece, firstOffset: offset, count: piece.count - head, body: piece.body.subarray(at) });
+    }
+  }
   return [
-    { firstOffset, nextOffset: offset, body: body.subarray(0, at) },
-    { firstOffset: offset, nextOffset, body: body.subarray(at) },
+    { firstOffset, nextOffset: offset, pieces: before },
+    { firstOffset: after[0]?.firstOffset ?? nextOffset, nextOffset, pieces: after },
   ];
 }
 

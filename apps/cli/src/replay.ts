@@ -51,10 +51,9 @@ export async function replay(args: string[]): Promise<number> {
     });
     const normalise = createConfiguredNormaliser(loaded.config, sanitizer, locate);
     const fold = new PartitionFold({
-      partition: 0,
       detection: createConfiguredDetection(loaded.config),
-      state,
-      maxActorsInMemory: 100_000,
+      state: await state.claim(0),
+      maxActorsInMemory: () => 100_000,
       rememberedIds: 1_000_000,
       onUnreadable: () => undefined,
       onRelearn: () => undefined,

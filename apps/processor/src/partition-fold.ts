@@ -1,6 +1,6 @@
-import { RecentIds, type ActorState, type Detection, type PeersState } from '@tripline/detection';
+import { idHash, RecentIds, type ActorState, type Detection, type PeersState } from '@tripline/detection';
 import type { Alert, ApiCall } from '@tripline/model';
-import type { StateChanges, StateStore } from '@tripline/state';
+import type { PartitionState, StateChanges } from '@tripline/state';
 
 export interface FoldCounts {
   /** Calls folded into the detectors' states. */
@@ -14,11 +14,10 @@ export interface FoldCounts {
 }
 
 export interface PartitionFoldOptions {
-  partition: number;
   detection: Detection;
-  state: StateStore;
-  /** How many actors are kept in memory; the others are loaded when they call. */
-  maxActorsInMemory: number;
+  state: PartitionState;
+  /** How many actors are kept in memory; the others are loaded when they call. Asked at each checkpoint. */
+  maxActorsInMemory: () => number;
   /** How many call ids are remembered at least, to drop duplicates. */
   rememberedIds: number;
   onUnreadable: (record: string, problem: string) => void;
@@ -34,8 +33,17 @@ interface Held<State> {
 /** How late a call may come and still count: an episode is not ended before calls of its end can have come. */
 export const latenessMs = 10 * 60_000;
 
-/** Under this key: event time reached, and which actors have open episodes until when. */
+/** Under this key: event time reached, which actors have open episodes until when, and which chunks of ids there are. */
 const progressKey = 'progress';
+/** So many ids at least are known again after a restart or a hand-over: a line that is sent twice comes soon again. */
+const savedIds = 20_000;
+
+interface Progress {
+  watermark: number;
+  open: [string, number][];
+  /** Number and size of each chunk, oldest first. */
+  ids?: [number, number][];
+}
 
 /**
  * Folds the calls of one partition, in order, into the detectors' states, and says which alerts come of it. Keeps the
@@ -56,6 +64,11 @@ export class PartitionFold {
   /** Earliest event time at which one of them may end. */
   #nextClose = Infinity;
   #watermark = 0;
+  /** Hashes of the ids that no checkpoint has yet. */
+  #newIds: number[] = [];
+  /** Chunks of ids in the store, oldest first. */
+  #idChunks: [number, number][] = [];
+  #dirty = 0;
 
   constructor(options: PartitionFoldOptions) {
     this.#options = options;
@@ -75,26 +88,35 @@ export class PartitionFold {
     return this.#open.size;
   }
 
-  /** Takes up where the last checkpoint ended. */
-  async open(): Promise<void> {
-    const text = (await this.#options.state.load(this.#options.partition, [progressKey])).get(progressKey);
-    if (text === undefined) return;
-    const progress = JSON.parse(text) as { watermark: number; open: [string, number][] };
-    this.#watermark = progress.watermark;
-    for (const [key, closesAt] of progress.open) this.#setOpen(key, closesAt);
+  /** States that the next checkpoint would save. */
+  get changedStates(): number {
+    return this.#dirty;
   }
 
-  /** Takes note of calls that a checkpoint includes already: only so that a duplicate of them is known. */
-  remember(body: Buffer): void {
-    for (const call of this.#parse(body)) this.#recent.seen(call.id);
+  /** Takes up where the last checkpoint ended. */
+  async open(): Promise<void> {
+    const { state } = this.#options;
+    const text = (await state.load([progressKey])).get(progressKey);
+    if (text === undefined) return;
+    const { watermark, open, ids = [] } = JSON.parse(text) as Progress;
+    this.#watermark = watermark;
+    for (const [key, closesAt] of open) this.#setOpen(key, closesAt);
+    this.#idChunks = ids;
+    const chunks = await state.load(ids.map(([number]) => idsKey(number)));
+    for (const [number] of ids)
+      for (const hash of decodeIds(chunks.get(idsKey(number)))) this.#recent.seen(hash);
   }
 
   /** Folds a batch of NDJSON; returns the alert revisions to publish, oldest first. */
   async fold(body: Buffer): Promise<Alert[]> {
     const calls: ApiCall[] = [];
     for (const call of this.#parse(body)) {
-      if (this.#recent.seen(call.id)) this.counts.duplicates++;
-      else calls.push(call);
+      const hash = idHash(call.id);
+      if (this.#recent.seen(hash)) this.counts.duplicates++;
+      else {
+        calls.push(call);
+        this.#newIds.push(hash);
+      }
     }
     await this.#load(calls);
     const alerts: Alert[] = [];
@@ -116,7 +138,7 @@ export class PartitionFold {
 
   /** Saves what changed together with the position that it includes: after a crash all of it is there, or nothing. */
   async checkpoint(offset: number): Promise<void> {
-    const { detection, partition, state } = this.#options;
+    const { detection, state } = this.#options;
     const changes: StateChanges = new Map();
     const saved: Held<unknown>[] = [];
     for (const actors of [this.#actors, this.#olderActors]) {
@@ -131,20 +153,37 @@ export class PartitionFold {
       changes.set(key, detection.encodePeers(held.state));
       saved.push(held);
     }
-    changes.set(progressKey, JSON.stringify({ watermark: this.#watermark, open: [...this.#open] }));
+    const chunks = this.#nextIdChunks(changes);
+    const progress: Progress = { watermark: this.#watermark, open: [...this.#open], ids: chunks };
+    changes.set(progressKey, JSON.stringify(progress));
+    await state.checkpoint(changes, offset);
     for (const held of saved) held.changed = false;
-    try {
-      await state.checkpoint(partition, changes, offset);
-    } catch (error) {
-      for (const held of saved) held.changed = true;
-      throw error;
-    }
+    this.#dirty = 0;
+    this.#idChunks = chunks;
+    this.#newIds = [];
     // Nothing in memory is ahead of the store now: the older generation may go.
-    if (this.#actors.size >= this.#options.maxActorsInMemory / 2) {
+    if (this.#actors.size >= this.#options.maxActorsInMemory() / 2) {
       this.#olderActors = this.#actors;
       this.#actors = new Map();
       this.#peers.clear();
     }
+  }
+
+  /** The chunks of ids that the store holds after this checkpoint; adds to its changes what comes and what goes. */
+  #nextIdChunks(changes: StateChanges): [number, number][] {
+    const chunks = [...this.#idChunks];
+    if (this.#newIds.length > 0) {
+      const number = (chunks.at(-1)?.[0] ?? 0) + 1;
+      chunks.push([number, this.#newIds.length]);
+      changes.set(idsKey(number), encodeIds(this.#newIds));
+    }
+    let kept = chunks.reduce((sum, [, count]) => sum + count, 0);
+    while (chunks.length > 1 && kept - chunks[0]![1] >= savedIds) {
+      const [number, count] = chunks.shift()!;
+      kept -= count;
+      changes.set(idsKey(number), null);
+    }
+    return chunks;
   }
 
   /** The calls of NDJSON; what is none is told and left out. */
@@ -174,12 +213,18 @@ export class PartitionFold {
     const actor = this.#actors.get(key)!;
     const peers = this.#peers.get(detection.peersStateKey(call))!;
     for (const alert of detection.fold(actor.state, peers.state, call)) alerts.push(alert);
-    actor.changed = true;
-    peers.changed = true;
+    this.#change(actor);
+    this.#change(peers);
     this.counts.folded++;
     if (call.startedAt > this.#watermark) this.#watermark = call.startedAt;
     const closesAt = detection.closesAt(actor.state);
     if (closesAt !== undefined || this.#open.size > 0) this.#setOpen(key, closesAt);
+  }
+
+  #change(held: Held<unknown>): void {
+    if (held.changed) return;
+    held.changed = true;
+    this.#dirty++;
   }
 
   #setOpen(key: string, closesAt: number | undefined): void {
@@ -202,7 +247,7 @@ export class PartitionFold {
     for (const key of this.#dueBy(eventTimeMs)) {
       const actor = this.#actors.get(key)!;
       for (const alert of detection.close(actor.state, eventTimeMs)) alerts.push(alert);
-      actor.changed = true;
+      this.#change(actor);
       this.#setOpen(key, detection.closesAt(actor.state));
     }
     this.#nextClose = Math.min(Infinity, ...this.#open.values());
@@ -210,7 +255,7 @@ export class PartitionFold {
 
   /** One round trip for all states that the calls need and memory lacks. */
   async #load(calls: readonly ApiCall[]): Promise<void> {
-    const { detection, partition, state } = this.#options;
+    const { detection, state } = this.#options;
     const actors = new Set<string>();
     const peers = new Set<string>();
     for (const call of calls) {
@@ -220,7 +265,7 @@ export class PartitionFold {
       if (!this.#peers.has(shared)) peers.add(shared);
     }
     if (peers.size > 0) {
-      const texts = await state.load(partition, [...peers]);
+      const texts = await state.load([...peers]);
       for (const key of peers) {
         const read = this.#decode(key, (text) => detection.decodePeers(text), texts.get(key));
         this.#peers.set(key, { state: read, changed: false });
@@ -242,8 +287,8 @@ export class PartitionFold {
       } else missing.push(key);
     }
     if (missing.length === 0) return;
-    const { detection, partition, state } = this.#options;
-    const texts = await state.load(partition, missing);
+    const { detection, state } = this.#options;
+    const texts = await state.load(missing);
     for (const key of missing) {
       const read = this.#decode(key, (text) => detection.decodeActor(text), texts.get(key));
       this.#actors.set(key, { state: read, changed: false });
@@ -260,6 +305,19 @@ export class PartitionFold {
       return decode(undefined);
     }
   }
+}
+
+function idsKey(chunk: number): string {
+  return `ids:${chunk}`;
+}
+
+/** 8 bytes a hash, as base64. */
+function encodeIds(hashes: readonly number[]): string {
+  return Buffer.from(Float64Array.from(hashes).buffer).toString('base64');
+}
+
+function decodeIds(text = ''): Float64Array {
+  return new Float64Array(Uint8Array.from(Buffer.from(text, 'base64')).buffer);
 }
 
 function parseOrText(line: string): unknown {

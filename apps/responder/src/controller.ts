@@ -674,7 +674,8 @@ export function createController(options: ControllerOptions): Controller {
     const sent = changed.map((held) => ({ held, responses: [...held.outbox] }));
     const records = sent.flatMap(({ responses }) =>
       responses.map((response) => ({
-        key: `consumer:${response.consumer.id}`,
+        // The topic is compacted where the bus can do that: what remains of each response is its last state.
+        key: response.id,
         value: JSON.stringify(response),
       })),
     );

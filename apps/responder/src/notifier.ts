@@ -10,9 +10,10 @@ import {
   type WebhookSender,
 } from '@tripline/notify';
 import { decide } from '@tripline/policy';
-import type { RoleContext } from '@tripline/runtime';
+import { StoppedError, type Persist, type RoleContext } from '@tripline/runtime';
+import { FencedError, type StateChanges } from '@tripline/state';
 import { parseAlerts } from './alerts.ts';
-import { createPause, StoppedError, type Sleep } from './pause.ts';
+import { createPause, type Sleep } from './pause.ts';
 import type { PolicySource } from './policy-file.ts';
 import type { RoleState } from './role-state.ts';
 
@@ -25,6 +26,7 @@ export interface NotifierOptions extends RoleContext {
   receiver: WebhookReceiver;
   bus: Bus;
   state: RoleState;
+  persist: Persist;
   policies: PolicySource;
   sender: WebhookSender;
   deliveries: WebhookMetrics;
@@ -57,7 +59,7 @@ interface Told {
  * first repeats the message with the same `webhook-id`, by which receivers tell; behind the second nothing is repeated.
  */
 export function startNotifier(options: NotifierOptions): Notifier {
-  const { receiver, bus, state, policies, sender, logger, now, stopped } = options;
+  const { receiver, bus, policies, sender, logger, now, stopped } = options;
   const pause = createPause(options.sleep, stopped);
   const told = new Map<string, { partition: number; told: Told }>();
   const prefix = `told:${receiver.id}:`;
@@ -66,13 +68,22 @@ export function startNotifier(options: NotifierOptions): Notifier {
   const target = createHash('sha256').update(receiver.url).digest('hex');
   let problem: string | null = null;
 
-  for (const { partition, key, value } of state.entries) {
+  for (const { partition, key, value } of options.state.entries) {
     if (key.startsWith(prefix)) {
       told.set(key.slice(prefix.length), { partition, told: JSON.parse(value) as Told });
     }
   }
-  const gone = state.entries.some((entry) => entry.key === goneKey && entry.value === target);
+  const gone = options.state.entries.some((entry) => entry.key === goneKey && entry.value === target);
   const goneText = `webhook ${receiver.id} said that it is gone (410): nothing is sent until its URL is changed`;
+
+  /** What a receiver was told is told again if it is not kept, so it is kept before anything else is sent. */
+  function save(partition: number, changes: StateChanges): Promise<void> {
+    return options.persist.run(
+      `noting what webhook ${receiver.id} was told`,
+      () => options.state.save(partition, changes),
+      (error) => error instanceof FencedError,
+    );
+  }
 
   async function onBatch(batch: { partition: number; body: Buffer }): Promise<void> {
     const alerts = parseAlerts(batch.body, () => undefined);
@@ -88,7 +99,7 @@ export function startNotifier(options: NotifierOptions): Notifier {
       told.set(alert.id, { partition: batch.partition, told: news });
       const changes = new Map<string, string | null>([[prefix + alert.id, JSON.stringify(news)]]);
       for (const key of forgetOld(batch.partition)) changes.set(key, null);
-      await state.save(batch.partition, changes);
+      await save(batch.partition, changes);
     }
   }
 
@@ -127,7 +138,7 @@ export function startNotifier(options: NotifierOptions): Notifier {
       if (outcome.kind === 'gone') {
         logger.error({ webhook: receiver.id }, goneText);
         problem = goneText;
-        await state.save(0, new Map([[goneKey, target]]));
+        await save(0, new Map([[goneKey, target]]));
         await untilStopped();
         throw new StoppedError();
       }

@@ -36,11 +36,6 @@ export function createPause(sleep: Sleep, stopped: AbortSignal): Pause {
   };
 }
 
-/** Thrown out of a batch handler when the role stops: the batch was not dealt with and comes again. */
-export class StoppedError extends Error {
-  override name = 'StoppedError';
-}
-
 /** Runs one call at a time, in the order of calling. A failure is the caller's alone. */
 export function createQueue(): <T>(work: () => Promise<T>) => Promise<T> {
   let tail: Promise<unknown> = Promise.resolve();

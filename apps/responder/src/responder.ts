@@ -2,11 +2,17 @@ import type { Bus, Subscription } from '@tripline/bus';
 import type { KongAdmin } from '@tripline/kong';
 import type { Response } from '@tripline/model';
 import { createWebhookSender, type WebhookReceiver, type WebhookSender } from '@tripline/notify';
-import type { RoleContext, RoleHealth, RunningRole } from '@tripline/runtime';
+import {
+  createPersist,
+  StoppedError,
+  type RoleContext,
+  type RoleHealth,
+  type RunningRole,
+} from '@tripline/runtime';
 import type { StateStore } from '@tripline/state';
 import { createController, type Controller, type ControllerLimits } from './controller.ts';
 import { createWebhookMetrics, startNotifier, type Notifier } from './notifier.ts';
-import { createPause, sleepForReal, StoppedError, type Sleep } from './pause.ts';
+import { createPause, sleepForReal, type Sleep } from './pause.ts';
 import type { PolicySource } from './policy-file.ts';
 import { openRoleState } from './role-state.ts';
 
@@ -68,13 +74,26 @@ export function startResponder(options: ResponderOptions): RunningResponder {
   const forgetPolicies = policies.onChange(nameUnknownWebhooks);
   nameUnknownWebhooks();
 
-  const started = openRoleState(options.state, bus.partitions).then((state) => {
+  let fenced: Error | undefined;
+  const persist = createPersist({ logger, now, stopped: stopping.signal });
+  const opened = persist.run('reading the state', () =>
+    openRoleState(options.state, bus.partitions, {
+      restored: () =>
+        logger.error('the state was emptied from outside: everything that was in it is saved again'),
+      fenced: (error) => {
+        fenced = error;
+        stopping.abort();
+      },
+    }),
+  );
+  const started = opened.then((state) => {
     controller = createController({ ...options, state, wake: () => pause.kick() });
     for (const receiver of options.webhooks) {
       const notifier = startNotifier({
         ...options,
         receiver,
         state,
+        persist,
         sender,
         deliveries,
         sleep,
@@ -130,7 +149,10 @@ export function startResponder(options: ResponderOptions): RunningResponder {
   const parts = [decideAlerts(), keepKong(), notify()];
   const ended = (async () => {
     try {
-      await Promise.all(parts);
+      await Promise.all(parts).catch((error: unknown) => {
+        if (!(error instanceof StoppedError)) throw error;
+      });
+      if (fenced) throw fenced;
     } finally {
       // If one part failed, the others end too.
       stopping.abort();
@@ -143,12 +165,16 @@ export function startResponder(options: ResponderOptions): RunningResponder {
   ended.catch(() => undefined);
 
   function health(): RoleHealth {
-    if (!controller) return { alive: true, ready: false, detail: 'reading the state' };
+    if (!controller) {
+      const [problem] = persist.failing().values();
+      return { alive: true, ready: false, detail: problem ?? 'reading the state' };
+    }
     const alive = now() - controller.progressAt() <= stalledMs;
     const problem = controller.problem();
     const failing = [...notifiers.values()].flatMap((notifier) => notifier.problem() ?? []);
-    const notes = [problem, controller.notice(), ...failing].filter((text) => text !== null);
-    const ready = problem === null && controller.compared();
+    const elsewhere = bus.problem() ?? options.state.problem();
+    const notes = [problem, elsewhere, controller.notice(), ...failing].filter((text) => text !== null);
+    const ready = problem === null && elsewhere === null && controller.compared();
     if (!alive) notes.unshift(`nothing has moved for more than ${stalledMs / 1000} s`);
     if (notes.length === 0) notes.push(ready ? 'ok' : 'looking at Kong');
     return { alive, ready, detail: notes.join('; ') };

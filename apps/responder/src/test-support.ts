@@ -12,7 +12,12 @@ import {
   type WriteOutcome,
 } from '@tripline/kong';
 import type { Alert, Policies, Policy, Response } from '@tripline/model';
-import { createEmbeddedState, type StateStore } from '@tripline/state';
+import {
+  createEmbeddedState,
+  type PartitionState,
+  type StateChanges,
+  type StateStore,
+} from '@tripline/state';
 import type { Sleep } from './pause.ts';
 import type { PolicySource } from './policy-file.ts';
 
@@ -299,16 +304,26 @@ export class MemoryState implements StateStore {
   /** The next checkpoints fail. */
   failures = 0;
 
-  load(): Promise<Map<string, string>> {
-    return Promise.resolve(new Map(this.values));
+  claim(partition: number): Promise<PartitionState> {
+    const values = (): Promise<Map<string, string>> => Promise.resolve(new Map(this.values));
+    return Promise.resolve({
+      partition,
+      offset: this.position,
+      load: values,
+      loadAll: values,
+      checkpoint: (changes, offset) => this.#checkpoint(changes, offset),
+    });
   }
-  loadAll(): Promise<Map<string, string>> {
-    return Promise.resolve(new Map(this.values));
+  lease(_name: string, holder: string): Promise<{ held: boolean; holder: string }> {
+    return Promise.resolve({ held: true, holder });
   }
-  offset(): Promise<number | undefined> {
-    return Promise.resolve(this.position);
+  release(): Promise<void> {
+    return Promise.resolve();
   }
-  checkpoint(_partition: number, changes: ReadonlyMap<string, string | null>, offset: number): Promise<void> {
+  problem(): null {
+    return null;
+  }
+  #checkpoint(changes: StateChanges, offset: number): Promise<void> {
     if (this.failures > 0) {
       this.failures--;
       return Promise.reject(new Error('disk full'));
@@ -342,6 +357,9 @@ export class MemoryBus implements Bus {
   }
   consume(): never {
     throw new Error('not in these tests');
+  }
+  problem(): null {
+    return null;
   }
   lag(): Promise<never[]> {
     return Promise.resolve([]);

@@ -1,3 +1,3 @@
 export { detectionConfigSchema, exceptionSchema, type DetectionConfig, type Exception } from './config.ts';
 export { createDetection, type ActorState, type Detection, type PeersState } from './detection.ts';
-export { RecentIds } from './recent-ids.ts';
+export { idHash, RecentIds } from './recent-ids.ts';

@@ -6,7 +6,7 @@
  * An id that was never seen is taken for a duplicate with odds of at most 2 x capacity / 2^53 per call: 1 in 4.5 billion
  * at a capacity of 1,000,000, that is one call lost in 4.5 billion.
  *
- * Memory: 2 tables of 16 to 32 bytes per id of `capacity`, taken at once. Not part of any checkpoint.
+ * Memory: 2 tables of 16 to 32 bytes per id of `capacity`, taken at once.
  */
 export class RecentIds {
   readonly #capacity: number;
@@ -28,9 +28,8 @@ export class RecentIds {
     this.#older = new Float64Array(size);
   }
 
-  /** Was this id seen before, as far as remembered? It is now. */
-  seen(id: string): boolean {
-    const hash = hash53(id);
+  /** Was this id (by its `idHash`) seen before, as far as remembered? It is now. */
+  seen(hash: number): boolean {
     if (this.#has(this.#newer, hash)) return true;
     const known = this.#has(this.#older, hash);
     if (this.#count >= this.#capacity) {
@@ -59,7 +58,7 @@ export class RecentIds {
 }
 
 /** 53-bit hash, never 0 (0 marks an empty place): two multiplicative hashes with the finishing mix of MurmurHash3. */
-function hash53(text: string): number {
+export function idHash(text: string): number {
   let a = 0xdeadbeef;
   let b = 0x41c6ce57;
   for (let i = 0; i < text.length; i++) {

@@ -1,4 +1,4 @@
-import { RecentIds, type ActorState, type Detection, type PeersState } from '../src/index.ts';
+import { idHash, RecentIds, type ActorState, type Detection, type PeersState } from '../src/index.ts';
 import type { Alert, ApiCall } from '@tripline/model';
 
 export interface Run {
@@ -28,7 +28,7 @@ export function run(
   let closedMinute = 0;
 
   for (const call of calls) {
-    if (recent.seen(call.id)) continue;
+    if (recent.seen(idHash(call.id))) continue;
     count++;
     everyCall?.(call, actors, peers);
     const actorKey = detection.actorStateKey(call);

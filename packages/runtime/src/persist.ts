@@ -9,6 +9,8 @@ export interface PersistOptions {
   /** Wait before the first retry, in ms, default 200; doubles up to `retryMaxMs`, default 10,000. */
   retryMs?: number;
   retryMaxMs?: number;
+  /** Called after each try that failed and is not final. */
+  onFailure?: () => void;
 }
 
 /** Thrown by `Persist.run` when the role stops before the work succeeded. */
@@ -47,6 +49,7 @@ export function createPersist(options: PersistOptions): Persist {
             failing.delete(what);
             throw error;
           }
+          options.onFailure?.();
           const problem = error instanceof Error ? error.message.split('\n', 1)[0]! : String(error);
           if (failing.get(what) !== problem)
             logger.error({ what, err: error }, `${what} fails; trying again until it works`);
