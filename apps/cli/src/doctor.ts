@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { KongDeniedError, KongUnavailableError, type KongAdmin } from '@tripline/kong';
 import { parsePolicies } from '@tripline/policy';
-import { resolvePath, type LoadedConfig } from '@tripline/runtime';
+import { createLogger, resolvePath, type LoadedConfig } from '@tripline/runtime';
 import { readOptions } from './options.ts';
-import { askRunning, runningUrl, type Status } from './running.ts';
+import { createBackends, isEmbedded } from './backends.ts';
+import { askRunning, runningUrl, type CollectorStatus, type Status } from './running.ts';
 import { createConfiguredAdmin } from './system.ts';
 
 /** How a check came out; `note` is for what is fine but worth knowing. */
@@ -30,10 +32,19 @@ export async function doctor(args: string[]): Promise<number> {
   };
   tell({ level: 'ok', what: `configuration: ${loaded.file ?? 'defaults (no tripline.json here)'}` });
   tell(checkPolicies(loaded));
-  tell(await checkDisk(loaded));
+  if (isEmbedded(loaded.config)) tell(await checkDisk(loaded));
+  tell(...(await checkServers(loaded)));
   const status = await askRunning<Status>(loaded, 'GET', '/status');
-  if (status) tell(...checkLines(status), ...checkAddresses(status), checkClock(status), ...checkLag(status));
-  else {
+  const lines = status?.collector;
+  if (status && lines) {
+    tell(...checkLines(status.now, lines), ...checkAddresses(lines), checkClock(lines), ...checkLag(status));
+  } else if (status) {
+    tell(...checkLag(status), {
+      level: 'note',
+      what: `lines, addresses and clock: the roles at ${runningUrl(loaded)} see none of them`,
+      advice: 'Run doctor with the configuration of a collector for those.',
+    });
+  } else {
     tell({
       level: 'fail',
       what: `no Tripline answers at ${runningUrl(loaded)}: lines, addresses and clock cannot be checked`,
@@ -42,7 +53,7 @@ export async function doctor(args: string[]): Promise<number> {
   }
   const admin = createConfiguredAdmin(loaded);
   if (admin) {
-    tell(...(await checkKong(admin, status?.collector.port ?? loaded.config.collector.port, loaded)));
+    tell(...(await checkKong(admin, lines?.port ?? loaded.config.collector.port, loaded)));
     await admin.close();
   } else {
     tell({
@@ -92,9 +103,55 @@ async function checkDisk(loaded: LoadedConfig): Promise<Finding> {
     : { level: 'ok', what };
 }
 
+const answerWithinMs = 10_000;
+
+/** Do the configured Kafka, Redis and ClickHouse answer? */
+async function checkServers(loaded: LoadedConfig): Promise<Finding[]> {
+  const { bus, state, lake } = loaded.config;
+  const logger = createLogger({ level: 'silent', pretty: false });
+  const dataDir = resolvePath(loaded, loaded.config.dataDir);
+  const backends = createBackends({ loaded, dataDir, logger, now: Date.now });
+  const findings: Finding[] = [];
+  const check = async (what: string, work: () => Promise<string>): Promise<void> => {
+    try {
+      findings.push({ level: 'ok', what: `${what}: ${await work()}` });
+    } catch (error) {
+      findings.push({ level: 'fail', what: `${what}: ${(error as Error).message}` });
+    }
+  };
+  if (bus.kafka) {
+    const { brokers, topicPrefix } = bus.kafka;
+    await check('Kafka', async () => {
+      const kafka = backends.bus();
+      const end = Date.now() + answerWithinMs;
+      for (await kafka.lag(); kafka.problem() !== null && Date.now() < end; await kafka.lag())
+        await sleep(200);
+      const problem = kafka.problem();
+      if (problem !== null) throw new Error(problem);
+      return `answers at ${brokers.join(', ')}, ${kafka.partitions} partitions of ${topicPrefix}api-calls`;
+    });
+  }
+  if (state.redis) {
+    const where = state.redis.url?.replace(/\/\/[^@/]*@/, '//') ?? state.redis.cluster?.join(', ') ?? '';
+    await check('Redis', async () => {
+      const { keys } = await backends.state('processor').size();
+      return `answers at ${where}, ${keys} states of the processors`;
+    });
+  }
+  if (lake.enabled && lake.clickhouse) {
+    const { url } = lake.clickhouse;
+    await check('ClickHouse', async () => {
+      const [row] = await (await backends.lake()).query<{ version: string }>('SELECT version() AS version');
+      return `${row?.version ?? '?'} answers at ${url}`;
+    });
+  }
+  await backends.close();
+  return findings;
+}
+
 /** Do lines arrive, and are they accepted? */
-export function checkLines(status: Status): Finding[] {
-  const { accounting, observations } = status.collector;
+export function checkLines(nowMs: number, collector: CollectorStatus): Finding[] {
+  const { accounting, observations } = collector;
   const { received, published, inFlight } = accounting;
   const sum = (counts: Record<string, number>): number =>
     Object.values(counts).reduce((all, one) => all + one, 0);
@@ -108,13 +165,13 @@ export function checkLines(status: Status): Finding[] {
   if (received === 0) {
     findings.push({
       level: 'fail',
-      what: `lines: none has come to port ${status.collector.port}`,
+      what: `lines: none has come to port ${collector.port}`,
       advice:
         'Is the tcp-log plugin there (below), and can Kong reach this address? See tripline kong connect.',
     });
     return findings;
   }
-  const age = observations.lastLineAt === undefined ? undefined : status.now - observations.lastLineAt;
+  const age = observations.lastLineAt === undefined ? undefined : nowMs - observations.lastLineAt;
   const when = age === undefined ? 'none accepted yet' : `the last one ${Math.round(age / 1000)} s ago`;
   findings.push({
     level: age !== undefined && age < 300_000 ? 'ok' : 'warn',
@@ -144,8 +201,8 @@ export function checkLines(status: Status): Finding[] {
 }
 
 /** Are the client addresses those of clients, or all a load balancer's? */
-export function checkAddresses(status: Status): Finding[] {
-  const { clients } = status.collector.observations;
+export function checkAddresses(collector: CollectorStatus): Finding[] {
+  const { clients } = collector.observations;
   if (clients.lines < 100)
     return [
       { level: 'note', what: `client addresses: only ${clients.lines} lines so far, too few to judge` },
@@ -159,8 +216,8 @@ export function checkAddresses(status: Status): Finding[] {
 }
 
 /** Do Kong's clock and ours agree? A line comes within moments of the end of its request. */
-export function checkClock(status: Status): Finding {
-  const offset = status.collector.observations.clockOffsetMs;
+export function checkClock(collector: CollectorStatus): Finding {
+  const offset = collector.observations.clockOffsetMs;
   if (offset === undefined) return { level: 'note', what: 'clock: no line to compare with' };
   const what = `clock: lines come at best ${offset} ms after Kong's time of them`;
   const advice =

@@ -4,6 +4,8 @@ const help = `Usage: tripline <command>
 
   up                          run everything in this process, on embedded engines (npm start)
   demo [--once]               the same with a Kong stand-in, ordinary traffic and an attack (npm run demo)
+  collector | processor | archiver | responder
+                              one role in this process, the others elsewhere: on Kafka, Redis and ClickHouse
   replay FILE|-               recorded log lines through the pipeline; alerts as JSON lines on standard output
          [--alerts FILE]      write the alerts there instead
          [--policies FILE]    say which responses these policies would have made
@@ -24,6 +26,10 @@ type Command = (args: string[]) => Promise<number>;
 // Loaded only when it is called: `policies check` has no use for the engines.
 const commands: Record<string, () => Promise<Command>> = {
   up: async () => (await import('./up.ts')).up,
+  collector: async () => (await import('./role.ts')).role('collector'),
+  processor: async () => (await import('./role.ts')).role('processor'),
+  archiver: async () => (await import('./role.ts')).role('archiver'),
+  responder: async () => (await import('./role.ts')).role('responder'),
   demo: async () => (await import('./demo.ts')).demo,
   replay: async () => (await import('./replay.ts')).replay,
   kong: async () => (await import('./kong-connect.ts')).kong,

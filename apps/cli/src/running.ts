@@ -1,28 +1,30 @@
 import { UserError, type LoadedConfig } from '@tripline/runtime';
 
-/** What `GET /status` of a running Tripline says. */
+/** What `GET /status` of a running Tripline says, as far as its roles can tell. */
 export interface Status {
   now: number;
   dataDir: string;
-  collector: {
-    port: number;
-    tlsPort: number | null;
-    accounting: {
-      received: number;
-      published: number;
-      inFlight: number;
-      rejected: Record<string, number>;
-      dropped: Record<string, number>;
-    };
-    observations: {
-      lastLineAt?: number;
-      clockOffsetMs?: number;
-      clients: { lines: number; distinct: number; top?: string; topShare: number; privateShare: number };
-      senders: { address: string; lines: number }[];
-    };
-  };
-  policies: { count: number; problems: { line: number; path: string; message: string }[] };
+  collector?: CollectorStatus;
+  policies?: { count: number; problems: { line: number; path: string; message: string }[] };
   lag: { topic: string; group: string; records: number }[];
+}
+
+export interface CollectorStatus {
+  port: number;
+  tlsPort: number | null;
+  accounting: {
+    received: number;
+    published: number;
+    inFlight: number;
+    rejected: Record<string, number>;
+    dropped: Record<string, number>;
+  };
+  observations: {
+    lastLineAt?: number;
+    clockOffsetMs?: number;
+    clients: { lines: number; distinct: number; top?: string; topShare: number; privateShare: number };
+    senders: { address: string; lines: number }[];
+  };
 }
 
 /** Where the Tripline of this configuration answers. */

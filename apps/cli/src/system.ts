@@ -1,18 +1,20 @@
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { openGeo, startCollector, type Collector } from '@tripline/app-collector';
 import { startArchiver } from '@tripline/app-archiver';
 import { startProcessor } from '@tripline/app-processor';
 import {
+  StandbyError,
   startResponder,
+  startStandby,
   watchPolicyFile,
   type PolicyFile,
   type RunningResponder,
 } from '@tripline/app-responder';
-import { createEmbeddedBus, type Bus } from '@tripline/bus';
+import type { Bus } from '@tripline/bus';
 import { createDetection, detectionConfigSchema } from '@tripline/detection';
 import { createKongAdmin, createNormaliser, type KongAdmin } from '@tripline/kong';
-import { openEmbeddedLake, type Lake } from '@tripline/lake';
+import type { Lake } from '@tripline/lake';
 import {
   createMetrics,
   Gauge,
@@ -29,17 +31,20 @@ import {
   type RunningRole,
 } from '@tripline/runtime';
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
-import { createEmbeddedState } from '@tripline/state';
+import { createBackends, isEmbedded, processName, readNamed } from './backends.ts';
 import { lockDirectory } from './lock.ts';
 
-/** All roles in one process, as `tripline up` runs them. */
-export interface System {
+export const roleNames = ['collector', 'processor', 'archiver', 'responder'] as const;
+export type RoleName = (typeof roleNames)[number];
+
+/** The roles that run in this process. */
+export interface Roles {
   config: Config;
   dataDir: string;
   bus: Bus;
-  collector: Collector;
-  responder: RunningResponder;
-  policies: PolicyFile;
+  collector: Collector | undefined;
+  responder: RunningResponder | undefined;
+  policies: PolicyFile | undefined;
   admin: KongAdmin | undefined;
   httpPort: number;
   /** The lake, once it is open; rejects if it is switched off or cannot be opened. */
@@ -50,23 +55,38 @@ export interface System {
   stop(): Promise<void>;
 }
 
-const stopDeadlineMs = 25_000;
-const month = 35 * 86_400_000;
+/** All roles in one process, as `tripline up` runs them. */
+export interface System extends Roles {
+  collector: Collector;
+  responder: RunningResponder;
+  policies: PolicyFile;
+}
 
-/**
- * Starts every role on the embedded backends. Rejects with a `UserError` if the configuration cannot work: a port that is
- * taken, a file that is missing, a data directory in use.
- */
-export async function startSystem(options: {
+const stopDeadlineMs = 25_000;
+
+export interface StartOptions {
   loaded: LoadedConfig;
   logger: Logger;
   now?: () => number;
-}): Promise<System> {
+}
+
+/** Starts every role. Rejects as `startRoles` does. */
+export async function startSystem(options: StartOptions): Promise<System> {
+  return (await startRoles({ ...options, roles: roleNames })) as System;
+}
+
+/**
+ * Starts roles on the backends of the configuration. Rejects with a `UserError` if the configuration cannot work: a port
+ * that is taken, a file that is missing, a data directory in use, a role alone on a backend that only it could reach.
+ */
+export async function startRoles(options: StartOptions & { roles: readonly RoleName[] }): Promise<Roles> {
   const { loaded, logger } = options;
   const { config } = loaded;
   const now = options.now ?? Date.now;
+  const runs = (role: RoleName): boolean => options.roles.includes(role);
   const shutdown = new Shutdown();
   const stop = (): Promise<void> => shutdown.run(logger, stopDeadlineMs);
+  mindWhatIsShared(config, options.roles);
   try {
     return await start();
   } catch (error) {
@@ -74,99 +94,115 @@ export async function startSystem(options: {
     throw error;
   }
 
-  async function start(): Promise<System> {
+  async function start(): Promise<Roles> {
     const dataDir = resolvePath(loaded, config.dataDir);
-    mkdirSync(dataDir, { recursive: true });
-    shutdown.add('lock', lockDirectory(dataDir));
+    if (isEmbedded(config) || runs('collector')) {
+      mkdirSync(dataDir, { recursive: true });
+      shutdown.add('lock', lockDirectory(dataDir));
+    }
     const metrics = createMetrics();
     const context = (role: string): RoleContext => ({ logger: logger.child({ role }), metrics, now });
+    const backends = createBackends({ loaded, dataDir, logger, now });
+    shutdown.add('backends', () => backends.close());
+    const bus = backends.bus();
+    const running: RunningRole[] = [];
+    const add = <Role extends RunningRole>(role: Role): Role => {
+      running.push(role);
+      shutdown.add(role.name, () => role.stop());
+      return role;
+    };
 
-    const sanitizer = createConfiguredSanitizer(loaded, dataDir);
-    const detection = createConfiguredDetection(config);
-    const bus = createEmbeddedBus({ path: join(dataDir, 'bus'), maxBytes: config.bus.maxBytes, now });
-    shutdown.add('bus', () => bus.close());
-
-    const lake = openLakeOnce(config, dataDir);
-    shutdown.add('lake', async () => {
-      if (lake.opened) await (await lake.get()).close();
-    });
-    const roles: RunningRole[] = [];
-    if (config.lake.enabled) {
-      const state = createEmbeddedState({ path: join(dataDir, 'state-archiver'), now });
-      shutdown.add('archiver state', () => state.close());
-      const archiver = startArchiver({
-        ...context('archiver'),
-        bus,
-        state,
-        lake: lake.get,
-        retentionDays: config.lake.retentionDays,
-      });
-      roles.push(archiver);
-      shutdown.add('archiver', () => archiver.stop());
+    if (runs('archiver') && config.lake.enabled) {
+      add(
+        startArchiver({
+          ...context('archiver'),
+          bus,
+          state: backends.state('archiver'),
+          lake: backends.lake,
+          retentionDays: config.lake.retentionDays,
+        }),
+      );
     }
 
     const admin = createConfiguredAdmin(loaded);
     if (admin) shutdown.add('Kong client', () => admin.close());
-    const policies = await watchPolicyFile({
-      path: resolvePath(loaded, config.policiesFile),
-      logger: logger.child({ role: 'policies' }),
-      mask: (text) => sanitizer.text(text),
-    });
-    shutdown.add('policies', () => policies.close());
-    const responderState = createEmbeddedState({ path: join(dataDir, 'state-responder'), now });
-    shutdown.add('responder state', () => responderState.close());
-    const responder = startResponder({
-      ...context('responder'),
-      bus,
-      state: responderState,
-      admin,
-      policies,
-      webhooks: config.webhooks,
-      random: Math.random,
-    });
-    roles.push(responder);
-    shutdown.add('responder', () => responder.stop());
+    let policies: PolicyFile | undefined;
+    let responder: RunningResponder | undefined;
+    if (runs('responder')) {
+      const sanitizer = createConfiguredSanitizer(loaded, dataDir);
+      const source = await watchPolicyFile({
+        path: resolvePath(loaded, config.policiesFile),
+        logger: logger.child({ role: 'policies' }),
+        mask: (text) => sanitizer.text(text),
+      });
+      policies = source;
+      shutdown.add('policies', () => source.close());
+      const state = backends.state('responder');
+      responder = add(
+        startStandby({
+          ...context('responder'),
+          state,
+          admin,
+          holder: processName(config),
+          start: (guarded) =>
+            startResponder({
+              ...context('responder'),
+              bus,
+              state,
+              admin: guarded,
+              policies: source,
+              webhooks: config.webhooks,
+              random: Math.random,
+            }),
+        }),
+      );
+    }
 
-    const processorState = createEmbeddedState({
-      path: join(dataDir, 'state-processor'),
-      idleExpiryMs: month,
-      now,
-    });
-    shutdown.add('processor state', () => processorState.close());
-    const processor = startProcessor({ ...context('processor'), bus, state: processorState, detection });
-    roles.push(processor);
-    shutdown.add('processor', () => processor.stop());
+    if (runs('processor')) {
+      add(
+        startProcessor({
+          ...context('processor'),
+          bus,
+          state: backends.state('processor'),
+          detection: createConfiguredDetection(config),
+        }),
+      );
+    }
 
-    const { cityFile, asnFile } = config.geo;
-    const locate = await openGeo({
-      cityFile: cityFile && resolvePath(loaded, cityFile),
-      asnFile: asnFile && resolvePath(loaded, asnFile),
-    });
-    const { tls } = config.collector;
-    const collector = await startCollector({
-      ...context('collector'),
-      bus,
-      sanitizer,
-      normalise: createConfiguredNormaliser(config, sanitizer, locate),
-      settings: config.collector,
-      ...(tls
-        ? {
-            tls: {
-              cert: readNamed(loaded, 'collector.tls.certFile', tls.certFile),
-              key: readNamed(loaded, 'collector.tls.keyFile', tls.keyFile),
-            },
-          }
-        : {}),
-    });
-    roles.push(collector);
-    shutdown.add('collector', () => collector.stop());
+    let collector: Collector | undefined;
+    if (runs('collector')) {
+      const sanitizer = createConfiguredSanitizer(loaded, dataDir);
+      const { cityFile, asnFile } = config.geo;
+      const locate = await openGeo({
+        cityFile: cityFile && resolvePath(loaded, cityFile),
+        asnFile: asnFile && resolvePath(loaded, asnFile),
+      });
+      const { tls } = config.collector;
+      collector = add(
+        await startCollector({
+          ...context('collector'),
+          bus,
+          sanitizer,
+          normalise: createConfiguredNormaliser(config, sanitizer, locate),
+          settings: config.collector,
+          ...(tls
+            ? {
+                tls: {
+                  cert: readNamed(loaded, 'collector.tls.certFile', tls.certFile),
+                  key: readNamed(loaded, 'collector.tls.keyFile', tls.keyFile),
+                },
+              }
+            : {}),
+        }),
+      );
+    }
 
     reportLag(context('bus'), bus);
     const http = await serveObserve({
       ...config.http,
       metrics,
-      roles: () => roles,
-      actions: actions({ collector, responder, policies, bus, dataDir, lake: lake.get, now }),
+      roles: () => running,
+      actions: actions({ collector, responder, policies, bus, dataDir, lake: backends.lake, now }),
     });
     shutdown.add('http', () => http.close());
 
@@ -179,11 +215,40 @@ export async function startSystem(options: {
       policies,
       admin,
       httpPort: http.port,
-      lake: lake.get,
-      ended: Promise.all(roles.map((role) => role.ended)).then(() => undefined),
+      lake: backends.lake,
+      ended: Promise.all(running.map((role) => role.ended)).then(() => undefined),
       stop,
     };
   }
+}
+
+/** Throws a `UserError` if roles could not reach each other, or would not agree on tokens. */
+function mindWhatIsShared(config: Config, roles: readonly RoleName[]): void {
+  const problems: string[] = [];
+  const alone = roles.length < roleNames.length;
+  const needs = (role: RoleName): boolean => alone && roles.includes(role);
+  if (alone && !config.bus.kafka)
+    problems.push('bus.kafka.brokers: missing; roles that run apart meet on Kafka');
+  if (needs('processor') || needs('archiver') || needs('responder')) {
+    if (!config.state.redis)
+      problems.push('state.redis.url: missing; who takes a partition over finds its state in Redis');
+  }
+  if (needs('archiver') && config.lake.enabled && !config.lake.clickhouse)
+    problems.push('lake.clickhouse.url: missing; the lake of several archivers is a ClickHouse server');
+  if (needs('archiver') && !config.lake.enabled)
+    problems.push('lake.enabled: is false, so there is nothing for an archiver to do');
+  const masks = roles.includes('collector') || roles.includes('responder');
+  if (masks && config.bus.kafka && config.sanitize.keyFile === undefined) {
+    problems.push(
+      'sanitize.keyFile: missing; equal secrets must give equal tokens on every collector, so all of them need the same ' +
+        'key. Make one: openssl rand -base64 32 > token.key',
+    );
+  }
+  if (problems.length === 0) return;
+  const who = alone ? `tripline ${roles.join(', ')}` : 'tripline up on Kafka';
+  throw new UserError(
+    `${who} cannot run with this configuration:\n${problems.map((one) => `  ${one}`).join('\n')}`,
+  );
 }
 
 export function createConfiguredSanitizer(loaded: LoadedConfig, dataDir: string): Sanitizer {
@@ -248,39 +313,6 @@ function defined<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], 
   };
 }
 
-function readNamed(loaded: LoadedConfig, key: string, file: string): Buffer {
-  const path = resolvePath(loaded, file);
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new UserError(`${key}: ${path} cannot be read: ${(error as Error).message}`);
-  }
-}
-
-/** Opening the engine takes up to seconds; a failed opening is tried again by the next who asks. */
-function openLakeOnce(config: Config, dataDir: string): { get: () => Promise<Lake>; opened: boolean } {
-  let opening: Promise<Lake> | undefined;
-  const once = {
-    opened: false,
-    get: (): Promise<Lake> => {
-      if (!config.lake.enabled)
-        return Promise.reject(new UserError('The lake is switched off (lake.enabled).'));
-      opening ??= openEmbeddedLake({ path: join(dataDir, 'lake') }).then(
-        (lake) => {
-          once.opened = true;
-          return lake;
-        },
-        (error: unknown) => {
-          opening = undefined;
-          throw error;
-        },
-      );
-      return opening;
-    },
-  };
-  return once;
-}
-
 function reportLag(context: RoleContext, bus: Bus): void {
   new Gauge({
     name: 'tripline_bus_lag_records',
@@ -294,52 +326,57 @@ function reportLag(context: RoleContext, bus: Bus): void {
   });
 }
 
-/** What the command line asks of a running Tripline. */
+/** What the command line asks of a running Tripline, as far as its roles can tell. */
 function actions(parts: {
-  collector: Collector;
-  responder: RunningResponder;
-  policies: PolicyFile;
+  collector: Collector | undefined;
+  responder: RunningResponder | undefined;
+  policies: PolicyFile | undefined;
   bus: Bus;
   dataDir: string;
   lake: () => Promise<Lake>;
   now: () => number;
 }): Record<string, HttpAction> {
   const { collector, responder, policies, bus } = parts;
-  return {
-    'GET /status': async () => {
-      const { rejected, dropped, ...counts } = collector.accounting();
-      return {
-        status: 200,
-        body: {
-          now: parts.now(),
-          dataDir: parts.dataDir,
-          collector: {
-            port: collector.port,
-            tlsPort: collector.tlsPort ?? null,
-            accounting: {
-              ...counts,
-              rejected: Object.fromEntries(rejected),
-              dropped: Object.fromEntries(dropped),
-            },
-            observations: collector.observations(),
-          },
-          policies: { count: policies.current().policies.length, problems: policies.problems() },
-          lag: await bus.lag(),
-        },
-      };
-    },
+  const found: Record<string, HttpAction> = {
+    'GET /status': async () => ({
+      status: 200,
+      body: {
+        now: parts.now(),
+        dataDir: parts.dataDir,
+        ...(collector ? { collector: collectorStatus(collector) } : {}),
+        ...(policies
+          ? { policies: { count: policies.current().policies.length, problems: policies.problems() } }
+          : {}),
+        lag: await bus.lag(),
+      },
+    }),
     'GET /alerts': async (url) => {
       const since = Number(url.searchParams.get('since') ?? 0);
       return { status: 200, body: await (await parts.lake()).alertsSince(since) };
     },
-    'GET /responses': () => Promise.resolve({ status: 200, body: responder.responses() }),
-    'POST /responses/lift': async (url) => {
-      const id = url.searchParams.get('id') ?? '';
-      try {
-        return { status: 200, body: await responder.lift(id) };
-      } catch (error) {
-        return { status: 404, body: { message: (error as Error).message } };
-      }
-    },
+  };
+  if (!responder) return found;
+  return {
+    ...found,
+    'GET /responses': () => answer(async () => Promise.resolve(responder.responses())),
+    'POST /responses/lift': (url) => answer(() => responder.lift(url.searchParams.get('id') ?? '')),
+  };
+}
+
+async function answer(work: () => Promise<unknown>): Promise<{ status: number; body: unknown }> {
+  try {
+    return { status: 200, body: await work() };
+  } catch (error) {
+    return { status: error instanceof StandbyError ? 503 : 404, body: { message: (error as Error).message } };
+  }
+}
+
+function collectorStatus(collector: Collector): unknown {
+  const { rejected, dropped, ...counts } = collector.accounting();
+  return {
+    port: collector.port,
+    tlsPort: collector.tlsPort ?? null,
+    accounting: { ...counts, rejected: Object.fromEntries(rejected), dropped: Object.fromEntries(dropped) },
+    observations: collector.observations(),
   };
 }

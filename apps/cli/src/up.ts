@@ -1,7 +1,7 @@
 import { networkInterfaces } from 'node:os';
 import { createLogger, onSignals, resolvePath, type LoadedConfig } from '@tripline/runtime';
 import { readOptions } from './options.ts';
-import { startSystem, type System } from './system.ts';
+import { startSystem, type Roles, type System } from './system.ts';
 
 const say = (text: string): boolean => process.stderr.write(`${text}\n`);
 
@@ -16,7 +16,7 @@ export async function up(args: string[]): Promise<number> {
 }
 
 /** Until a signal comes or a role fails; then stops in good order. The exit status. */
-export async function runUntilStopped(system: System): Promise<number> {
+export async function runUntilStopped(system: Roles): Promise<number> {
   const signal = new Promise<string>((resolve) => onSignals(resolve));
   try {
     const why = await Promise.race([signal, system.ended.then(() => 'a role ended')]);

@@ -6,3 +6,4 @@ export {
   type PolicyFileOptions,
   type PolicySource,
 } from './policy-file.ts';
+export { StandbyError, startStandby, type StandbyOptions } from './standby.ts';

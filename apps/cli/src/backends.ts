@@ -1,0 +1,164 @@
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import type { ConnectionOptions } from 'node:tls';
+import { createEmbeddedBus, createKafkaBus, type Bus } from '@tripline/bus';
+import { openEmbeddedLake, openServerLake, type Lake } from '@tripline/lake';
+import { resolvePath, UserError, type Config, type LoadedConfig, type Logger } from '@tripline/runtime';
+import { createEmbeddedState, createRedisState, type StateStore } from '@tripline/state';
+
+const month = 35 * 86_400_000;
+
+/** Roles that keep state, each in a store of its own. */
+export type StatefulRole = 'processor' | 'archiver' | 'responder';
+
+/**
+ * Bus, state and lake, as the configuration says: embedded in `dataDir`, or Kafka, Redis and a ClickHouse server. This is
+ * the only place that knows which; the roles do not.
+ */
+export interface Backends {
+  bus: () => Bus;
+  state: (role: StatefulRole) => StateStore;
+  /** Opening takes up to seconds; a failed opening is tried again by the next who asks. */
+  lake: () => Promise<Lake>;
+  /** Closes what was opened. */
+  close: () => Promise<void>;
+}
+
+export function createBackends(options: {
+  loaded: LoadedConfig;
+  dataDir: string;
+  logger: Logger;
+  now: () => number;
+}): Backends {
+  const { loaded, dataDir, logger, now } = options;
+  const { config } = loaded;
+  const opened: (() => Promise<void>)[] = [];
+  let bus: Bus | undefined;
+  let lake: Promise<Lake> | undefined;
+
+  return {
+    bus: () => {
+      if (bus) return bus;
+      const made = openBus(loaded, dataDir, logger, now);
+      opened.push(() => made.close());
+      return (bus = made);
+    },
+    state: (role) => {
+      const made = openState(role, loaded, dataDir, logger, now);
+      opened.push(() => made.close());
+      return made;
+    },
+    lake: () => {
+      if (!config.lake.enabled)
+        return Promise.reject(new UserError('The lake is switched off (lake.enabled).'));
+      lake ??= openLake(loaded, dataDir).then(
+        (made) => {
+          opened.push(() => made.close());
+          return made;
+        },
+        (error: unknown) => {
+          lake = undefined;
+          throw error;
+        },
+      );
+      return lake;
+    },
+    close: async () => {
+      for (const close of opened.splice(0).reverse()) await close();
+    },
+  };
+}
+
+/** Whether anything is kept in `dataDir` besides the spool of a collector. */
+export function isEmbedded(config: Config): boolean {
+  return !config.bus.kafka || !config.state.redis || (config.lake.enabled && !config.lake.clickhouse);
+}
+
+function openBus(loaded: LoadedConfig, dataDir: string, logger: Logger, now: () => number): Bus {
+  const { kafka, maxBytes } = loaded.config.bus;
+  if (!kafka) return createEmbeddedBus({ path: join(dataDir, 'bus'), maxBytes, now });
+  const { tls, sasl, ...rest } = kafka;
+  return createKafkaBus({
+    ...rest,
+    ...(sasl ? { sasl } : {}),
+    ...(tls ? { tls: tlsOptions(loaded, 'bus.kafka.tls', tls) } : {}),
+    onLog: logTo(logger.child({ role: 'bus' })),
+    now,
+  });
+}
+
+function openState(
+  role: StatefulRole,
+  loaded: LoadedConfig,
+  dataDir: string,
+  logger: Logger,
+  now: () => number,
+): StateStore {
+  // Only what is learnt about actors may be forgotten: a permanent block may stand for years.
+  const expiry = role === 'processor' ? { idleExpiryMs: month } : {};
+  const { redis } = loaded.config.state;
+  if (!redis) return createEmbeddedState({ path: join(dataDir, `state-${role}`), ...expiry, now });
+  const { tls, url, cluster, username, password, keyPrefix } = redis;
+  return createRedisState({
+    name: role,
+    keyPrefix,
+    ...(url === undefined ? {} : { url }),
+    ...(cluster ? { cluster } : {}),
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(tls ? { tls: tlsOptions(loaded, 'state.redis.tls', tls) } : {}),
+    ...expiry,
+    onLog: logTo(logger.child({ role: 'state' })),
+  });
+}
+
+function openLake(loaded: LoadedConfig, dataDir: string): Promise<Lake> {
+  const { clickhouse } = loaded.config.lake;
+  if (!clickhouse) return openEmbeddedLake({ path: join(dataDir, 'lake') });
+  const { tls, cluster, ...rest } = clickhouse;
+  return openServerLake({
+    ...rest,
+    ...(cluster === undefined ? {} : { cluster }),
+    ...(tls ? { tls: tlsOptions(loaded, 'lake.clickhouse.tls', tls) } : {}),
+  });
+}
+
+type Level = 'info' | 'warn' | 'error';
+
+function logTo(logger: Logger): (level: Level, message: string, detail?: Record<string, unknown>) => void {
+  return (level, message, detail) => logger[level](detail ?? {}, message);
+}
+
+type TlsSettings = NonNullable<NonNullable<Config['bus']['kafka']>['tls']>;
+
+/** Files of the configuration as what Node's TLS wants. */
+export function tlsOptions(loaded: LoadedConfig, key: string, tls: TlsSettings): ConnectionOptions {
+  const pem = (name: 'caFile' | 'certFile' | 'keyFile'): Buffer | undefined => {
+    const file = tls[name];
+    return file === undefined ? undefined : readNamed(loaded, `${key}.${name}`, file);
+  };
+  const [ca, cert, privateKey] = [pem('caFile'), pem('certFile'), pem('keyFile')];
+  return {
+    ...(ca ? { ca } : {}),
+    ...(cert ? { cert } : {}),
+    ...(privateKey ? { key: privateKey } : {}),
+    ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
+    ...(tls.insecure === true ? { rejectUnauthorized: false } : {}),
+  };
+}
+
+/** A file that the configuration names. Throws a `UserError` that names the key if it cannot be read. */
+export function readNamed(loaded: LoadedConfig, key: string, file: string): Buffer {
+  const path = resolvePath(loaded, file);
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new UserError(`${key}: ${path} cannot be read: ${(error as Error).message}`);
+  }
+}
+
+/** How this process is known to the others of its role. */
+export function processName(config: Config): string {
+  return `${hostname()}:${config.http.port} (process ${process.pid})`;
+}
