@@ -388,12 +388,12 @@ describe('the response to a bombardment', () => {
     expect(system.responder.responses()).toEqual([]);
 
     policies(block('stop', '*', '10m'));
-    await until(async () => (await system.status()).policies.count === 1, 'the policies are read');
+    await until(async () => (await system.status()).policies?.count === 1, 'the policies are read');
     bombard(kong, 'dana');
     await untilStatus(system, 'dana', 'active');
 
     writeFileSync(join(directory, 'policies.json'), '{\n  "policies": [{ "id": "half"\n');
-    await until(async () => (await system.status()).policies.problems.length > 0, 'the mistake is seen');
+    await until(async () => (await system.status()).policies!.problems.length > 0, 'the mistake is seen');
     expect((await system.status()).policies).toMatchObject({ count: 1, problems: [{ line: 3 }] });
     expect(system.log.join('')).toMatch(
       /the policy file has mistakes, 1 policies from before stay in effect/,
@@ -403,7 +403,7 @@ describe('the response to a bombardment', () => {
 
     policies(block('gentler', '*', '1h'));
     await until(
-      async () => (await system.status()).policies.problems.length === 0,
+      async () => (await system.status()).policies?.problems.length === 0,
       'the file is right again',
     );
     bombard(kong, 'victor');

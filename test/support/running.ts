@@ -4,7 +4,7 @@ import { createServer as createTcpServer, type AddressInfo, type Socket } from '
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
 import { configSchema, createLogger } from '@tripline/runtime';
-import type { Status } from '../../apps/cli/src/running.ts';
+import type { CollectorStatus, Status as AnyStatus } from '../../apps/cli/src/running.ts';
 import { startSystem, type System } from '../../apps/cli/src/system.ts';
 import { connect, recording, until } from './parts.ts';
 
@@ -70,6 +70,9 @@ export function startProgram(
   );
   return { process: child, ended };
 }
+
+/** Of a process with a collector. */
+export type Status = AnyStatus & { collector: CollectorStatus };
 
 export interface TestSystem extends System {
   /** Of health, metrics and actions. */
