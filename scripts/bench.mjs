@@ -1,8 +1,9 @@
-// `npm run bench`: sets up, bundles the benchmark as the command itself is bundled, and runs it.
+// `npm run bench [-- --distributed]`: sets up, bundles the benchmark as the command itself is bundled, and runs it.
 import { bundleOptions, setUp } from './setup.mjs';
 
 await setUp();
 // Only now: before the set-up it may not be there.
 const { build } = await import('esbuild');
-await build({ ...bundleOptions, entryPoints: { bench: 'test/bench/main.ts' } });
+const main = process.argv.includes('--distributed') ? 'distributed' : 'main';
+await build({ ...bundleOptions, entryPoints: { bench: `test/bench/${main}.ts` } });
 await import('../dist/bench.js');

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createClient } from '@clickhouse/client';
 import type { KongStandIn } from '@tripline/kong-stand-in';
@@ -59,6 +59,8 @@ export interface Member {
 }
 
 export interface Fleet {
+  /** Before its topics and keys. */
+  name: string;
   directory: string;
   members: Member[];
   of: (role: FleetRole) => Member[];
@@ -165,6 +167,7 @@ export async function startFleet(
   const rows = async <Row>(query: string): Promise<Row[]> =>
     (await clickhouse.query({ query, format: 'JSONEachRow' })).json<Row>();
   return {
+    name,
     directory: scratch.path,
     members,
     of: (role) => members.filter((member) => member.role === role),
@@ -311,8 +314,4 @@ export async function metric(member: Member, name: string): Promise<number> {
     .split('\n')
     .filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`))
     .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
-}
-
-export function read(path: string): string {
-  return readFileSync(path, 'utf8');
 }

@@ -1,0 +1,301 @@
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import kafkajs from 'kafkajs';
+import { partitionOf } from '@tripline/bus';
+import { createDetection, detectionConfigSchema } from '@tripline/detection';
+import { createNormaliser, lineOf } from '@tripline/kong';
+import { actorKey, type ApiCall } from '@tripline/model';
+import { createSanitizer } from '@tripline/sanitize';
+import { createRedisState } from '@tripline/state';
+import {
+  metric,
+  settled,
+  startEngines,
+  startFleet,
+  type Engines,
+  type Fleet,
+  type Member,
+} from '../distributed/fleet.ts';
+
+/**
+ * The chain on real Kafka and Redis, each role a process of its own, in lines per CPU-second of all of them together
+ * (servers and sender not counted), beside a bare kafkajs loop that produces and consumes the same records, one by one,
+ * and does nothing else: the limit of this client. And how the cost of a line grows with the number of actors whose
+ * states are in Redis, each with four weeks of history.
+ */
+const json = process.argv.includes('--json');
+const say = (text: string): void => void (json ? process.stderr : process.stdout).write(`${text}\n`);
+
+const partitions = 8;
+const warmUpLines = 40_000;
+const measuredLines = 120_000;
+const bareRecords = 200_000;
+const perSend = 2_000;
+
+const fixtures = resolve('test/fixtures/tcp-log');
+const recorded = readdirSync(fixtures)
+  .filter((name) => name.endsWith('.ndjson'))
+  .flatMap((name) => readFileSync(join(fixtures, name)).toString('latin1').split('\n').slice(0, -1))
+  .filter((line) => line.includes('"consumer":{'));
+
+function calls(): ApiCall[] {
+  const normalise = createNormaliser({ sanitizer: createSanitizer({ key: Buffer.alloc(32, 7) }) });
+  return recorded.flatMap((line) => {
+    const result = normalise(lineOf(Buffer.from(`${line}\n`, 'latin1')), Infinity);
+    return result.kind === 'accepted' ? [result.call] : [];
+  });
+}
+
+/** CPU microseconds per record to produce and consume it once; one record per message, no compression, acks from all. */
+async function bareLoop(
+  engines: Engines,
+  records: readonly { key: string; value: string }[],
+): Promise<number> {
+  const kafka = new kafkajs.Kafka({ brokers: engines.kafka.brokers, logLevel: kafkajs.logLevel.NOTHING });
+  const topic = `bare-${Date.now()}`;
+  const admin = kafka.admin();
+  await admin.connect();
+  await admin.createTopics({
+    topics: [{ topic, numPartitions: partitions, replicationFactor: 1 }],
+    waitForLeaders: true,
+  });
+  const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 });
+  await producer.connect();
+  const consumer = kafka.consumer({ groupId: topic, maxBytesPerPartition: 4 * 2 ** 20 });
+  await consumer.connect();
+  await consumer.subscribe({ topic, fromBeginning: true });
+  let consumed = 0;
+  let bytes = 0;
+  const all = warmUpLines + bareRecords;
+  const seenAll = new Promise<void>((done) => {
+    void consumer.run({
+      autoCommit: false,
+      partitionsConsumedConcurrently: partitions,
+      eachBatch: ({ batch }) => {
+        for (const { value } of batch.messages) bytes += value?.length ?? 0;
+        consumed += batch.messages.length;
+        if (consumed >= all) done();
+        return Promise.resolve();
+      },
+    });
+  });
+  let began = process.cpuUsage();
+  for (let sent = 0; sent < all; sent += perSend) {
+    if (sent === warmUpLines) began = process.cpuUsage();
+    const messages = Array.from({ length: perSend }, (_, i) => {
+      const { key, value } = records[(sent + i) % records.length]!;
+      return { key, value, partition: partitionOf(key, partitions) };
+    });
+    await producer.send({ topic, acks: -1, messages });
+  }
+  await seenAll;
+  const { user, system } = process.cpuUsage(began);
+  await Promise.all([producer.disconnect(), consumer.disconnect(), admin.disconnect()]);
+  if (bytes === 0) throw new Error('nothing was consumed');
+  return (user + system) / bareRecords;
+}
+
+/** CPU seconds that a process has used so far, by the kernel's account (100 ticks a second). */
+function cpuSecondsOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+/** Four weeks of an actor with one service, some 20 calls an hour by day, as the store keeps it. */
+function learntState(): string {
+  const detection = createDetection(detectionConfigSchema.parse({}));
+  const actor = detection.decodeActor(undefined);
+  const peers = detection.decodePeers(undefined);
+  const template = calls()[0]!;
+  const from = Date.now() - 28 * 86_400_000;
+  for (let hour = 0; hour < 28 * 24; hour++) {
+    const count = Math.round(12 + 8 * Math.sin((hour / 24) * 2 * Math.PI)) + ((hour * 7) % 5);
+    for (let n = 0; n < count; n++) {
+      const startedAt = from + hour * 3_600_000 + Math.floor((n * 3_600_000) / count);
+      detection.fold(actor, peers, { ...template, id: `${hour}.${n}`, startedAt });
+    }
+  }
+  return detection.encodeActor(actor);
+}
+
+/** Gives every actor of the sender (see sender.mjs) a learnt state, before anybody claims the partitions. */
+async function fillStates(engines: Engines, keyPrefix: string, actors: number): Promise<void> {
+  const state = createRedisState({
+    url: engines.redis.url,
+    keyPrefix,
+    name: 'processor',
+    idleExpiryMs: 35 * 86_400_000,
+  });
+  const text = learntState();
+  const waiting = new Map<number, Map<string, string>>();
+  const claims = await Promise.all(
+    Array.from({ length: partitions }, (_, partition) => state.claim(partition)),
+  );
+  const save = async (partition: number): Promise<void> => {
+    const changes = waiting.get(partition);
+    if (!changes) return;
+    waiting.delete(partition);
+    await claims[partition]!.checkpoint(changes, 0);
+  };
+  for (let n = 0; n < actors; n++) {
+    const key = actorKey({ actorKind: 'consumer', actorId: consumerId(n) });
+    const partition = partitionOf(key, partitions);
+    const changes = waiting.get(partition) ?? new Map<string, string>();
+    waiting.set(partition, changes.set(`a:${key}`, text));
+    if (changes.size >= 2_000) await save(partition);
+  }
+  for (const partition of [...waiting.keys()]) await save(partition);
+  await state.close();
+}
+
+/** As sender.mjs makes them. */
+function consumerId(n: number): string {
+  return `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`;
+}
+
+interface ChainFigures {
+  perCpuSecond: number;
+  perSecond: number;
+  microsByRole: Record<string, number>;
+  processorMegabytes: number;
+}
+
+async function chain(
+  engines: Engines,
+  file: string,
+  options: { actors: number; processors: number },
+): Promise<ChainFigures> {
+  const fleet = await startFleet(engines, {
+    partitions,
+    roles: [],
+  });
+  try {
+    await fillStates(engines, fleet.name, options.actors);
+    await fleet.add('collector');
+    for (let n = 0; n < options.processors; n++) await fleet.add('processor');
+    await fleet.add('archiver');
+    await fleet.add('responder');
+    const collector = fleet.of('collector')[0]!;
+    let sent = 0;
+    const send = async (lines: number): Promise<void> => {
+      spawn(
+        process.execPath,
+        [
+          resolve('test/bench/sender.mjs'),
+          ...[collector.linesPort, file, lines, 0, sent, options.actors].map(String),
+        ],
+        { stdio: ['ignore', 'inherit', 'inherit'] },
+      );
+      sent += lines;
+      await untilPublished(collector, sent);
+      await settled(fleet, 600_000);
+    };
+    await send(warmUpLines);
+    const before = cpuByMember(fleet);
+    const began = Date.now();
+    await send(measuredLines);
+    const elapsed = (Date.now() - began) / 1_000;
+    const microsByRole: Record<string, number> = {};
+    let seconds = 0;
+    for (const [member, used] of cpuByMember(fleet)) {
+      const more = used - before.get(member)!;
+      seconds += more;
+      microsByRole[member.role] = (microsByRole[member.role] ?? 0) + (more * 1e6) / measuredLines;
+    }
+    const { rows } = await fleet.lake();
+    if (rows !== sent) throw new Error(`${rows} rows in the lake, ${sent} lines were sent`);
+    const memory = await metric(fleet.of('processor')[0]!, 'process_resident_memory_bytes');
+    return {
+      perCpuSecond: measuredLines / seconds,
+      perSecond: measuredLines / elapsed,
+      microsByRole,
+      processorMegabytes: memory / 2 ** 20,
+    };
+  } finally {
+    await fleet.dispose();
+  }
+}
+
+function cpuByMember(fleet: Fleet): Map<Member, number> {
+  return new Map(fleet.members.map((member) => [member, cpuSecondsOf(member.running().process.pid!)]));
+}
+
+async function untilPublished(collector: Member, lines: number): Promise<void> {
+  const end = Date.now() + 600_000;
+  while ((await metric(collector, 'tripline_collector_lines_published_total')) < lines) {
+    if (Date.now() > end) throw new Error('the lines are not all published after 10 minutes');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** Redis memory that one more idle actor takes, everything included. */
+async function redisBytesPerIdleActor(engines: Engines, actors: number): Promise<number> {
+  const prefix = `idle-${actors}`;
+  const before = await engines.redis.usedMemoryBytes();
+  await fillStates(engines, prefix, actors);
+  return ((await engines.redis.usedMemoryBytes()) - before) / actors;
+}
+
+const scratch = mkdtempSync(join(tmpdir(), 'tripline-bench-'));
+const file = join(scratch, 'lines.ndjson');
+writeFileSync(file, Buffer.from(`${recorded.join('\n')}\n`, 'latin1'));
+say(
+  `Node ${process.versions.node}, ${cpus().length} x ${cpus()[0]?.model ?? 'CPU'}; ${recorded.length} recorded lines`,
+);
+say('Starting Kafka, Redis and the ClickHouse engine ...');
+const engines = await startEngines();
+try {
+  const idle = await redisBytesPerIdleActor(engines, 20_000);
+  say(`(e) Redis per idle actor                     ${Math.round(idle)} bytes (mark: at most 1,024)`);
+
+  const records = calls().map((call) => ({ key: actorKey(call), value: JSON.stringify(call) }));
+  const bareBefore = await bareLoop(engines, records);
+  const figures = new Map<string, ChainFigures>();
+  const measure = async (actors: number, processors: number): Promise<ChainFigures> => {
+    const found = await chain(engines, file, { actors, processors });
+    const roles = Object.entries(found.microsByRole).map(([role, micros]) => `${role} ${micros.toFixed(1)}`);
+    say(
+      `    ${actors} actors, ${processors} processor${processors > 1 ? 's' : ''}: ${Math.round(found.perCpuSecond)} lines per CPU-second, ` +
+        `${Math.round(found.perSecond)} lines/s; us per line: ${roles.join(', ')}; a processor holds ${Math.round(found.processorMegabytes)} MB`,
+    );
+    figures.set(`${actors}/${processors}`, found);
+    return found;
+  };
+  const thousand = await measure(1_000, 1);
+  const bare = (bareBefore + (await bareLoop(engines, records))) / 2;
+  const ratio = thousand.perCpuSecond / (1e6 / bare);
+  say(
+    `(f) chain against a bare kafkajs loop        ${Math.round(thousand.perCpuSecond)} against ${Math.round(1e6 / bare)} records per CPU-second: ${ratio.toFixed(2)} (mark: at least 0.4)`,
+  );
+  const two = await measure(1_000, 2);
+  const hundredThousand = await measure(100_000, 1);
+  const million = await measure(1_000_000, 1);
+  const growth = thousand.perCpuSecond / million.perCpuSecond;
+  say(
+    `(g) cost of a line, 1,000,000 actors to 1,000   ${growth.toFixed(2)} (mark: at most 1.3); 100,000: ${(thousand.perCpuSecond / hundredThousand.perCpuSecond).toFixed(2)}`,
+  );
+  say(
+    `(h) cost of a line, two processors to one       ${(thousand.perCpuSecond / two.perCpuSecond).toFixed(2)}`,
+  );
+  if (json) {
+    process.stdout.write(
+      `${JSON.stringify({
+        chainToBareLoopRatio: Number(ratio.toFixed(3)),
+        costGrowth1kTo1M: Number(growth.toFixed(3)),
+        redisBytesPerIdleActor: Math.round(idle),
+        linesPerCpuSecond: Math.round(thousand.perCpuSecond),
+        bareRecordsPerCpuSecond: Math.round(1e6 / bare),
+        costGrowth1To2Processors: Number((thousand.perCpuSecond / two.perCpuSecond).toFixed(3)),
+        processorMegabytes1M: Math.round(million.processorMegabytes),
+        microsByRole: thousand.microsByRole,
+      })}\n`,
+    );
+  }
+} finally {
+  await engines.dispose();
+  rmSync(scratch, { recursive: true, force: true });
+}
+process.exit(0);
