@@ -143,12 +143,14 @@ export async function startSystem(options: {
       asnFile: asnFile && resolvePath(loaded, asnFile),
     });
     const { tls } = config.collector;
+    const { dir: spoolDir } = config.collector.spool;
     const collector = await startCollector({
       ...context('collector'),
       bus,
       sanitizer,
       normalise: createConfiguredNormaliser(config, sanitizer, locate),
       settings: config.collector,
+      spoolDir: spoolDir === undefined ? join(dataDir, 'spool') : resolvePath(loaded, spoolDir),
       ...(tls
         ? {
             tls: {
