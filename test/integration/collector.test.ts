@@ -1,88 +1,22 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
-import { fileURLToPath } from 'node:url';
-import { startCollector, type Accounting, type Collector } from '@tripline/app-collector';
-import { createEmbeddedBus, type Bus } from '@tripline/bus';
-import { createNormaliser } from '@tripline/kong';
+import { createEmbeddedBus } from '@tripline/bus';
 import type { ApiCall, DeadLetter } from '@tripline/model';
-import { configSchema, type Config } from '@tripline/runtime';
-import { createSanitizer } from '@tripline/sanitize';
 import { afterEach, describe, expect, it } from 'vitest';
+import {
+  createStarter,
+  expectBalanced,
+  numberedLine as numbered,
+  plainLine as line,
+  testCertificate,
+} from '../support/collector.ts';
 import { createOutage } from '../support/outage.ts';
-import { connect, recording, scratchDir, testContext, until, watchTopic } from '../support/parts.ts';
+import { connect, recording, scratchDir, until, watchTopic } from '../support/parts.ts';
 
 const undo: (() => unknown)[] = [];
 afterEach(async () => {
   for (const step of undo.splice(0).reverse()) await step();
 });
-
-const sanitizer = createSanitizer({ key: Buffer.alloc(32, 1) });
-
-async function start(
-  settings: Partial<Config['collector']> = {},
-  options: {
-    bus?: Bus;
-    maxBytes?: number;
-    tls?: { cert: Buffer; key: Buffer };
-    token?: string;
-    maxInFlightRecords?: number;
-    spoolDir?: string;
-  } = {},
-): Promise<{
-  collector: Collector;
-  bus: Bus;
-  log: string[];
-  spoolDir: string;
-  accounting: () => Accounting;
-  metrics: () => Promise<string>;
-}> {
-  const scratch = scratchDir();
-  undo.push(scratch.dispose);
-  const spoolDir = options.spoolDir ?? join(scratch.path, 'spool');
-  const bus =
-    options.bus ??
-    createEmbeddedBus({
-      path: join(scratch.path, 'bus'),
-      ...(options.maxBytes ? { maxBytes: options.maxBytes, keepBytes: 0 } : {}),
-    });
-  undo.push(() => bus.close());
-  const context = testContext();
-  const { collector: defaults } = configSchema.parse({});
-  const collector = await startCollector({
-    ...context,
-    bus,
-    sanitizer,
-    normalise: createNormaliser({ sanitizer, ...(options.token ? { token: options.token } : {}) }),
-    settings: { ...defaults, host: '127.0.0.1', port: 0, ...settings },
-    spoolDir,
-    ...(options.tls ? { tls: options.tls } : {}),
-    ...(options.maxInFlightRecords ? { maxInFlightRecords: options.maxInFlightRecords } : {}),
-  });
-  undo.push(() => collector.stop());
-  return {
-    collector,
-    bus,
-    log: context.log,
-    spoolDir,
-    accounting: collector.accounting,
-    metrics: () => context.metrics.metrics(),
-  };
-}
-
-function sum(counts: Map<string, number>): number {
-  return [...counts.values()].reduce((all, one) => all + one, 0);
-}
-
-/** Every line that was read is published, rejected, dropped, returned, on disk or under way. */
-function expectBalanced(accounting: Accounting): void {
-  const { received, restored, published, rejected, dropped, returned, spooled, inFlight } = accounting;
-  expect(received + restored).toBe(published + sum(rejected) + sum(dropped) + returned + spooled + inFlight);
-}
-
-const line = recording('normal')[0]!;
-const numbered = (n: number): Buffer =>
-  Buffer.from(line.toString().replace(/"id":"[0-9a-f]{32}"/, `"id":"${n.toString(16).padStart(32, '0')}"`));
+const start = createStarter(undo);
 
 describe('the collector', () => {
   it('puts every recorded line on the bus as an API call, whatever connection and piece it comes in', async () => {
@@ -235,13 +169,8 @@ describe('the collector', () => {
   });
 
   it('takes the same lines over TLS', async () => {
-    const pem = (name: string): Buffer =>
-      readFileSync(fileURLToPath(new URL(`../kong-stand-in/fixtures/tls/${name}`, import.meta.url)));
     const files = { certFile: 'cert.pem', keyFile: 'key.pem' };
-    const { collector, accounting } = await start(
-      { tls: { port: 0, ...files } },
-      { tls: { cert: pem('cert.pem'), key: pem('key.pem') } },
-    );
+    const { collector, accounting } = await start({ tls: { port: 0, ...files } }, { tls: testCertificate() });
     // As Kong does: the certificate is not verified.
     const socket = connectTls({ port: collector.tlsPort!, host: '127.0.0.1', rejectUnauthorized: false });
     const lines = recording('tls-transport');

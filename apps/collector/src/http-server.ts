@@ -25,12 +25,15 @@ export function createFetchServer(options: {
       })
       .catch(() => response.destroy());
   };
-  const server = options.tls ? createTlsServer(options.tls, serve) : createServer(serve);
-  server.requestTimeout = options.bodyTimeoutMs;
-  server.headersTimeout = Math.min(10_000, options.bodyTimeoutMs);
-  // Longer than the 60 s for which Kong keeps an idle connection: closing it under a request would fail that.
-  server.keepAliveTimeout = 75_000;
-  return server;
+  const { bodyTimeoutMs } = options;
+  const limits = {
+    requestTimeout: bodyTimeoutMs,
+    headersTimeout: Math.min(10_000, bodyTimeoutMs),
+    connectionsCheckingInterval: Math.min(5_000, bodyTimeoutMs),
+    // Longer than the 60 s for which Kong keeps an idle connection: closing it under a request would fail that.
+    keepAliveTimeout: 75_000,
+  };
+  return options.tls ? createTlsServer({ ...limits, ...options.tls }, serve) : createServer(limits, serve);
 }
 
 function requestOf(request: IncomingMessage): Request {
