@@ -60,6 +60,10 @@ function bodyOf(request: IncomingMessage): ReadableStream<Uint8Array> {
         if (next.done) controller.close();
         else controller.enqueue(next.value);
       },
+      // Lets go of the request, so that the rest of it can be thrown away.
+      async cancel() {
+        await chunks?.return?.();
+      },
     },
     { highWaterMark: 0 },
   );
