@@ -30,6 +30,25 @@ const collectorSchema = z.strictObject({
     .describe(
       'Also listen with TLS. Kong does not verify the certificate: this keeps others from reading along.',
     ),
+  http: z
+    .strictObject({
+      port: port.default(9603),
+      maxBodyBytes: bytes
+        .default(8 * 2 ** 20)
+        .describe('Largest body; four times as much is held at the same time.'),
+    })
+    .optional()
+    .describe(
+      "Also take what Kong's http-log plugin posts; {} for port 9603. HTTPS if collector.tls is set.",
+    ),
+  spool: z
+    .strictObject({
+      dir: file.optional().describe('Left out: spool in dataDir. Each collector needs its own.'),
+      maxBytes: bytes
+        .default(2 ** 30)
+        .describe('What may wait on disk while the bus does not answer. Beyond it the newest are dropped.'),
+    })
+    .prefault({}),
   token: z
     .string()
     .min(8)
