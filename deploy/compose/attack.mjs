@@ -30,6 +30,18 @@ const show = (counts) =>
     .map(([status, calls]) => `${status}: ${calls}`)
     .join(', ') || 'none';
 
+// Kong was perhaps set up a moment ago: its workers take up to 5 s for a new route, each at its own time.
+const waitingSince = Date.now();
+for (let inARow = 0; inARow < 10;) {
+  const status = await call('demo-key-of-good-customer');
+  inARow = status === 200 ? inARow + 1 : 0;
+  if (Date.now() - waitingSince > 30_000) {
+    console.log(`${proxyUrl}/orders answers ${status}, not 200: docker compose logs kong kong-demo echo`);
+    process.exit(1);
+  }
+  await new Promise((resolve) => setTimeout(resolve, 100));
+}
+
 console.log(
   `${ratePerSecond} requests a second as "bombarder", 2 as "good-customer". Answers so far, by status:`,
 );
@@ -53,7 +65,7 @@ const blocked = await new Promise((resolve) => {
 clearInterval(tenthOfRate);
 clearInterval(twice);
 
-const hurt = Object.keys(customer).some((status) => status !== '200');
+const hurt = customer[blockedStatus] !== undefined;
 if (blocked && !hurt) {
   console.log(`
 Kong blocks "bombarder" (${blockedStatus}), and nobody else. Tripline made the plugin, and removes it in time:
