@@ -94,11 +94,12 @@ describe('the fleet', () => {
   };
 
   /** What must hold whatever happened. */
-  const expectWhole = async (under: Fleet): Promise<void> => {
+  const expectWhole = async (under: Fleet, ordered = true): Promise<void> => {
     const lake = await under.lake();
     expect(lake.rows, 'rows in the lake').toBe(calls.length);
     expect(lake.ids, 'ids in the lake').toEqual(ids);
-    expect(lake.alerts.map(essence), 'alerts').toEqual(expected.map(essence));
+    const told = (alerts: Alert[]): object[] => alerts.map((alert) => essence(alert, ordered));
+    expect(told(lake.alerts), 'alerts').toEqual(told(expected));
   };
 
   const send = (under: Fleet, options: Parameters<typeof postLines>[2] = {}): Promise<void> =>
@@ -183,7 +184,8 @@ describe('the fleet', () => {
     await outage;
     await settled(under);
     expect(spooled).toBeGreaterThan(500);
-    await expectWhole(under);
+    // The two spools drain side by side: which of an episode's calls tips the balance is no longer certain.
+    await expectWhole(under, false);
     for (const member of under.of('collector')) {
       expect(await metric(member, 'tripline_collector_lines_dropped_total')).toBe(0);
       expect(await metric(member, 'tripline_collector_spool_records')).toBe(0);
@@ -308,9 +310,9 @@ describe('the fleet', () => {
   }
 });
 
-/** What of an alert does not depend on how long one waits for its next revision. */
-function essence({ id, type, actor, startedAt, raisedAt }: Alert): object {
-  return { id, type, actor, startedAt, raisedAt };
+/** What of an alert does not depend on how long one waits for its next revision, nor, if need be, on the calls' order. */
+function essence({ id, type, actor, startedAt, raisedAt }: Alert, ordered: boolean): object {
+  return { id, type, actor, startedAt, ...(ordered ? { raisedAt } : {}) };
 }
 
 async function tagged(kong: KongStandIn): Promise<unknown[]> {

@@ -144,9 +144,10 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
           state,
           admin,
           holder: processName(config),
-          start: (guarded) =>
+          start: (guarded, lent) =>
             startResponder({
               ...context('responder'),
+              metrics: lent,
               bus,
               state,
               admin: guarded,

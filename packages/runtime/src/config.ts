@@ -326,7 +326,7 @@ function withEnvironment(raw: unknown, env: Record<string, string | undefined>):
     steps.forEach((step, index) => {
       const key = keyOf(shape, step);
       shape = childOf(shape, key);
-      if (index === steps.length - 1) at[key] = fromText(value);
+      if (index === steps.length - 1) at[key] = isText(shape) ? value : fromText(value);
       else {
         const next = at[key];
         at = (typeof next === 'object' && next !== null ? next : (at[key] = {})) as Record<string, unknown>;
@@ -359,6 +359,15 @@ function childOf(schema: unknown, key: string): unknown {
   return objectOf(schema)?.[key];
 }
 
+const wrappers = ['optional', 'default', 'prefault', 'nullable'];
+
+/** A password of digits is a text, not a number. */
+function isText(schema: unknown): boolean {
+  let at = schema as (MaybeWrapped & { def?: { type?: string } }) | undefined;
+  while (at?.unwrap && wrappers.includes(at.def?.type ?? '')) at = at.unwrap() as typeof at;
+  return at?.def?.type === 'string';
+}
+
 function fromText(value: string): unknown {
   if (!/^(-?[0-9]|true$|false$|null$|[[{"])/.test(value)) return value;
   try {
@@ -377,8 +386,11 @@ function problemsOf(where: string, error: z.ZodError, input: unknown): string {
       input,
     );
     // Values of secrets are not repeated.
-    const secret = /token|secret|key$/i.test(path);
-    const shown = value === undefined || secret ? '' : ` (is ${JSON.stringify(value).slice(0, 80)})`;
+    const secret = /token|secret|password|key$/i.test(path);
+    const text = JSON.stringify(value)
+      ?.replace(/\/\/[^/@]*@/, '//…@')
+      .slice(0, 80);
+    const shown = text === undefined || secret ? '' : ` (is ${text})`;
     return `  ${path || '(whole file)'}: ${issue.message}${shown}`;
   });
   return `${where} has ${lines.length === 1 ? 'a problem' : `${lines.length} problems`}:\n${lines.join('\n')}`;
