@@ -385,12 +385,10 @@ function problemsOf(where: string, error: z.ZodError, input: unknown): string {
         typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[step] : undefined,
       input,
     );
-    // Values of secrets are not repeated.
-    const secret = /token|secret|password|key$/i.test(path);
-    const text = JSON.stringify(value)
-      ?.replace(/\/\/[^/@]*@/, '//…@')
-      .slice(0, 80);
-    const shown = text === undefined || secret ? '' : ` (is ${text})`;
+    // Secrets are not repeated, and an object may hold some.
+    const secret = /token|secret|password|key$/i.test(path) || typeof value === 'object';
+    const text = value === undefined || secret ? '' : JSON.stringify(value);
+    const shown = text === '' ? '' : ` (is ${text.replace(/\/\/[^/@]*@/, '//…@').slice(0, 80)})`;
     return `  ${path || '(whole file)'}: ${issue.message}${shown}`;
   });
   return `${where} has ${lines.length === 1 ? 'a problem' : `${lines.length} problems`}:\n${lines.join('\n')}`;
