@@ -83,11 +83,17 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
 
     it('counts a call once whose id comes again in other batches, before the engine has merged them and after', async () => {
       const again = bareCall('twice-0001', now);
-      await lake.insert('apiCalls', ndjson([again, bareCall('twice-0002', now), again]), 'twice-1');
+      await under.write('SYSTEM STOP MERGES tripline.api_calls');
+      await lake.insert('apiCalls', ndjson([again, bareCall('twice-0002', now)]), 'twice-1');
       await lake.insert('apiCalls', ndjson([again, bareCall('twice-0003', now - dayMs)]), 'twice-2');
       expect(await counted('twice-')).toEqual({ rows: 3, ids: 3 });
+      // Within one batch too, on a day that has no other.
+      const alone = bareCall('twice-0004', now - 9 * dayMs);
+      await lake.insert('apiCalls', ndjson([alone, alone]), 'twice-3');
+      expect(await counted('twice-')).toEqual({ rows: 4, ids: 4 });
+      await under.write('SYSTEM START MERGES tripline.api_calls');
       await under.write('OPTIMIZE TABLE tripline.api_calls FINAL');
-      expect(await counted('twice-')).toEqual({ rows: 3, ids: 3 });
+      expect(await counted('twice-')).toEqual({ rows: 4, ids: 4 });
     });
 
     it('keeps calls apart that differ in their id only', async () => {
@@ -165,6 +171,11 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
         "SELECT actorName, endpoint, toUInt32(count) AS count FROM tripline.alerts WHERE id = 'alert-1'",
       );
       expect(found).toEqual([{ actorName: 'Ann "A" O\'Neill', endpoint: '', count: 999 }]);
+      const open = await lake.query(
+        "SELECT id FROM tripline.alerts WHERE status = 'open' AND raisedAt >= fromUnixTimestamp64Milli({from:Int64})",
+        { from: now - 10_000 },
+      );
+      expect(open).toEqual([{ id: 'alert-2' }]);
     });
 
     it('gives back the latest state of each response, newest decision first', async () => {
