@@ -230,11 +230,10 @@ describe.skipIf(skip)('when Redis fails', () => {
     expect(state.problem()).toBeNull();
     expect(await claimed.load(['a'])).toEqual(new Map([['a', '2']]));
     expect((await state.claim(0)).offset).toBe(2);
-    expect(state.log).toEqual([
-      expect.stringMatching(/^error: Redis at 127\.0\.0\.1:\d+ cannot be reached/),
-      expect.stringMatching(/^error: .*ECONNREFUSED/),
-      expect.stringMatching(/^info: .* answers again$/),
-    ]);
+    // Told once each, however many commands failed: that it broke, perhaps why, and that it works again.
+    expect(state.log[0]).toMatch(/^error: Redis at 127\.0\.0\.1:\d+ cannot be reached/);
+    expect(state.log.length).toBeLessThanOrEqual(3);
+    expect(state.log.at(-1)).toMatch(/^info: .* answers again$/);
   });
 
   it('fails within seconds, and works again, when Redis hangs', async () => {
@@ -321,13 +320,17 @@ describe.skipIf(skip)('when Redis fails', () => {
     await claimed.checkpoint(new Map([['a', '1']]), 1);
 
     proxy.loseNextAnswer();
-    await expect(claimed.checkpoint(new Map([['a', '2']]), 2)).rejects.toThrow(/closed|cannot be reached/);
+    await expect(claimed.checkpoint(new Map([['a', '2']]), 2)).rejects.toThrow(
+      'the connection broke before the answer came',
+    );
     expect(await redis.command('HGET', '{tripline:processor:0}owner', 'offset')).toBe('2');
     await claimed.checkpoint(new Map([['a', '2']]), 2);
     expect(await claimed.loadAll()).toEqual(new Map([['a', '2']]));
 
     proxy.loseNextAnswer();
-    await expect(claimed.checkpoint(new Map([['a', '3']]), 3)).rejects.toThrow(/closed|cannot be reached/);
+    await expect(claimed.checkpoint(new Map([['a', '3']]), 3)).rejects.toThrow(
+      'the connection broke before the answer came',
+    );
     await claimed.checkpoint(
       new Map([
         ['a', '4'],
@@ -348,7 +351,9 @@ describe.skipIf(skip)('when Redis fails', () => {
     const claimed = await state.claim(0);
     await claimed.checkpoint(new Map([['a', '1']]), 1);
     const late = proxy.holdNextRequest();
-    await expect(claimed.checkpoint(new Map([['a', '2']]), 2)).rejects.toThrow(/closed|cannot be reached/);
+    await expect(claimed.checkpoint(new Map([['a', '2']]), 2)).rejects.toThrow(
+      'the connection broke before the answer came',
+    );
     await claimed.checkpoint(new Map([['a', '3']]), 3);
     expect(await (await late)()).toContain('overtaken');
     expect(await claimed.load(['a'])).toEqual(new Map([['a', '3']]));
