@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import type { ConnectionOptions } from 'node:tls';
 import { Cluster, Redis } from 'ioredis';
 
@@ -31,6 +32,11 @@ export function scriptOf(lua: string): Script {
 const answerWithinMs = 5_000;
 const retryMostMs = 2_000;
 
+/** Name of the error of commands whose connection broke before the answer came. */
+const brokenOff = 'MaxRetriesPerRequestError';
+
+class NoAnswerError extends Error {}
+
 /** Errors after which reading may well go on. */
 const writeErrors = new Set(['OOM', 'READONLY', 'MISCONF', 'NOREPLICAS']);
 
@@ -47,6 +53,8 @@ export class RedisConnection {
   #noAnswer: string | null = null;
   #noWrites: string | null = null;
   #closing = false;
+  /** Shared by all who wait for the connection. */
+  #connecting: Promise<unknown> | undefined;
 
   constructor(options: RedisConnectionOptions) {
     this.#onLog = options.onLog ?? (() => undefined);
@@ -54,10 +62,6 @@ export class RedisConnection {
     this.#client = client;
     this.#address = address;
     client.on('error', (error: Error) => this.#failed(error));
-    client.on('close', () => {
-      if (!this.#closing && this.#noAnswer === null)
-        this.#failed(new Error('the connection was closed by the other side'));
-    });
     client.on('ready', () => {
       this.#answers();
       void this.#checkPolicy();
@@ -66,30 +70,34 @@ export class RedisConnection {
 
   /** Strings of the answer come as Buffers. Rejects with an error that says what is wrong with Redis in words. */
   async call<T>(command: string, args: Argument[]): Promise<T> {
-    return (await this.#within(this.#client.callBuffer(command, args))) as T;
+    return (await this.#within(() => this.#client.callBuffer(command, args))) as T;
   }
 
-  /** Runs a script that writes; all keys must belong to one hash slot. */
+  /** Runs a script that writes; all keys must belong to one hash slot. Rejects as `call` does. */
   async run<T>(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<T> {
     const rest: Argument[] = [keys.length, ...keys, ...args];
-    const send = this.#client.callBuffer('EVALSHA', [script.sha, ...rest]).catch((error: unknown) => {
-      // Redis forgets scripts when it restarts.
-      if (codeOf(error) !== 'NOSCRIPT') throw error;
-      return this.#client.callBuffer('EVAL', [script.lua, ...rest]);
+    const answer = await this.#within(async () => {
+      try {
+        return await this.#client.callBuffer('EVALSHA', [script.sha, ...rest]);
+      } catch (error) {
+        // Redis forgets scripts when it restarts.
+        if (codeOf(error) !== 'NOSCRIPT') throw error;
+        return this.#client.callBuffer('EVAL', [script.lua, ...rest]);
+      }
     });
-    const answer = (await this.#within(send)) as T;
     if (this.#noWrites !== null) {
       this.#noWrites = null;
       this.#onLog('info', `Redis at ${this.#address} takes writes again`);
     }
-    return answer;
+    return answer as T;
   }
 
-  /** Each node that holds keys of its own, for commands that look at a whole node. */
-  nodes(): { call<T>(command: string, args: Argument[]): Promise<T> }[] {
-    return this.#primaries().map((node) => ({
+  /** Each node that holds keys of its own, for commands that look at a whole node. Rejects as `call` does. */
+  async nodes(): Promise<{ call<T>(command: string, args: Argument[]): Promise<T> }[]> {
+    const nodes = await this.#within(() => Promise.resolve(this.#primaries()));
+    return nodes.map((node) => ({
       call: async <T>(command: string, args: Argument[]) =>
-        (await this.#within(node.callBuffer(command, args))) as T,
+        (await this.#within(() => node.callBuffer(command, args))) as T,
     }));
   }
 
@@ -100,7 +108,7 @@ export class RedisConnection {
   async close(): Promise<void> {
     this.#closing = true;
     // In order, so that what was sent is still carried out; and at once where nobody answers.
-    if (this.#client.status === 'ready') await this.#within(this.#client.quit()).catch(() => undefined);
+    if (this.#client.status === 'ready') await this.#within(() => this.#client.quit()).catch(() => undefined);
     this.#client.disconnect();
   }
 
@@ -108,13 +116,13 @@ export class RedisConnection {
     return this.#client instanceof Cluster ? this.#client.nodes('master') : [this.#client];
   }
 
-  async #within<T>(work: Promise<T>): Promise<T> {
+  async #within<T>(work: () => Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer within ${answerWithinMs} ms`)), answerWithinMs);
+      timer = setTimeout(() => reject(new NoAnswerError()), answerWithinMs);
     });
     try {
-      const answer = await Promise.race([work, late]);
+      const answer = await Promise.race([this.#connected().then(work), late]);
       this.#answers();
       return answer;
     } catch (error) {
@@ -122,6 +130,20 @@ export class RedisConnection {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /**
+   * Nothing is handed to the client while it is not connected: a cluster's would keep it, with all its values, and send it
+   * when whoever asked has long given up.
+   */
+  #connected(): Promise<unknown> {
+    if (this.#client.status === 'ready') return Promise.resolve();
+    // Told by `error`, to which `once` rejects as well.
+    if (this.#client.status === 'wait') this.#client.connect().catch(() => undefined);
+    this.#connecting ??= once(this.#client, 'ready').finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
   }
 
   #answers(): void {
@@ -134,7 +156,7 @@ export class RedisConnection {
   #failed(error: Error): string {
     const code = codeOf(error);
     // A command that was given up with its connection says less than why the connection broke.
-    const follows = error.name === 'MaxRetriesPerRequestError' || error.message.startsWith('no answer');
+    const follows = error.name === brokenOff || error instanceof NoAnswerError;
     if (follows && this.#noAnswer !== null) return this.#noAnswer;
     const problem = `Redis at ${this.#address} ${inWords(error, code)}`;
     const writesOnly = code !== undefined && writeErrors.has(code);
@@ -185,6 +207,8 @@ function open(options: RedisConnectionOptions): { client: Redis | Cluster; addre
     const client = new Cluster(nodes, {
       lazyConnect: true,
       redisOptions: common,
+      // Whoever asks tries again with the newest values: what fails must not be kept and repeated in here for long.
+      maxRedirections: 5,
       clusterRetryStrategy: retryAfterMs,
       // Certificates are for names: they must not be replaced by addresses.
       ...(tls ? { dnsLookup: (name: string, found: Found) => found(null, name) } : {}),
@@ -261,7 +285,7 @@ function inWords(error: Error, code: string | undefined): string {
   if (lastNodeError) return inWords(lastNodeError, codeOf(lastNodeError));
   // A name with several addresses: one error each.
   const message = error.message || (errors ?? []).map((one) => one.message).join(', ') || error.name;
-  if (message.startsWith('no answer') || message.startsWith('Socket timeout'))
-    return `gives no answer within ${answerWithinMs / 1_000} s.`;
+  if (error instanceof NoAnswerError) return `gives no answer within ${answerWithinMs / 1_000} s.`;
+  if (error.name === brokenOff) return 'cannot be reached: the connection broke before the answer came';
   return `cannot be reached: ${message}`;
 }

@@ -220,7 +220,7 @@ class RedisState implements StateStore {
     // Looks at every key of the server: roles that read all of their state have one that does not expire.
     const keys = new Set<string>();
     const pattern = `${tag.replace(/[*?[\]\\]/g, '\\$&')}.*`;
-    for (const node of this.#redis.nodes()) {
+    for (const node of await this.#redis.nodes()) {
       let cursor = '0';
       do {
         const scan = ['MATCH', pattern, 'COUNT', keysPerLoad];
@@ -244,9 +244,7 @@ class RedisState implements StateStore {
 
   async #sampledSize(): Promise<{ keys: number; bytes: number }> {
     const size = { keys: 0, bytes: 0 };
-    // Opens the connection: before, the nodes of a cluster are not known.
-    await this.#redis.call('EXISTS', [`${this.#prefix}}`]);
-    for (const node of this.#redis.nodes()) {
+    for (const node of await this.#redis.nodes()) {
       let cursor = '0';
       let seen = 0;
       const ours: Buffer[] = [];
