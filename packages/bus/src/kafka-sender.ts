@@ -16,7 +16,7 @@ const sendMinMs = 3_000;
 const sendMaxBytes = 4 * 2 ** 20;
 const waitingMaxBytes = 64 * 2 ** 20;
 /** Under load, sends begin at least so far apart, so that messages are worth their overhead; an idle bus sends at once. */
-const lingerMs = 20;
+const lingerMs = 50;
 /** What waits ends the linger at so many bytes. */
 const lingerMaxBytes = 512 * 1024;
 /** kafkajs copies all messages of a partition for each one that it adds to them, so a send takes only so many. */

@@ -22,7 +22,7 @@ const sessionTimeoutMs = 10_000;
 const rebalanceTimeoutMs = 15_000;
 const heartbeatMs = 1_000;
 /** How long a fetch waits at the broker when there is nothing; what there is comes at once. */
-const fetchWaitMs = 100;
+const fetchWaitMs = 200;
 /** Compressed bytes of a fetch. */
 const fetchMaxBytes = 2 * 2 ** 20;
 const fetchMaxBytesPerPartition = 256 * 1024;
@@ -153,7 +153,7 @@ export class KafkaSubscription implements Subscription {
       const error = await this.#runConsumer(stopAsked);
       if (this.#isStopping()) break;
       this.#problem = inWords(error, { ...this.#bus, what: `group ${this.groupId}` });
-      this.#log('warn', `${this.#problem} The consumer begins anew.`);
+      this.#log('warn', `${this.#problem} (The consumer begins anew.)`);
       this.#topics.checkAgain();
       if (this.#now() - began > 60_000) waitMs = retryMs;
       await Promise.race([
