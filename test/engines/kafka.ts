@@ -33,8 +33,8 @@ export interface SecuredListener {
   ca: string;
   /** May do everything. */
   admin: { username: string; password: string };
-  /** May do nothing. */
-  nobody: { username: string; password: string };
+  /** May do what ACLs allow: nothing at first. */
+  other: { username: string; password: string };
 }
 
 export interface KafkaEngine {
@@ -254,10 +254,10 @@ async function makeSecurity(
   }
   const { stdout: ca } = await run('keytool', ['-exportcert', '-rfc', ...key]);
   const admin = { username: 'tripline', password: 'right-password' };
-  const nobody = { username: 'nobody', password: 'of-no-rights' };
-  const users = [admin, nobody].map((user) => `user_${user.username}="${user.password}"`).join(' ');
+  const other = { username: 'other', password: 'of-no-rights' };
+  const users = [admin, other].map((user) => `user_${user.username}="${user.password}"`).join(' ');
   return {
-    listener: { broker: `127.0.0.1:${port}`, ca, admin, nobody },
+    listener: { broker: `127.0.0.1:${port}`, ca, admin, other },
     settings: [
       'sasl.enabled.mechanisms=PLAIN',
       'listener.name.sasl_ssl.plain.sasl.jaas.config=' +
@@ -275,6 +275,10 @@ async function makeSecurity(
 function startBroker(args: string[], logFile: string): Promise<ChildProcess> {
   return new Promise((resolve, reject) => {
     const child = spawn('java', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    // Not to outlive a test run that ends without disposing of it.
+    const kill = (): void => void child.kill('SIGKILL');
+    process.once('exit', kill);
+    child.once('exit', () => process.removeListener('exit', kill));
     let text = '';
     const started = (data: Buffer): void => {
       text += data.toString();

@@ -16,13 +16,16 @@ const sendMinMs = 3_000;
 const sendMaxBytes = 4 * 2 ** 20;
 const waitingMaxBytes = 64 * 2 ** 20;
 /** Under load, sends begin at least so far apart, so that messages are worth their overhead; an idle bus sends at once. */
-const lingerMs = 20;
+const lingerMs = 50;
 /** What waits ends the linger at so many bytes. */
 const lingerMaxBytes = 512 * 1024;
 /** kafkajs copies all messages of a partition for each one that it adds to them, so a send takes only so many. */
 const messagesMax = 500;
 /** Headers of a record batch and of a record in it, generously. */
 const overheadBytes = 1_024;
+
+/** How long a failed send is told of as a problem. */
+const problemMs = 30_000;
 
 const { CompressionCodecs, CompressionTypes } = kafkajs;
 // Level 1 instead of zlib's default: see "Packing" in README.md. kafkajs keeps its codecs in one table for the process.
@@ -75,6 +78,7 @@ export class KafkaSender {
   #endLinger: () => void = () => undefined;
   #line: Line | undefined;
   #problem: string | null = null;
+  #failedAt = -Infinity;
   #closed = false;
   #recordsPerMessage = 1;
 
@@ -87,7 +91,8 @@ export class KafkaSender {
   }
 
   problem(): string | null {
-    return this.#problem;
+    // Without anything to publish nothing shows that it would work again; what was long ago is no news.
+    return this.#now() - this.#failedAt < problemMs ? this.#problem : null;
   }
 
   /** How many records a message of a packed topic had lately. */
@@ -101,13 +106,7 @@ export class KafkaSender {
     return new Promise((resolve, reject) => {
       const deadline = this.#now() + publishMaxMs;
       const call: Call = { topic, deadline, left: 0, failed: false, alone: false, resolve, reject };
-      let pieces: Piece[];
-      try {
-        pieces = this.#cut(call, records);
-      } catch (error) {
-        reject(error);
-        return;
-      }
+      const pieces = this.#cut(call, records);
       call.left = pieces.length;
       this.#waiting.push(...pieces);
       if (this.#waitingBytes >= lingerMaxBytes) this.#endLinger();
@@ -317,10 +316,12 @@ export class KafkaSender {
       );
       return;
     }
-    if (type === 'UNKNOWN_TOPIC_OR_PARTITION') this.#topics.checkAgain();
+    // Whether Kafka answers at all, and has the topics, is found out there.
+    this.#topics.checkAgain();
     const words = inWords(error, { ...this.#options, what: 'publishing' });
     if (words !== this.#problem) this.#log('warn', words);
     this.#problem = words;
+    this.#failedAt = this.#now();
     for (const call of calls) this.#refuse(call, new BusUnavailableError(words, { cause: error }));
     this.#refuseLate(words);
   }

@@ -22,7 +22,7 @@ const sessionTimeoutMs = 10_000;
 const rebalanceTimeoutMs = 15_000;
 const heartbeatMs = 1_000;
 /** How long a fetch waits at the broker when there is nothing; what there is comes at once. */
-const fetchWaitMs = 100;
+const fetchWaitMs = 200;
 /** Compressed bytes of a fetch. */
 const fetchMaxBytes = 2 * 2 ** 20;
 const fetchMaxBytesPerPartition = 256 * 1024;
@@ -153,7 +153,7 @@ export class KafkaSubscription implements Subscription {
       const error = await this.#runConsumer(stopAsked);
       if (this.#isStopping()) break;
       this.#problem = inWords(error, { ...this.#bus, what: `group ${this.groupId}` });
-      this.#log('warn', `${this.#problem} The consumer begins anew.`);
+      this.#log('warn', `${this.#problem} (The consumer begins anew.)`);
       this.#topics.checkAgain();
       if (this.#now() - began > 60_000) waitMs = retryMs;
       await Promise.race([
@@ -207,13 +207,12 @@ export class KafkaSubscription implements Subscription {
     consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
       if (isCurrent()) this.#joined(payload.memberId, payload.memberAssignment[this.topicName] ?? []);
     });
+    let stallCheck: NodeJS.Timeout | undefined;
     const stalled = new Promise<unknown>((resolve) => {
-      const timer = setInterval(() => {
+      stallCheck = setInterval(() => {
         if (this.#now() - this.#lastFetchAt < stalledMs) return;
         resolve(new Error(`kafkajs has not fetched for ${stalledMs / 1_000} s.`));
       }, 5_000);
-      void stopAsked.then(() => clearInterval(timer));
-      void crashed.then(() => clearInterval(timer));
     });
     const running = (async () => {
       try {
@@ -235,6 +234,7 @@ export class KafkaSubscription implements Subscription {
       }
     })();
     const error = await Promise.race([running, stalled, stopAsked]);
+    clearInterval(stallCheck);
     if (this.#stopping) {
       // Paused: whatever kafkajs still fetches would be left lying and be fetched again at once.
       for (const reader of this.#readers.values()) this.#pause(reader);
@@ -306,7 +306,12 @@ export class KafkaSubscription implements Subscription {
     reader.gone = true;
     reader.waiting = [];
     this.#readers.delete(reader.partition);
-    if (tell) this.#options.onRevoked?.(reader.partition);
+    if (!tell) return;
+    try {
+      this.#options.onRevoked?.(reader.partition);
+    } catch (error) {
+      this.#end({ error });
+    }
   }
 
   #pause(reader: Reader): void {
@@ -545,17 +550,12 @@ export class KafkaSubscription implements Subscription {
     return isPacked(this.#options.topic) ? this.#nextPacked(reader) : this.#nextJoined(reader);
   }
 
-  #shift(reader: Reader): KafkaMessage {
-    const message = reader.waiting.shift()!;
-    reader.waitingBytes -= message.value?.length ?? 0;
-    return message;
-  }
-
   /** One message is one batch. */
   #nextPacked(reader: Reader): BusBatch | undefined {
     const { topic } = this.#options;
     while (reader.waiting.length > 0) {
-      const { offset, value } = this.#shift(reader);
+      const { offset, value } = reader.waiting.shift()!;
+      reader.waitingBytes -= value?.length ?? 0;
       const message = Number(offset);
       const from = placeOf(topic, reader.next!);
       if (message < from.message || value === null) continue;
@@ -592,20 +592,21 @@ export class KafkaSubscription implements Subscription {
     const values: Buffer[] = [];
     let bytes = 0;
     let first = -1;
-    while (reader.waiting.length > 0) {
-      const { offset, value } = reader.waiting[0]!;
+    let looked = 0;
+    for (const { offset, value } of reader.waiting) {
       const message = Number(offset);
-      if (message < reader.next! || value === null) {
-        if (first >= 0) break;
-        this.#shift(reader);
-        continue;
-      }
-      if (first >= 0 && (message !== first + values.length || bytes + value.length + 1 > maxBytes)) break;
+      const wanted = message >= reader.next! && value !== null;
+      // Nothing is joined over a gap, as the records of a batch have consecutive positions.
+      if (first >= 0 && (!wanted || message !== first + values.length || bytes + value.length + 1 > maxBytes))
+        break;
+      looked++;
+      reader.waitingBytes -= value?.length ?? 0;
+      if (!wanted) continue;
       if (first < 0) first = message;
       values.push(oneLine(value));
       bytes += value.length + 1;
-      this.#shift(reader);
     }
+    reader.waiting.splice(0, looked);
     if (first < 0) return undefined;
     const body = Buffer.allocUnsafe(bytes);
     let at = 0;

@@ -10,6 +10,8 @@ const maxMessageBytes = 4 * 2 ** 20;
 const cautiousMessageBytes = 1_000_000;
 const retryFirstMs = 200;
 const retryMaxMs = 5_000;
+/** A problem that is over within the first tries is not logged. */
+const tellAfterMs = 500;
 
 /**
  * The topics in Kafka: makes those that are missing, checks the others, for ever until all is well; tells what is not.
@@ -96,18 +98,20 @@ export class KafkaTopics {
   }
 
   async #untilWell(): Promise<void> {
+    let told: string | undefined;
     for (let waitMs = retryFirstMs; !this.#closed; waitMs = Math.min(waitMs * 2, retryMaxMs)) {
       try {
         await this.#check();
         this.#checked = true;
-        if (this.#problem !== null) this.#log('info', 'Kafka answers, its topics are as they must be.');
+        if (told !== undefined) this.#log('info', 'Kafka answers, its topics are as they must be.');
         this.#problem = null;
         return;
       } catch (error) {
         if (this.#isClosed()) return;
         this.dropAdmin();
         const problem = error instanceof TopicProblem ? error.message : inWords(error, this.#options);
-        if (problem !== this.#problem) this.#log('warn', problem);
+        // It may be over in a moment: a topic just made is not known everywhere at once.
+        if (waitMs > tellAfterMs && problem !== told) this.#log('warn', (told = problem));
         this.#problem = problem;
       }
       await new Promise<void>((resolve) => {
@@ -145,7 +149,7 @@ export class KafkaTopics {
     for (const topic of missing) {
       const name = this.nameOf(topic);
       try {
-        await admin.createTopics({
+        const made = await admin.createTopics({
           waitForLeaders: false,
           topics: [
             {
@@ -159,10 +163,11 @@ export class KafkaTopics {
             },
           ],
         });
-        this.#log(
-          'info',
-          `Kafka topic ${name} is made: ${partitions} partitions, ${replicationFactor} replicas.`,
-        );
+        if (made)
+          this.#log(
+            'info',
+            `Kafka topic ${name} is made: ${partitions} partitions, ${replicationFactor} replicas.`,
+          );
       } catch (error) {
         throw await this.#whyNotMade(admin, missing, error);
       }

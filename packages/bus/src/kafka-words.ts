@@ -56,6 +56,10 @@ export function inWords(
       return `Kafka does not allow this client what it needs of the cluster${what}: IDEMPOTENT_WRITE to publish, CREATE to make topics. ${aclsAre}`;
     case 'UNKNOWN_TOPIC_OR_PARTITION':
       return `Kafka has no such topic${what}, or no longer: it is looked for and made anew.`;
+    case 'GROUP_LOAD_IN_PROGRESS':
+    case 'GROUP_COORDINATOR_NOT_AVAILABLE':
+    case 'NOT_COORDINATOR_FOR_GROUP':
+      return `Kafka is taking up its consumer groups${what}: this passes by itself.`;
     case 'NOT_ENOUGH_REPLICAS':
     case 'NOT_ENOUGH_REPLICAS_AFTER_APPEND':
       return `Kafka has fewer replicas in sync than min.insync.replicas asks for${what}: bring the missing brokers back.`;
