@@ -51,6 +51,15 @@ async function numbersOnBus(directory: string, atLeast: number): Promise<number[
   return calls.map(numberOf);
 }
 
+function hasEnded(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 async function ready(child: Child<Ready>): Promise<Ready> {
   await until(() => {
     if (child.process.exitCode !== null) throw new Error(child.stderr());
@@ -120,13 +129,7 @@ describe('a collector that is killed', () => {
     undo.push(async () => {
       holder.process.kill('SIGKILL');
       await holder.ended;
-      for (const { pid } of lives()) {
-        try {
-          process.kill(pid, 'SIGKILL');
-        } catch {
-          // It has ended before.
-        }
-      }
+      for (const { pid } of lives()) if (!hasEnded(pid)) process.kill(pid, 'SIGKILL');
     });
     await until(() => lives().length === 1, 'the first collector listens');
     const { ports } = holder.said[0]!;
@@ -183,17 +186,10 @@ describe('a collector that is killed', () => {
       await until(() => sent > before + 20, 'lines are sent');
       const { pid } = lives().at(-1)!;
       process.kill(pid, 'SIGKILL');
-      await until(() => {
-        try {
-          process.kill(pid, 0);
-          return false;
-        } catch {
-          return true;
-        }
-      }, 'it has ended');
+      await until(() => hasEnded(pid), 'it has ended');
       down = true;
-      const before2 = sent;
-      await until(() => sent > before2 + 5, 'lines are sent to nobody');
+      const beforeThat = sent;
+      await until(() => sent > beforeThat + 5, 'lines are sent to nobody');
       down = false;
       await until(() => lives().length === life + 1, 'the next one listens');
     }
@@ -203,14 +199,7 @@ describe('a collector that is killed', () => {
     holder.process.kill('SIGKILL');
     await holder.ended;
     process.kill(pid, 'SIGTERM');
-    await until(() => {
-      try {
-        process.kill(pid, 0);
-        return false;
-      } catch {
-        return true;
-      }
-    }, 'the last one has stopped');
+    await until(() => hasEnded(pid), 'the last one has stopped');
     const found = new Set(await numbersOnBus(directory, acknowledged.length));
     expect(refused).toBe(0);
     expect(inBetween.length).toBeGreaterThan(5);
