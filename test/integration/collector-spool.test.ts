@@ -1,11 +1,13 @@
-import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createEmbeddedBus } from '@tripline/bus';
 import type { ApiCall, DeadLetter } from '@tripline/model';
 import { afterEach, describe, expect, it } from 'vitest';
+import { createSearch, named, shaped } from '../support/canaries.ts';
 import { createStarter, expectBalanced, numberedLine, numberOf } from '../support/collector.ts';
 import { createOutage, type Outage } from '../support/outage.ts';
 import { connect, scratchDir, until, watchTopic } from '../support/parts.ts';
+import { recordedLine } from '../support/running.ts';
 
 const undo: (() => unknown)[] = [];
 afterEach(async () => {
@@ -60,7 +62,7 @@ describe('the collector while the bus is away', () => {
     for (const c of [0, 1]) {
       expect(numbers.filter((n) => n % 2 === c)).toEqual(range(0, 2_500).map((n) => 2 * n + c));
     }
-    expect(collector.health().detail).not.toContain('spooling');
+    await until(() => !collector.health().detail.includes('spooling'), 'it says so no more');
     const said = log.join('');
     expect(said.match(/API calls go to the spool/g)).toHaveLength(1);
     expect(said.match(/everything spooled is on the bus/g)).toHaveLength(1);
@@ -158,6 +160,24 @@ describe('the collector while the bus is away', () => {
     expect(calls.map(numberOf)).toEqual(range(0, 700));
     expectBalanced(accounting());
     expect(await metrics()).toContain('tripline_collector_lines_restored_total 500');
+  });
+
+  it('writes no secret to the disk', async () => {
+    const outage = outageOf(scratch(), 'refuse');
+    const { collector, accounting, spoolDir } = await start({}, { bus: outage.bus });
+    const socket = await connect(collector.port);
+    const secrets = [...shaped, ...named];
+    for (const secret of secrets) {
+      const line = recordedLine();
+      line.request.querystring = { token: secret };
+      line.request.uri = `/orders?token=${encodeURIComponent(secret)}`;
+      Object.assign(line.request.headers, { apikey: secret, cookie: `sid=${secret}` });
+      socket.write(`${JSON.stringify(line)}\n`);
+    }
+    await until(() => accounting().spooled === secrets.length, 'the lines are on disk');
+    const onDisk = readdirSync(spoolDir).map((name) => readFileSync(join(spoolDir, name), 'utf8'));
+    expect(onDisk.join('').length).toBeGreaterThan(100 * secrets.length);
+    expect(createSearch(secrets)(onDisk.join('\n'))).toEqual([]);
   });
 
   it('drops only the record that the bus finds too large, keeps a sample of it, and publishes the others', async () => {

@@ -243,10 +243,10 @@ export class Publisher {
   async #publish(batch: Batch): Promise<void> {
     const { records } = batch;
     this.#underWay.add(batch);
-    const patience = setTimeout(
-      () => this.#startSpooling(`the bus has not answered for ${patienceMs / 1_000} s`),
-      patienceMs,
-    );
+    const patience = setTimeout(() => {
+      if (this.#underWay.has(batch))
+        this.#startSpooling(`the bus has not answered for ${patienceMs / 1_000} s`);
+    }, patienceMs);
     try {
       const tooLarge = await this.#publishFitting(records);
       // Else it went to the spool meanwhile.
