@@ -124,7 +124,7 @@ export async function startClickhouseFront(
   const restart = async (): Promise<void> => {
     await end('SIGKILL');
     const argument = JSON.stringify({ port, dir, user: username, password });
-    const started = fork(resolve(import.meta.dirname, 'clickhouse-front.mjs'), [argument], { execArgv: [] });
+    const started = fork(resolve('test/engines/clickhouse-front.mjs'), [argument], { execArgv: [] });
     child = started;
     const ready = await Promise.race([
       once(started, 'message').then(([message]) => message as { port: number; version: string }),
