@@ -11,8 +11,11 @@ export function shareOut(
   const claimed = new Set<number>();
   const claims = members
     .map(({ id, owned }) => {
-      const kept = owned.filter((one) => one >= 0 && one < partitions && !claimed.has(one));
-      for (const one of kept) claimed.add(one);
+      const kept = owned.filter((one) => {
+        const valid = Number.isInteger(one) && one >= 0 && one < partitions && !claimed.has(one);
+        claimed.add(one);
+        return valid;
+      });
       return { id, kept };
     })
     // Who owns most gets the larger shares.
