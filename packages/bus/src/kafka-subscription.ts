@@ -22,7 +22,7 @@ const sessionTimeoutMs = 10_000;
 const rebalanceTimeoutMs = 15_000;
 const heartbeatMs = 1_000;
 /** How long a fetch waits at the broker when there is nothing; what there is comes at once. */
-const fetchWaitMs = 200;
+const fetchWaitMs = 500;
 /** Compressed bytes of a fetch. */
 const fetchMaxBytes = 2 * 2 ** 20;
 const fetchMaxBytesPerPartition = 256 * 1024;
