@@ -7,7 +7,7 @@ export type LakeTable = 'apiCalls' | 'alerts' | 'responses';
 export interface Lake {
   /**
    * Creates or upgrades the tables and sets how long rows are kept (whole days). Safe to run again, also by several
-   * processes at once. An upgrade that rewrites rows takes its time (about 10 s per million API calls). Rejects with
+   * processes at once. An upgrade that rewrites rows takes its time (some seconds per million API calls). Rejects with
    * `LakeTooNewError` if a newer version of Tripline has already upgraded the tables.
    */
   migrate(options: { retentionDays: number }): Promise<void>;
