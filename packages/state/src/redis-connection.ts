@@ -76,7 +76,7 @@ export class RedisConnection {
   /** Runs a script that writes; all keys must belong to one hash slot. Rejects as `call` does. */
   async run<T>(script: Script, keys: readonly string[], args: readonly Argument[]): Promise<T> {
     const rest: Argument[] = [keys.length, ...keys, ...args];
-    const answer = await this.#within(async () => {
+    return (await this.#within(async () => {
       try {
         return await this.#client.callBuffer('EVALSHA', [script.sha, ...rest]);
       } catch (error) {
@@ -84,12 +84,14 @@ export class RedisConnection {
         if (codeOf(error) !== 'NOSCRIPT') throw error;
         return this.#client.callBuffer('EVAL', [script.lua, ...rest]);
       }
-    });
-    if (this.#noWrites !== null) {
-      this.#noWrites = null;
-      this.#onLog('info', `Redis at ${this.#address} takes writes again`);
-    }
-    return answer as T;
+    })) as T;
+  }
+
+  /** To be called when a script has written something: others succeed on a full Redis too. */
+  wrote(): void {
+    if (this.#noWrites === null) return;
+    this.#noWrites = null;
+    this.#onLog('info', `Redis at ${this.#address} takes writes again`);
   }
 
   /** Each node that holds keys of its own, for commands that look at a whole node. Rejects as `call` does. */
@@ -118,15 +120,22 @@ export class RedisConnection {
 
   async #within<T>(work: () => Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
+    let over = false;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new NoAnswerError()), answerWithinMs);
+      timer = setTimeout(() => {
+        over = true;
+        reject(new NoAnswerError());
+      }, answerWithinMs);
     });
+    const done = this.#connected().then(() => (over ? late : work()));
     try {
-      const answer = await Promise.race([this.#connected().then(work), late]);
+      const answer = await Promise.race([done, late]);
       this.#answers();
       return answer;
     } catch (error) {
-      throw new Error(this.#failed(error as Error), { cause: error });
+      // Without its cause: the client's errors carry what was sent, all values or a password.
+      // eslint-disable-next-line preserve-caught-error
+      throw new Error(this.#failed(error as Error));
     } finally {
       clearTimeout(timer);
     }

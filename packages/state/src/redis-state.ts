@@ -118,6 +118,7 @@ class RedisState implements StateStore {
     const tag = this.#tag(partition);
     const owner = `${tag}owner`;
     const [epoch, offset] = await this.#redis.run<[Buffer, Buffer | null]>(claimScript, [owner], []);
+    this.#redis.wrote();
     this.#claimed.add(partition);
     let acknowledged = 0;
     let tried = 0;
@@ -136,14 +137,17 @@ class RedisState implements StateStore {
           throw new StateLostError(
             `Redis no longer has the last checkpoint of partition ${partition}: it was emptied, or an older copy took its place.`,
           );
+        this.#redis.wrote();
         acknowledged = Math.max(acknowledged, sequence);
       },
     };
   }
 
   async lease(name: string, holder: string, ttlMs: number): Promise<{ held: boolean; holder: string }> {
-    const now = await this.#redis.run<Buffer>(leaseScript, [this.#leaseKey(name)], [holder, ttlMs]);
-    return { held: now.toString() === holder, holder: now.toString() };
+    const answer = await this.#redis.run<Buffer>(leaseScript, [this.#leaseKey(name)], [holder, ttlMs]);
+    const now = answer.toString();
+    if (now === holder) this.#redis.wrote();
+    return { held: now === holder, holder: now };
   }
 
   async release(name: string, holder: string): Promise<void> {
