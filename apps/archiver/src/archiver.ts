@@ -22,8 +22,10 @@ export interface ArchiverOptions extends RoleContext {
   retentionDays: number;
   /** A batch is written when it holds so many records, default 50,000, … */
   maxRecords?: number;
-  /** … or so many bytes, default 48 MiB, … */
+  /** … or so many bytes, default 48 MiB, or all partitions together hold `maxPendingBytes`, … */
   maxBytes?: number;
+  /** Default 96 MiB. While the lake is away, memory holds this and one batch of the bus per partition. */
+  maxPendingBytes?: number;
   /** … or its first record has waited for so long (ms), default 2,000: larger batches cost the engine less per row. */
   flushAfterMs?: number;
   /** Wait before the first retry, in ms, default 200; doubles up to `retryMaxMs`, default 10,000. */
@@ -43,12 +45,13 @@ const stalledMs = 120_000;
 
 /**
  * API calls, alerts and responses from the bus to the lake, each record once; see `Lane` for how. While the lake is
- * opening or does not answer, the bus keeps the records, and the archiver at most two batches per partition in memory.
+ * opening or does not answer, the bus keeps the records, and memory a bounded part of them (`maxPendingBytes`).
  */
 export function startArchiver(options: ArchiverOptions): RunningRole {
   const { bus, state, logger, now } = options;
   const maxRecords = options.maxRecords ?? 50_000;
   const maxBytes = options.maxBytes ?? 48 * 2 ** 20;
+  const maxPendingBytes = options.maxPendingBytes ?? 96 * 2 ** 20;
   const flushAfterMs = options.flushAfterMs ?? 2_000;
   const retryMs = options.retryMs ?? 200;
   const retryMaxMs = options.retryMaxMs ?? 10_000;
@@ -83,6 +86,13 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
     () => (open = true),
     () => undefined,
   );
+
+  const everyLane = new Set<Lane>();
+  const pendingBytes = (): number => {
+    let sum = 0;
+    for (const lane of everyLane) sum += lane.pending.bytes;
+    return sum;
+  };
 
   const follow = (
     { topic, table }: (typeof sources)[number],
@@ -182,10 +192,16 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
       };
       const made = { lane, flush, soon };
       const offset = await lane.open();
+      forget(partition);
       lanes.set(partition, made);
+      everyLane.add(lane);
       return offset;
     };
-    const forget = (partition: number): void => void lanes.delete(partition);
+    const forget = (partition: number): void => {
+      const gone = lanes.get(partition);
+      if (gone) everyLane.delete(gone.lane);
+      lanes.delete(partition);
+    };
 
     const onBatch = async (batch: BusBatch): Promise<void> => {
       const found = lanes.get(batch.partition);
@@ -197,7 +213,7 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
           lane.add(batch);
         }
         const { records: count, bytes } = lane.pending;
-        if (count >= maxRecords || bytes >= maxBytes) await flush();
+        if (count >= maxRecords || bytes >= maxBytes || pendingBytes() >= maxPendingBytes) await flush();
         else soon();
       } catch (error) {
         if (error instanceof FencedError) throw new BeginAgainError(error.message, { cause: error });
@@ -251,7 +267,8 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
     ended,
     stop: () => (stopped ??= stop()),
     health: () => {
-      const late = persist.stalled(stalledMs);
+      // An upgrade of the tables may take long, and would begin again after a restart.
+      const late = open ? persist.stalled(stalledMs) : undefined;
       if (late !== undefined)
         return { alive: false, ready: false, detail: `${late} takes more than ${stalledMs / 1_000} s` };
       const [problem] = persist.failing();

@@ -47,7 +47,19 @@ beforeAll(async () => {
     bundle: true,
     platform: 'node',
     format: 'esm',
-    external: ['@clickhouse/*', 'chdb', 'chdb/*', 'lmdb', 'pino', 'pino-pretty', 'prom-client', 'zod'],
+    external: [
+      '@clickhouse/*',
+      'chdb',
+      'chdb/*',
+      'ioredis',
+      'kafkajs',
+      'lmdb',
+      'pino',
+      'pino-pretty',
+      'prom-client',
+      'snappy',
+      'zod',
+    ],
     outfile: child,
   });
   symlinkSync(resolve(import.meta.dirname, '../../../node_modules'), join(directory, 'node_modules'));

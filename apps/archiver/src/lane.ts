@@ -67,6 +67,8 @@ export interface LaneOptions {
 export class Lane {
   readonly options: LaneOptions;
   #pending: Piece[] = [];
+  #pendingRecords = 0;
+  #pendingBytes = 0;
   #expected: number | undefined;
   /** Noted before the last stop or crash, not known to be in the lake. */
   #unsure: Note | undefined;
@@ -88,7 +90,7 @@ export class Lane {
     if (this.#expected !== undefined && batch.firstOffset !== this.#expected) {
       if (this.#pending.length > 0 && !this.#unsure) return false;
       this.options.on.jumped(this.#expected, batch.firstOffset);
-      this.#pending = [];
+      this.#setPending([]);
       this.#unsure = undefined;
     }
     if (this.#unsure && this.#pending.length === 0 && markOf(batch.body) !== this.#unsure.mark) {
@@ -97,18 +99,15 @@ export class Lane {
     }
     const { firstOffset, nextOffset, count } = batch;
     this.#pending.push({ firstOffset, nextOffset, count, body: Buffer.from(batch.body) });
+    this.#pendingRecords += count;
+    this.#pendingBytes += batch.body.length;
     this.#expected = nextOffset;
     return true;
   }
 
+  /** What waits to be written. */
   get pending(): { records: number; bytes: number } {
-    let records = 0;
-    let bytes = 0;
-    for (const { count, body } of this.#pending) {
-      records += count;
-      bytes += body.length;
-    }
-    return { records, bytes };
+    return { records: this.#pendingRecords, bytes: this.#pendingBytes };
   }
 
   /**
@@ -122,6 +121,12 @@ export class Lane {
     return stretch.nextOffset;
   }
 
+  #setPending(pieces: Piece[]): void {
+    this.#pending = pieces;
+    this.#pendingRecords = countOf(pieces);
+    this.#pendingBytes = pieces.reduce((sum, { body }) => sum + body.length, 0);
+  }
+
   #take(): Stretch | undefined {
     const last = this.#pending.at(-1);
     const first = this.#pending[0];
@@ -131,7 +136,7 @@ export class Lane {
     this.#unsure = undefined;
     const all = { firstOffset: first.firstOffset, nextOffset: last.nextOffset, pieces: this.#pending };
     const [head, tail] = cutAt(all, end);
-    this.#pending = tail.pieces;
+    this.#setPending(tail.pieces);
     return head;
   }
 
@@ -139,7 +144,7 @@ export class Lane {
     const { topic, partition, save, insert, on } = this.options;
     const { firstOffset, nextOffset, pieces } = stretch;
     const body = pieces.length === 1 ? pieces[0]!.body : Buffer.concat(pieces.map((piece) => piece.body));
-    const count = countOf(stretch);
+    const count = countOf(pieces);
     const note: Note = { firstOffset, nextOffset, mark: markOf(body) };
     await save(JSON.stringify(note));
     try {
@@ -172,8 +177,8 @@ export class Lane {
   }
 }
 
-function countOf(stretch: Stretch): number {
-  return stretch.pieces.reduce((sum, { count }) => sum + count, 0);
+function countOf(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, { count }) => sum + count, 0);
 }
 
 /** Offset of the `n`-th record of a stretch. */

@@ -138,7 +138,11 @@ const redisSchema = z
       .string()
       .optional()
       .describe('Best given by the environment: TRIPLINE_STATE__REDIS__PASSWORD.'),
-    keyPrefix: z.string().max(100).default('tripline').describe('Before every key.'),
+    keyPrefix: z
+      .string()
+      .regex(/^[^{}]{0,100}$/, 'allowed: up to 100 characters, no braces')
+      .default('tripline')
+      .describe('Before every key.'),
     tls: tlsClientSchema.optional(),
   })
   .refine((redis) => (redis.url === undefined) !== (redis.cluster === undefined), {

@@ -38,7 +38,7 @@ export interface PartitionState {
   /**
    * Saves changes and position in one atomic step: after a crash either all of it is there or nothing. Rejects with
    * `FencedError` or `StateLostError` (then nothing was saved and this claim is void), with any other error if a later
-   * try may succeed (saving the same again is harmless).
+   * try may succeed. It is then not known whether this one did, so the next try must hold all that this one held.
    */
   checkpoint(changes: StateChanges, offset: number): Promise<void>;
 }
