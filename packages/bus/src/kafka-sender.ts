@@ -1,9 +1,8 @@
-import { promisify } from 'node:util';
-import { gzip, unzip } from 'node:zlib';
 import type { Topic } from '@tripline/model';
 import kafkajs, { type Kafka, type Message, type Producer, type TopicMessages } from 'kafkajs';
 import { BusFullError, BusUnavailableError, RecordTooLargeError, type BusRecord } from './bus.ts';
 import type { KafkaBusOptions, KafkaLog } from './kafka-bus.ts';
+import { gzipCodec } from './kafka-gzip.ts';
 import { isPacked, packedBytesMax, packedRecordsMax } from './kafka-layout.ts';
 import type { KafkaTopics } from './kafka-topics.ts';
 import { inWords, kafkaErrorType } from './kafka-words.ts';
@@ -28,13 +27,8 @@ const overheadBytes = 1_024;
 const problemMs = 30_000;
 
 const { CompressionCodecs, CompressionTypes } = kafkajs;
-// Level 1 instead of zlib's default: see "Packing" in README.md. kafkajs keeps its codecs in one table for the process.
-const gzipped = promisify<Buffer, { level: number }, Buffer>(gzip);
-const unzipped = promisify<Buffer, Buffer>(unzip);
-CompressionCodecs[CompressionTypes.GZIP] = () => ({
-  compress: (encoder: { buffer: Buffer }) => gzipped(encoder.buffer, { level: 1 }),
-  decompress: (buffer: Buffer) => unzipped(buffer),
-});
+// kafkajs keeps its codecs in one table for the process; this one replaces its own gzip, for consumers too.
+CompressionCodecs[CompressionTypes.GZIP] = gzipCodec;
 
 /** One call of `publish`. */
 interface Call {
