@@ -237,18 +237,26 @@ describe('the collector on http-log', () => {
 
   it('holds four of the largest bodies at a time, and asks others to come back', async () => {
     const { collector } = await start({ http: { port: 0, maxBodyBytes: 10_000 } });
-    const open = range(0, 4).map(() => {
+    // None of them comes to its end: they stay until they are destroyed.
+    const statuses: (number | undefined)[] = [];
+    const open = range(0, 5).map(() => {
       const waiting = request({
         port: collector.httpPort,
         method: 'POST',
         headers: { 'content-length': 10_000 },
       });
       waiting.on('error', () => undefined);
+      waiting.on('response', (answer) => {
+        answer.resume();
+        statuses.push(answer.statusCode);
+      });
       waiting.write(Buffer.alloc(9_900, 32));
       return waiting;
     });
+    await until(() => statuses.length > 0, 'one of them is refused');
+    expect(statuses).toEqual([503]);
     const line = numberedLine(1);
-    await until(async () => (await post(collector.httpPort!, line)).status === 503, 'it is busy');
+    expect(await post(collector.httpPort!, line)).toMatchObject({ status: 503, retryAfter: '5' });
     for (const waiting of open) waiting.destroy();
     await until(async () => (await post(collector.httpPort!, line)).status === 200, 'there is room again');
   });

@@ -180,10 +180,14 @@ describe('a collector that is killed', () => {
         acknowledged.push(...numbers);
       }
     };
+    /** It has read what waited for it, and published that: what came after it is acknowledged. */
+    const working = (): Promise<void> => {
+      const [before, taken] = [sent, acknowledged.length];
+      return until(() => sent > before + 20 && acknowledged.length > taken + 200, 'lines are sent and taken');
+    };
     const clients = [sendLines(), postLines()];
     for (let life = 1; life <= 3; life++) {
-      const before = sent;
-      await until(() => sent > before + 20, 'lines are sent');
+      await working();
       const { pid } = lives().at(-1)!;
       process.kill(pid, 'SIGKILL');
       await until(() => hasEnded(pid), 'it has ended');
@@ -193,6 +197,7 @@ describe('a collector that is killed', () => {
       down = false;
       await until(() => lives().length === life + 1, 'the next one listens');
     }
+    await working();
     stop = true;
     await Promise.all(clients);
     const { pid } = lives().at(-1)!;

@@ -21,7 +21,8 @@ export interface SpooledBatch {
   records: BusRecord[];
   /** Records that do not read as they were written, or whose file has gone: lost. */
   damaged: number;
-  /** Behind the last of them in the oldest segment. */
+  segment: number;
+  /** Behind the last of them in that segment. */
   nextOffset: number;
 }
 
@@ -127,18 +128,19 @@ export class Spool {
     const [segment] = this.#segments;
     if (!segment || this.records === 0) return undefined;
     const { bytes: end, records: expected } = segment;
+    const offset = this.#offset;
     for (let wantedBytes = chunkBytes; ; wantedBytes *= 2) {
-      const length = Math.min(wantedBytes, end - this.#offset);
-      const chunk = await readChunk(this.#path(segment.number), this.#offset, length);
-      if (!chunk) return { records: [], damaged: expected, nextOffset: end };
+      const length = Math.min(wantedBytes, end - offset);
+      const chunk = await readChunk(this.#path(segment.number), offset, length);
+      if (!chunk) return { records: [], damaged: expected, segment: segment.number, nextOffset: end };
       const lines = chunk.subarray(0, chunk.lastIndexOf(10) + 1);
       // Behind the last line feed of a whole segment is what a process wrote in its last moment: nobody was promised that.
-      const toEnd = length === end - this.#offset;
+      const toEnd = length === end - offset;
       if (lines.length === 0 && !toEnd) continue;
       const { records, damaged } = decode(lines);
       return toEnd
-        ? { records, damaged: expected - records.length, nextOffset: end }
-        : { records, damaged, nextOffset: this.#offset + lines.length };
+        ? { records, damaged: expected - records.length, segment: segment.number, nextOffset: end }
+        : { records, damaged, segment: segment.number, nextOffset: offset + lines.length };
     }
   }
 
@@ -147,7 +149,9 @@ export class Spool {
    * makes a later process publish it again.
    */
   async pass(batch: SpooledBatch): Promise<void> {
-    const segment = this.#segments[0]!;
+    const [segment] = this.#segments;
+    // One without records may have been removed by the writer since it was looked at.
+    if (segment?.number !== batch.segment) return;
     const count = Math.min(segment.records, batch.records.length + batch.damaged);
     segment.records -= count;
     this.records -= count;
