@@ -152,7 +152,7 @@ async function checkServers(loaded: LoadedConfig): Promise<Finding[]> {
 /** Do lines arrive, and are they accepted? */
 export function checkLines(nowMs: number, collector: CollectorStatus): Finding[] {
   const { accounting, observations } = collector;
-  const { received, published, inFlight } = accounting;
+  const { received, restored, published, returned, spooled, inFlight } = accounting;
   const sum = (counts: Record<string, number>): number =>
     Object.values(counts).reduce((all, one) => all + one, 0);
   const list = (counts: Record<string, number>): string =>
@@ -175,11 +175,22 @@ export function checkLines(nowMs: number, collector: CollectorStatus): Finding[]
   const when = age === undefined ? 'none accepted yet' : `the last one ${Math.round(age / 1000)} s ago`;
   findings.push({
     level: age !== undefined && age < 300_000 ? 'ok' : 'warn',
-    what: `lines: ${received} received = ${published} published + ${rejected} rejected + ${dropped} dropped + ${inFlight} under way; ${when}`,
+    what:
+      `lines: ${received} received${also(restored, 'from the spool of an earlier process')} = ${published} published + ` +
+      `${rejected} rejected + ${dropped} dropped${also(returned, 'sent back to Kong')}${also(spooled, 'in the spool')} + ` +
+      `${inFlight} under way; ${when}`,
     ...(age !== undefined && age < 300_000
       ? {}
       : { advice: 'Is there traffic on Kong? Does its error log name tcp-log?' }),
   });
+  if (spooled > 0) {
+    findings.push({
+      level: 'warn',
+      what: `spool: ${spooled} lines wait on disk`,
+      advice:
+        'The bus does not answer, or not fast enough: see Kafka above and /readyz. They are published when it does.',
+    });
+  }
   if (rejected > 0) {
     const token = accounting.rejected['missing-token'] ?? accounting.rejected['wrong-token'];
     findings.push({
@@ -198,6 +209,10 @@ export function checkLines(nowMs: number, collector: CollectorStatus): Finding[]
     });
   }
   return findings;
+}
+
+function also(count: number, what: string): string {
+  return count === 0 ? '' : ` + ${count} ${what}`;
 }
 
 /** Are the client addresses those of clients, or all a load balancer's? */

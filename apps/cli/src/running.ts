@@ -12,8 +12,12 @@ export interface Status {
 export interface CollectorStatus {
   port: number;
   tlsPort: number | null;
+  httpPort: number | null;
   accounting: {
     received: number;
+    restored: number;
+    spooled: number;
+    returned: number;
     published: number;
     inFlight: number;
     rejected: Record<string, number>;

@@ -379,6 +379,7 @@ function collectorStatus(collector: Collector): unknown {
   return {
     port: collector.port,
     tlsPort: collector.tlsPort ?? null,
+    httpPort: collector.httpPort ?? null,
     accounting: { ...counts, rejected: Object.fromEntries(rejected), dropped: Object.fromEntries(dropped) },
     observations: collector.observations(),
   };
