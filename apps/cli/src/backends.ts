@@ -82,7 +82,7 @@ function openBus(loaded: LoadedConfig, dataDir: string, logger: Logger, now: () 
   return createKafkaBus({
     ...rest,
     ...(sasl ? { sasl } : {}),
-    ...(tls ? { tls: tlsOptions(loaded, 'bus.kafka.tls', tls) } : {}),
+    ...(tls ? { ssl: tlsOptions(loaded, 'bus.kafka.tls', tls) } : {}),
     onLog: logTo(logger.child({ role: 'bus' })),
     now,
   });

@@ -1,7 +1,7 @@
 import type { Topic } from '@tripline/model';
 import kafkajs, { type Kafka, type Message, type Producer, type TopicMessages } from 'kafkajs';
 import { compressSync, uncompressSync } from 'snappy';
-import { BusFullError, BusUnavailableError, RecordTooLargeError, type BusRecord } from './bus.ts';
+import { BusUnavailableError, RecordTooLargeError, type BusRecord } from './bus.ts';
 import type { KafkaBusOptions, KafkaLog } from './kafka-bus.ts';
 import { isPacked, packedBytesMax, packedRecordsMax } from './kafka-layout.ts';
 import type { KafkaTopics } from './kafka-topics.ts';
@@ -150,7 +150,7 @@ export class KafkaSender {
       piece.bytes += bytes;
     }
     if (this.#waitingBytes > 0 && this.#waitingBytes + total > waitingMaxBytes) {
-      throw new BusFullError(
+      throw new BusUnavailableError(
         `${this.#waitingBytes} bytes wait for Kafka, and ${waitingMaxBytes} may: ` +
           (this.#topics.problem() ?? this.#problem ?? 'it takes them too slowly.'),
       );

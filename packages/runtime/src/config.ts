@@ -6,9 +6,7 @@ import { UserError } from './errors.ts';
 const port = z.int().min(0).max(65_535);
 const bytes = z.int().min(1);
 const file = z.string().min(1);
-const hostAndPort = z
-  .string()
-  .regex(/^[^\s:/]+:[0-9]{1,5}$|^\[[0-9a-fA-F:]+\]:[0-9]{1,5}$/, 'allowed: host:port');
+const hostAndPort = z.string().regex(/^[^\s:/[\]]+:[0-9]{1,5}$/, 'allowed: host:port');
 const tlsClientSchema = z.strictObject({
   caFile: file.optional().describe("PEM certificates to trust, if not the system's."),
   certFile: file.optional().describe('PEM client certificate.'),
