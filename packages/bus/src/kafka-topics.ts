@@ -205,14 +205,14 @@ export class KafkaTopics {
 
   #settings(topic: Topic): Record<string, string> {
     return {
-      'cleanup.policy': topic === 'responses' ? 'compact' : 'delete',
-      ...(topic === 'responses'
-        ? {}
-        : {
-            'retention.ms': String(
-              topic === 'api-calls' ? this.#options.retentionHours * 3_600_000 : 7 * dayMs,
-            ),
-          }),
+      'cleanup.policy': topic === 'responses' ? 'compact,delete' : 'delete',
+      'retention.ms': String(
+        topic === 'api-calls'
+          ? this.#options.retentionHours * 3_600_000
+          : (topic === 'responses' ? 30 : 7) * dayMs,
+      ),
+      // Whoever is behind by less sees every state of a response, and no gap.
+      ...(topic === 'responses' ? { 'min.compaction.lag.ms': String(7 * dayMs) } : {}),
       'compression.type': 'producer',
       'max.message.bytes': String(maxMessageBytes),
       ...(this.#options.replicationFactor >= 3 ? { 'min.insync.replicas': '2' } : {}),
