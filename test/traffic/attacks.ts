@@ -53,8 +53,8 @@ function spikes(stage: Stage): void {
   const attack = (number: number, title: string, parameters: Label['parameters'] = {}): Label =>
     stage.attack(`request-spike:${number}`, 'request-spike', title, parameters);
   /** The victims' own past: long enough to be learnt, short enough to be cheap. */
-  const past = (atMs: number): number => Math.max(stage.startMs, atMs - 10 * dayMs);
-  const after = (atMs: number): number => Math.min(stage.endMs, atMs + dayMs);
+  const past = (atMs: number): number => Math.max(stage.startMs, atMs - stage.pastDays * dayMs);
+  const after = (atMs: number): number => Math.min(stage.endMs, atMs + 3 * hourMs);
   /** A steady consumer whose rate is multiplied within the span; all it sends in the span belongs to the attack. */
   const multiplied = (
     name: string,
@@ -87,9 +87,9 @@ function spikes(stage: Stage): void {
     const span: Span = [at, at + 20 * minuteMs];
     const label = attack(2, '×5 at 03:00, below the daytime maximum', { factor: 5, minutes: 20 });
     steady(stage, 'victim-night', 70, {
-      from: Math.max(stage.startMs, at - 7 * dayMs),
-      until: at + 6 * hourMs,
-      profile: profileOf(german, 8, 13, 0.3, 2),
+      from: past(at),
+      until: at + 3 * hourMs,
+      profile: profileOf(german, 8, 13, 0.6, 4),
       mostFactor: 1,
       // At the trough the rate is an eighth of the peak's; five times that is still below it.
       factor: (time) => (inSpan(span, time) ? 5 : 1),
@@ -169,7 +169,7 @@ function spikes(stage: Stage): void {
           fixedDevice(client('axios/1.7.2'), drawAddress(cloud!, own, placeIndex(cloud!, 'DE'))),
         ],
       });
-      sittings(stage, who, 12, [stage.startMs, stage.endMs], { perMinute: 4, meanMs: minuteMs });
+      sittings(stage, who, 6, [stage.startMs, stage.endMs], { perMinute: 4, meanMs: minuteMs });
       stage.poisson(who.random, [at, at + 30 * minuteMs], 1, null, (time) =>
         stage.send(
           act(stage, who, who.devices[0]!, who.devices[0]!.ip(), time, operations.listOrders),

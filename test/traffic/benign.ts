@@ -77,7 +77,7 @@ function spikes(stage: Stage): void {
   const moves = stage.day(0.5) + 8 * hourMs;
   const migration = benign('d', 'migration of a large customer: a step that stays');
   migration.tolerates = { types: ['request-spike'], most: 1 };
-  steady(stage, 'migrating', 5, { label: migration, factor: (at) => (at < moves ? 1 : 5), mostFactor: 5 });
+  steady(stage, 'migrating', 3, { label: migration, factor: (at) => (at < moves ? 1 : 5), mostFactor: 5 });
 
   const tiny = benign('g', 'tiny consumers, nothing and then five requests');
   for (let number = 0; number < 10; number++) {
@@ -90,7 +90,7 @@ function spikes(stage: Stage): void {
 
   const even = benign('h', 'flat machine traffic, one more or less');
   const machine = person(stage, 'meter', { mix: [[operations.getOrder, 1]] });
-  stage.every(machine.random, whole, 10 * secondMs, 0.3, (atMs) => {
+  stage.every(machine.random, whole, 30 * secondMs, 0.3, (atMs) => {
     stage.send(act(stage, machine, machine.devices[0]!, machine.devices[0]!.ip(), atMs), even);
     if (machine.random.chance(0.01))
       stage.send(act(stage, machine, machine.devices[0]!, machine.devices[0]!.ip(), atMs + 500), even);
@@ -98,7 +98,7 @@ function spikes(stage: Stage): void {
 
   const announced = benign('i', 'load test in an announced window');
   const test: Span = [stage.day(0.6) + 12 * hourMs, stage.day(0.6) + 12 * hourMs + 40 * minuteMs];
-  const tester = steady(stage, 'load-tester', 3, { label: announced });
+  const tester = steady(stage, 'load-tester', 1, { label: announced });
   stage.exceptions.push({
     consumers: [tester.consumer.username],
     from: new Date(test[0]).toISOString(),
@@ -113,7 +113,7 @@ function spikes(stage: Stage): void {
   const fanIn = benign('k', 'webhook fan-in');
   const hook = person(stage, 'webhook-sender', { country: 'US' });
   // Day and night, a few hundred at a time, many times a day.
-  stage.poisson(hook.random, whole, 10 / 1_440, null, (atMs) => {
+  stage.poisson(hook.random, whole, 6 / 1_440, null, (atMs) => {
     const calls = 60 + hook.random.int(140);
     for (let call = 0; call < calls; call++) {
       const at = atMs + hook.random.next() * 40 * secondMs;

@@ -62,6 +62,17 @@ export interface World {
   databaseUpdateMs: number;
 }
 
+export interface TrafficOptions {
+  /** Seeds of the report begin at 1001; 1 to 99 are for tuning. */
+  seed: number;
+  /** Days before 8 April 2026, from 10 on, so that clock change, first of the month and Easter are in them. */
+  days: number;
+  /** Consumers of the crowd; scenarios bring about 350 of their own. */
+  consumers: number;
+  /** Days of ordinary traffic of a spike's victim before its spike, default 10: less is cheaper, and known less well. */
+  pastDays?: number;
+}
+
 export type Span = readonly [fromMs: number, untilMs: number];
 
 const within = ([from, until]: Span, atMs: number): boolean => atMs >= from && atMs < until;
@@ -86,6 +97,8 @@ export class Stage {
   readonly days: number;
   readonly startMs: number;
   readonly endMs = endMs;
+  /** Days of ordinary traffic of a spike's victim before its spike. */
+  readonly pastDays: number;
   /** Consumers of the crowd, without the casts of the scenarios. */
   readonly crowd: number;
   readonly labels: Label[] = [];
@@ -122,11 +135,12 @@ export class Stage {
   readonly #idPrefix: string;
   #sent = 0;
 
-  constructor(options: { seed: number; days: number; consumers: number }) {
+  constructor(options: TrafficOptions) {
     const { seed, days, consumers } = options;
     this.seed = seed;
     this.days = days;
     this.crowd = consumers;
+    this.pastDays = options.pastDays ?? 10;
     this.startMs = endMs - days * dayMs;
     this.#delays = this.random('delays');
     this.#idPrefix = hashOf('ids', seed).toString(16).padStart(8, '0');
