@@ -53,7 +53,8 @@ function spikes(stage: Stage): void {
   const attack = (number: number, title: string, parameters: Label['parameters'] = {}): Label =>
     stage.attack(`request-spike:${number}`, 'request-spike', title, parameters);
   /** The victims' own past: long enough to be learnt, short enough to be cheap. */
-  const past = (atMs: number): number => Math.max(stage.startMs, atMs - stage.pastDays * dayMs);
+  const past = (atMs: number, leastDays = 0): number =>
+    Math.max(stage.startMs, atMs - Math.max(stage.pastDays, leastDays) * dayMs);
   const after = (atMs: number): number => Math.min(stage.endMs, atMs + 3 * hourMs);
   /** A steady consumer whose rate is multiplied within the span; all it sends in the span belongs to the attack. */
   const multiplied = (
@@ -66,7 +67,8 @@ function spikes(stage: Stage): void {
   ): void => {
     const on = (atMs: number): boolean => inSpan(span, atMs) && pulse(atMs);
     steady(stage, name, perMinute, {
-      from: past(span[0]),
+      // Five days at least: a run that is short in everything else finds the plainest spikes.
+      from: past(span[0], 5),
       until: after(span[1]),
       mostFactor: factor,
       factor: (at) => (on(at) ? factor : 1),
@@ -79,7 +81,7 @@ function spikes(stage: Stage): void {
     const factor = random.between(5, 7);
     const at = stage.workday(random, german, random.between(11, 15));
     const label = attack(1, '×5 for 10 min on one consumer at peak', { factor: round(factor) });
-    multiplied('victim-peak', 15, [at, at + 10 * minuteMs], factor, label);
+    multiplied('victim-peak', 25, [at, at + 10 * minuteMs], factor, label);
   }
   {
     const random = stage.random('spike 2');
