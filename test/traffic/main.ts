@@ -61,9 +61,10 @@ for (const { requests } of stage.blocks()) {
 }
 for (const file of [lines, calls]) if (file) await new Promise((resolve) => file.end(resolve));
 if (values.labels !== undefined) {
-  const labels = stage.labels.map(({ times: _, ...label }) =>
-    JSON.stringify(label, (_name, value: unknown) =>
-      value instanceof Set ? [...(value as Set<string>)] : value,
+  const labels = stage.labels.map((label) =>
+    JSON.stringify(label, (name, value: unknown) =>
+      // When each request began is in the lines themselves.
+      name === 'times' ? undefined : value instanceof Set ? [...(value as Set<string>)] : value,
     ),
   );
   writeFileSync(values.labels, `${labels.join('\n')}\n`);

@@ -186,7 +186,7 @@ export type Operation = (act: Act) => Request;
 
 /** The ordinary uses of the site. */
 export const operations = {
-  listOrders({ client, ip, atMs, random, site }) {
+  listOrders: ({ client, ip, atMs, random, site }) => {
     const query: Query = {
       page: String(1 + Math.floor(random.exponential(1))),
       limit: random.pick(['20', '50']),
@@ -202,20 +202,20 @@ export const operations = {
     if (atMs >= site.releasedAtMs && random.chance(0.3)) query['expand'] = 'items';
     return request(client, ip, atMs, routes.orders, 'GET', '/orders', query, random, 4_000);
   },
-  getOrder({ client, ip, atMs, random, has }) {
+  getOrder: ({ client, ip, atMs, random, has }) => {
     const id = random.pick(has.orders);
     return request(client, ip, atMs, routes.orders, 'GET', `/orders/${id}`, null, random);
   },
-  orderItem({ client, ip, atMs, random, has }) {
+  orderItem: ({ client, ip, atMs, random, has }) => {
     const path = `/orders/${random.pick(has.orders)}/items/${1 + random.int(5)}`;
     return request(client, ip, atMs, routes.orders, 'GET', path, null, random, 500);
   },
-  newOrder({ client, ip, atMs, random, has }) {
+  newOrder: ({ client, ip, atMs, random, has }) => {
     has.orders.push(has.nextOrder(atMs));
     if (has.orders.length > 40) has.orders.shift();
     return request(client, ip, atMs, routes.orders, 'POST', '/orders', null, random, 300, 60);
   },
-  products({ client, ip, atMs, random }) {
+  products: ({ client, ip, atMs, random }) => {
     const query: Query = {
       category: random.pick(categories),
       page: String(1 + Math.floor(random.exponential(1.5))),
@@ -225,7 +225,7 @@ export const operations = {
     if (random.chance(0.02)) query['color[]'] = ['red', 'blue'];
     return request(client, ip, atMs, routes.products, 'GET', '/catalog/products', query, random, 6_000);
   },
-  product({ client, ip, atMs, random }) {
+  product: ({ client, ip, atMs, random }) => {
     return request(
       client,
       ip,
@@ -238,16 +238,16 @@ export const operations = {
       1_500,
     );
   },
-  search({ client, ip, atMs, random }) {
+  search: ({ client, ip, atMs, random }) => {
     const q = random.chance(0.1) ? random.pick(sentences) : `${random.pick(words)} ${random.pick(words)}`;
     const query: Query = { q };
     if (random.chance(0.3)) query['lang'] = random.pick(['en', 'de', 'EN', 'fr']);
     return request(client, ip, atMs, routes.search, 'GET', '/catalog/search', query, random, 5_000, 50);
   },
-  me({ client, ip, atMs, random }) {
+  me: ({ client, ip, atMs, random }) => {
     return request(client, ip, atMs, routes.accounts, 'GET', '/accounts/me', null, random, 400);
   },
-  user({ client, ip, atMs, random, has }) {
+  user: ({ client, ip, atMs, random, has }) => {
     return request(
       client,
       ip,
@@ -260,21 +260,21 @@ export const operations = {
       600,
     );
   },
-  transaction({ client, ip, atMs, random, has }) {
+  transaction: ({ client, ip, atMs, random, has }) => {
     const path = `/accounts/${has.account}/tx/${1 + random.int(300)}`;
     return request(client, ip, atMs, routes.accounts, 'GET', path, null, random, 500);
   },
-  payment({ client, ip, atMs, random }) {
+  payment: ({ client, ip, atMs, random }) => {
     return request(client, ip, atMs, routes.payments, 'GET', `/payments/${random.uuid()}`, null, random, 700);
   },
-  transfer({ client, ip, atMs, random }) {
+  transfer: ({ client, ip, atMs, random }) => {
     const query: Query = {
       amount: random.around(80, 0.6).toFixed(2),
       currency: random.pick(currencies),
     };
     return request(client, ip, atMs, routes.payments, 'POST', '/payments/transfers', query, random, 300, 90);
   },
-  render({ client, ip, atMs, random }) {
+  render: ({ client, ip, atMs, random }) => {
     const path = `/reports/${1_000 + random.int(400)}/render`;
     return request(
       client,
@@ -289,11 +289,11 @@ export const operations = {
       1_500,
     );
   },
-  ticket({ client, ip, atMs, random }) {
+  ticket: ({ client, ip, atMs, random }) => {
     const path = `/tickets/${20_000 + Math.floor((atMs / 3_600_000) % 5_000) + random.int(30)}`;
     return request(client, ip, atMs, routes.support, 'GET', path, null, random, 1_200);
   },
-  export({ client, ip, atMs, random }) {
+  export: ({ client, ip, atMs, random }) => {
     const since = new Date(atMs - 86_400_000).toISOString().slice(0, 10);
     return request(
       client,
@@ -308,7 +308,7 @@ export const operations = {
       400,
     );
   },
-  file({ client, ip, atMs, random }) {
+  file: ({ client, ip, atMs, random }) => {
     const query: Query = { path: `public/${random.pick(words)}/${random.pick(words)}.png` };
     if (random.chance(0.2))
       query['cursor'] = Buffer.from(`offset:${random.int(9_999)}:${random.hex(12)}`).toString('base64');
