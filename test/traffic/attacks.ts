@@ -249,7 +249,6 @@ function stuffing(stage: Stage): void {
       parameters,
     );
   const abroad = ['VN', 'NG', 'BR', 'IN', 'PL', 'US'];
-  /** Users are addressed from the end of the list, which seldom log in by themselves. */
   const victim = (random: Random): number => random.int(users.count);
   const clientFor = (random: Random, rotating: boolean): (() => Client) => {
     const one = clientOf(null, random.pick(agents.tool), random);
