@@ -136,9 +136,10 @@ function spikes(stage: Stage): void {
   });
 
   const bursty = benign('l', 'heavy-tailed bursts');
-  for (let number = 0; number < 4; number++) {
+  // Variance over mean per minute is about the rate within a burst.
+  for (const [number, perMinute] of [20, 60, 150, 400].entries()) {
     const who = person(stage, `bursty-${number}`, { profile: flat('DE') });
-    sittings(stage, who, 500, whole, { perMinute: 20 + 20 * number, meanMs: 60 * secondMs, label: bursty });
+    sittings(stage, who, 500 + 5 * perMinute, whole, { perMinute, meanMs: minuteMs, label: bursty });
   }
 }
 
