@@ -71,7 +71,8 @@ export function page(evaluation: Evaluation): string {
   const { seeds, days, consumers, consumerDays, calls, openedAccounts } = evaluation;
   return `# What is found, and whom it troubles
 
-Made by \`npm run evaluate -- --write\`. Do not edit: the next run writes it anew.
+Made by \`npm run evaluate -- --days ${days} --consumers ${consumers} --seeds ${seeds.join(',')} --write\`. Do not edit: the next run
+writes it anew.
 
 Seeds ${seeds.join(', ')}; ${days} days, ${consumers.toLocaleString('en-US')} consumers and those of the scenarios, ${consumerDays.toLocaleString('en-US')} consumer-days,
 ${calls.toLocaleString('en-US')} API calls. ${
@@ -85,7 +86,7 @@ ${detectorTable(evaluation)}
 ## What is simulated
 
 \`test/traffic\` makes the traffic of a population, by event time and from a seed: consumers of very different size (the
-largest 1 % send a quarter of all requests) in 13 countries, each with its day, week and holidays; phones that wander
+largest 1 % send a quarter of all requests) in 14 countries, each with its day, week and holidays; phones that wander
 through their carrier's addresses, offices behind one address, VPN exits, IPv6; servers, and machines that call by the clock;
 people who log in and mistype one time in ten; visitors who come once. Lines come late, 1 % twice, and 25 minutes of them
 at once after an outage of the collector. The databases that locate addresses are wrong as such databases are.
