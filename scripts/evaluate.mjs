@@ -1,0 +1,8 @@
+// `npm run evaluate`: sets up, bundles the evaluation as the command itself is bundled, and runs it.
+import { bundleOptions, setUp } from './setup.mjs';
+
+await setUp();
+// Only now: before the set-up it may not be there.
+const { build } = await import('esbuild');
+await build({ ...bundleOptions, entryPoints: { evaluate: 'test/evaluate/main.ts' } });
+await import('../dist/evaluate.js');

@@ -1,0 +1,8 @@
+// `npm run traffic`: sets up, bundles the traffic generator as the command itself is bundled, and runs it.
+import { bundleOptions, setUp } from './setup.mjs';
+
+await setUp();
+// Only now: before the set-up it may not be there.
+const { build } = await import('esbuild');
+await build({ ...bundleOptions, entryPoints: { traffic: 'test/traffic/main.ts' } });
+await import('../dist/traffic.js');

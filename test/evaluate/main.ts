@@ -1,0 +1,76 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { evaluate, type EvaluateOptions } from './evaluate.ts';
+import { details, detectorTable, page } from './report.ts';
+
+const usage = `npm run evaluate -- [--days N] [--consumers N] [--seeds LIST] [--quick] [--json] [--write]
+
+  --days N        simulated days, at least 10; default 28
+  --consumers N   consumers of the crowd; default 2000
+  --seeds LIST    such as 1001 (default), 1001-1020 or 3,5,8; 1 to 99 are for tuning, 1001 and above for reports
+  --quick         10 days, 40 consumers, victims with two days of past: seconds instead of minutes
+  --json          the figures as JSON on standard output
+  --write         keep the report as docs/evaluation.md
+`;
+
+/** Prints the mistake and how it is right. */
+function refuse(problem: string): never {
+  process.stderr.write(`${problem}\n\n${usage}`);
+  process.exit(2);
+}
+
+function readOptions(): EvaluateOptions & { json: boolean; write: boolean } {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      options: {
+        days: { type: 'string' },
+        consumers: { type: 'string' },
+        seeds: { type: 'string', default: '1001' },
+        quick: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        write: { type: 'boolean', default: false },
+      },
+    }));
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+  const whole = (name: string, text: string, least: number): number => {
+    const number = Number(text);
+    if (!Number.isInteger(number) || number < least)
+      refuse(`--${name} is "${text}"; allowed: a whole number of at least ${least}.`);
+    return number;
+  };
+  const seeds = values.seeds.split(',').flatMap((part) => {
+    const [from = '', to = from] = part.split('-');
+    const first = whole('seeds', from, 1);
+    return Array.from({ length: whole('seeds', to, first) - first + 1 }, (_, index) => first + index);
+  });
+  return {
+    seeds,
+    days: whole('days', values.days ?? (values.quick ? '10' : '28'), 10),
+    consumers: whole('consumers', values.consumers ?? (values.quick ? '40' : '2000'), 10),
+    ...(values.quick ? { pastDays: 2 } : {}),
+    json: values.json,
+    write: values.write,
+  };
+}
+
+const { json, write, ...options } = readOptions();
+let toldAt = Date.now();
+const evaluation = await evaluate({
+  ...options,
+  progress: (text) => {
+    if (Date.now() - toldAt < 2_000) return;
+    toldAt = Date.now();
+    process.stderr.write(`${text}\n`);
+  },
+});
+if (write) {
+  mkdirSync('docs', { recursive: true });
+  writeFileSync('docs/evaluation.md', page(evaluation));
+  process.stderr.write('Written: docs/evaluation.md\n');
+}
+process.stdout.write(
+  json ? `${JSON.stringify(evaluation)}\n` : `${detectorTable(evaluation)}\n\n${details(evaluation)}\n`,
+);

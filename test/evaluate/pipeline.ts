@@ -1,0 +1,61 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PartitionFold } from '@tripline/app-processor';
+import { createDetection, detectionConfigSchema, type DetectionConfig } from '@tripline/detection';
+import type { Alert, ApiCall } from '@tripline/model';
+import { createEmbeddedState } from '@tripline/state';
+
+/** From API calls in the order of their arrival to alerts, as the processor does it. */
+export interface Pipeline {
+  /** Revisions of alerts, oldest first. */
+  take: (calls: readonly ApiCall[]) => Promise<Alert[]>;
+  /** The input has ended, and with it every episode. */
+  end: () => Promise<Alert[]>;
+  close: () => Promise<void>;
+}
+
+const batchCalls = 2_000;
+const checkpointCalls = 200_000;
+
+/** One partition with its state on disk, as shipped but for the announced windows. */
+export async function openPipeline(
+  exceptions: DetectionConfig['requestSpike']['exceptions'],
+): Promise<Pipeline> {
+  const scratch = mkdtempSync(join(tmpdir(), 'tripline-evaluate-'));
+  const state = createEmbeddedState({ path: scratch });
+  const complain = (what: string, problem: string): never => {
+    throw new Error(`${problem}: ${what.slice(0, 200)}`);
+  };
+  const fold = new PartitionFold({
+    detection: createDetection(detectionConfigSchema.parse({ requestSpike: { exceptions } })),
+    state: await state.claim(0),
+    maxActorsInMemory: () => 100_000,
+    rememberedIds: 500_000,
+    onUnreadable: complain,
+    onRelearn: complain,
+  });
+  let folded = 0;
+  let saved = 0;
+  return {
+    async take(calls) {
+      const alerts: Alert[] = [];
+      for (let from = 0; from < calls.length; from += batchCalls) {
+        const batch = calls.slice(from, from + batchCalls);
+        const body = `${batch.map((call) => JSON.stringify(call)).join('\n')}\n`;
+        for (const alert of await fold.fold(Buffer.from(body))) alerts.push(alert);
+        folded += batch.length;
+      }
+      if (folded - saved >= checkpointCalls) {
+        saved = folded;
+        await fold.checkpoint(folded);
+      }
+      return alerts;
+    },
+    end: () => fold.closeUntil(Number.MAX_SAFE_INTEGER),
+    async close() {
+      await state.close();
+      rmSync(scratch, { recursive: true, force: true });
+    },
+  };
+}
