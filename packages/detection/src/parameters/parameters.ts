@@ -1,11 +1,15 @@
 import { flattenParameters } from './flatten.ts';
 import {
+  decodeParameter,
+  encodeParameter,
   halveParameter,
   judgeParameter,
   learnParameter,
   newParameterProfile,
   rarity,
+  SINGLE_IS_STRAY,
   total,
+  type EncodedParameter,
   type ParameterProfile,
   type Surprise,
 } from './profile.ts';
@@ -98,8 +102,7 @@ export function judgeParameters(
       const seen = values.map(seeValue);
       const known = profile.parameters.get(name);
       const shownName = printable(name);
-      // What came once among hundreds of calls is as good as never seen: it may have been an attack.
-      const stray = known !== undefined && known.calls === 1 && profile.calls >= 300;
+      const stray = known !== undefined && known.calls === 1 && profile.calls >= SINGLE_IS_STRAY;
       if (!known || stray) add(newNameSurprise(profile, name, shownName, seen));
       if (known) add(judgeParameter(known, shownName, seen, count));
     }
@@ -151,7 +154,9 @@ function newNameSurprise(
   const bad = values.some((value) => value.control || value.headerBreak);
   const usual = rarity(once, profile.calls, 0.25);
   if (trackers.test(name) && !attack && !bad) {
-    return [{ decades: Math.min(0.8, usual), reason: `parameter "${shownName}" is new here`, news: undefined }];
+    return [
+      { decades: Math.min(0.8, usual), reason: `parameter "${shownName}" is new here`, news: undefined },
+    ];
   }
   const surprises: Surprise[] = [
     {
@@ -161,7 +166,12 @@ function newNameSurprise(
     },
   ];
   if (attack) {
-    surprises.push({ decades: 1.5, reason: `"${shownName}" looks like ${attack.name}`, news: undefined, supports: true });
+    surprises.push({
+      decades: 1.5,
+      reason: `"${shownName}" looks like ${attack.name}`,
+      news: undefined,
+      supports: true,
+    });
   }
   if (privileges.test(name)) {
     surprises[0]!.news = undefined;
@@ -194,4 +204,26 @@ function missingSurprises(profile: EndpointProfile, present: ReadonlyMap<string,
 function printable(name: string): string {
   const clean = name.replace(/[^\p{L}\p{N}_.[\]$@:-]/gu, '?');
   return clean.length > 60 ? `${clean.slice(0, 60)}…` : clean;
+}
+
+export type EncodedEndpoint = [calls: number, beyond: number, parameters: [string, EncodedParameter][]];
+
+/** Compact JSON; values are in it as hashes only. */
+export function encodeEndpointProfile(profile: EndpointProfile): string {
+  const encoded: EncodedEndpoint = [
+    profile.calls,
+    profile.beyond,
+    [...profile.parameters].map(([name, known]) => [name, encodeParameter(known)]),
+  ];
+  return JSON.stringify(encoded);
+}
+
+/** Reads what `encodeEndpointProfile` wrote; throws on anything that is not JSON. */
+export function decodeEndpointProfile(text: string): EndpointProfile {
+  const [calls, beyond, parameters] = JSON.parse(text) as EncodedEndpoint;
+  return {
+    calls,
+    beyond,
+    parameters: new Map(parameters.map(([name, encoded]) => [name, decodeParameter(encoded)])),
+  };
 }

@@ -14,13 +14,18 @@ export interface Surprise {
   supports?: true;
 }
 
-/** Distinct values and shapes remembered per parameter, as hashes. */
+/** Distinct values and forms remembered per parameter, as hashes. */
 const VALUES_KEPT = 48;
-const SHAPES_KEPT = 12;
+const FORMS_KEPT = 12;
 /** Extremes kept on each side, so that a few attacks among what was learnt do not become the bound. */
 const EXTREMES_KEPT = 4;
 /** One learnt value in so many is taken for a stray when the bound is looked up. */
 const STRAY_SHARE = 1 / 250;
+/** From so many values on, the outermost two may be strays if they are ten times as large as the next. */
+const STRAY_COUNT = 20;
+const STRAYS_MOST = 2;
+/** From so many on, what came once is as good as never seen: it may have been an attack. */
+export const SINGLE_IS_STRAY = 300;
 
 /** Counts of distinct things in bounded memory, and from them the probability that the next one is new (Good-Turing). */
 interface Variety {
@@ -49,7 +54,7 @@ export interface ParameterProfile {
   values: number;
   kinds: Partial<Record<Kind, number>>;
   variety: Variety;
-  shapes: Variety;
+  forms: Variety;
   numbers: Magnitude;
   dates: Magnitude;
   lengths: Magnitude;
@@ -79,7 +84,7 @@ export function newParameterProfile(): ParameterProfile {
     values: 0,
     kinds: {},
     variety: newVariety(),
-    shapes: newVariety(),
+    forms: newVariety(),
     numbers: newMagnitude(),
     dates: newMagnitude(),
     lengths: newMagnitude(),
@@ -116,6 +121,11 @@ function addVariety(variety: Variety, what: string, kept: number): void {
   variety.evicted++;
 }
 
+function isUnknown(variety: Variety, what: string, total: number): boolean {
+  const count = variety.counts.get(what) ?? 0;
+  return count === 0 || (count === 1 && total >= SINGLE_IS_STRAY);
+}
+
 /** Things seen exactly once: what Good and Turing estimate the share of unseen ones by. */
 function singles(variety: Variety): number {
   let once = variety.evicted;
@@ -141,9 +151,14 @@ function insert(extremes: number[], value: number, beyond: (a: number, b: number
   if (extremes.length > EXTREMES_KEPT) extremes.pop();
 }
 
-/** The bound on one side, strays left out. */
+/** The bound on one side, strays left out: one in 250, and what lies a decade beyond the rest. */
 function boundOf(extremes: readonly number[], count: number): number {
-  return extremes[Math.min(extremes.length - 1, Math.floor(count * STRAY_SHARE))]!;
+  let at = Math.min(extremes.length - 1, Math.floor(count * STRAY_SHARE));
+  for (let gap = at; count >= STRAY_COUNT && gap < Math.min(STRAYS_MOST, extremes.length - 1); gap++) {
+    const times = Math.abs(extremes[gap]!) / (Math.abs(extremes[gap + 1]!) + SMALL);
+    if (times > 10) at = gap + 1;
+  }
+  return extremes[at]!;
 }
 
 function deviationOf(magnitude: Magnitude): number {
@@ -175,7 +190,7 @@ export function learnParameter(profile: ParameterProfile, values: readonly SeenV
     profile.values++;
     profile.kinds[value.kind] = (profile.kinds[value.kind] ?? 0) + 1;
     for (const hash of value.hashes) addVariety(profile.variety, String(hash), VALUES_KEPT);
-    addVariety(profile.shapes, value.shape, SHAPES_KEPT);
+    if (value.form !== '') addVariety(profile.forms, value.form, FORMS_KEPT);
     if (value.encoded) profile.encoded++;
     if (value.doubleEncoded) profile.doubleEncoded++;
     if (value.control) profile.control++;
@@ -204,7 +219,16 @@ const includes: Partial<Record<Kind, readonly Kind[]>> = {
   ip: ['slug'],
   json: ['list'],
 };
-const textIncludes: readonly Kind[] = ['boolean', 'integer', 'decimal', 'date', 'word', 'slug', 'list', 'text'];
+const textIncludes: readonly Kind[] = [
+  'boolean',
+  'integer',
+  'decimal',
+  'date',
+  'word',
+  'slug',
+  'list',
+  'text',
+];
 
 /** Changes of kind that are harmless by themselves: at most so many decades (usual kind, then seen kind). */
 const mild: readonly [usual: Kind, seen: Kind, decades: number][] = [
@@ -318,18 +342,13 @@ function judgeCount(profile: ParameterProfile, name: string, count: number, foun
     return;
   }
   found.push({
-    decades: rarity(profile.several, profile.calls, 0.25),
+    decades: rarity(profile.several, profile.calls, 0.12),
     reason: `"${name}" is there ${count} times; usual is once`,
     news: `several ${name}`,
   });
 }
 
-function judgeValue(
-  profile: ParameterProfile,
-  nature: Nature,
-  name: string,
-  value: SeenValue,
-): Surprise[] {
+function judgeValue(profile: ParameterProfile, nature: Nature, name: string, value: SeenValue): Surprise[] {
   const found: Surprise[] = [];
   const { kind } = value;
   const { values } = profile;
@@ -343,10 +362,7 @@ function judgeValue(
   if (values === 0) return found;
 
   const { decades: kindDecades, harmless } = kindSurprise(profile, nature, value);
-  say(
-    kindDecades,
-    `"${name}" is ${described(value)}; usual is ${usualWords(profile, nature)}`,
-  );
+  say(kindDecades, `"${name}" is ${described(value)}; usual is ${usualWords(profile, nature)}`);
 
   const encoding = encodingSurprise(profile, nature, value);
   if (encoding) say(encoding.decades, `"${name}" ${encoding.words}`);
@@ -378,7 +394,8 @@ function article(name: string): string {
 }
 
 function described(value: SeenValue): string {
-  if (value.kind === 'integer') return value.digits > 12 ? `an integer of ${value.digits} digits` : 'an integer';
+  if (value.kind === 'integer')
+    return value.digits > 12 ? `an integer of ${value.digits} digits` : 'an integer';
   if (value.kind === 'word' || value.kind === 'text' || value.kind === 'symbols' || value.kind === 'slug') {
     return `${kindWords[value.kind]} (${value.length} characters)`;
   }
@@ -431,19 +448,26 @@ function encodingSurprise(
   value: SeenValue,
 ): { decades: number; words: string } | undefined {
   const { values } = profile;
-  if (value.control) return { decades: rarity(profile.control, values, 0.1) + 0.5, words: 'has control characters in it' };
+  if (value.control)
+    return { decades: rarity(profile.control, values, 0.1) + 0.5, words: 'has control characters in it' };
   if (value.doubleEncoded) {
     return { decades: rarity(profile.doubleEncoded, values, 0.1), words: 'is encoded more than once' };
   }
   if (value.headerBreak) {
-    return { decades: rarity(profile.lineBreaks, values, 0.15), words: 'has a line break with a header behind it' };
+    return {
+      decades: rarity(profile.lineBreaks, values, 0.15),
+      words: 'has a line break with a header behind it',
+    };
   }
   if (value.lineBreak) {
     const decades = rarity(profile.lineBreaks, values, 0.15);
     return { decades: nature.freeText ? Math.min(1, decades) : decades, words: 'has a line break in it' };
   }
   if (value.encoded) {
-    return { decades: Math.min(1.2, rarity(profile.encoded, values, 0.3)), words: 'is percent-encoded once more than usual' };
+    return {
+      decades: Math.min(1.2, rarity(profile.encoded, values, 0.3)),
+      words: 'is percent-encoded once more than usual',
+    };
   }
   return undefined;
 }
@@ -471,9 +495,13 @@ function numberReading(
   const high = boundOf(numbers.highs, count);
   const low = boundOf(numbers.lows, count);
   const usual = `usual is ${shown(low)} to ${shown(high)}`;
-  if (!Number.isFinite(number)) return { decades: 3, reason: `"${name}" is too large for a number; ${usual}` };
-  if (number < 0 && low >= 0) {
-    return { decades: rarity(profile.negatives, count, 0.2), reason: `"${name}" is negative (${shown(number)}); ${usual}` };
+  if (!Number.isFinite(number))
+    return { decades: 3, reason: `"${name}" is too large for a number; ${usual}` };
+  if (number < 0 && profile.negatives < 0.1 * count) {
+    return {
+      decades: rarity(profile.negatives, count, 0.12),
+      reason: `"${name}" is negative (${shown(number)}); ${usual}`,
+    };
   }
   if (number === 0 && profile.zeros === 0 && low > 0) {
     return { decades: Math.min(1.5, rarity(0, count, 0.5)), reason: `"${name}" is 0; ${usual}` };
@@ -496,7 +524,10 @@ function numberReading(
     const below = Math.log10((low + offset) / (number + offset)) - 0.3;
     const decades = below <= 0 ? 0 : (below / unit) * confidence(count);
     // Old objects have low numbers, and one item is less than ten: a small integer is no attack by itself.
-    return { decades: integer && whole ? Math.min(1.5, decades) : decades, reason: `"${name}" is ${shown(number)}; ${usual}` };
+    return {
+      decades: integer && whole ? Math.min(1.5, decades) : decades,
+      reason: `"${name}" is ${shown(number)}; ${usual}`,
+    };
   }
   // Off the values of a small closed set, but within their range: 25 where 10, 20 and 50 are usual.
   return { decades: 0, reason: '' };
@@ -518,7 +549,10 @@ function dateSurprise(profile: ParameterProfile, name: string, ms: number, say: 
   // Time goes on: what counts is how much further away than all that was learnt, and than two years.
   const times = Math.log10(beyondMs / Math.max(high - low, 730 * DAY_MS) || 1);
   if (times > 0) {
-    say(times * 2.5 * confidence(dates.count), `"${name}" is ${Math.round(beyondMs / DAY_MS)} days outside the usual dates`);
+    say(
+      times * 2.5 * confidence(dates.count),
+      `"${name}" is ${Math.round(beyondMs / DAY_MS)} days outside the usual dates`,
+    );
   }
 }
 
@@ -526,31 +560,45 @@ const numeric: readonly Kind[] = ['integer', 'decimal', 'date'];
 /** New ones are new by nature; a closed set of them is one tenant's. */
 const identifying: readonly Kind[] = ['uuid', 'hex', 'token', 'masked', 'email'];
 
-function varietySurprise(profile: ParameterProfile, nature: Nature, name: string, value: SeenValue, say: Say): void {
+function varietySurprise(
+  profile: ParameterProfile,
+  nature: Nature,
+  name: string,
+  value: SeenValue,
+  say: Say,
+): void {
   const { values, variety } = profile;
-  const unknown = value.hashes.filter((hash) => !variety.counts.has(String(hash)));
+  const unknown = value.hashes.filter((hash) => isUnknown(variety, String(hash), values));
   if (unknown.length > 0 && value.kind !== 'boolean' && !numeric.includes(value.kind)) {
     const decades = Math.max(0, -Math.log10(nature.newShare));
     const known = [...variety.counts.values()].filter((count) => count > 1).length;
     say(
-      identifying.includes(value.kind) ? Math.min(1.2, decades) : decades,
-      `"${name}" has a value that was never seen; usual ${known === 1 ? 'is one' : `are ${known} others`} (${values} seen)`,
+      identifying.includes(value.kind) || value.kind === 'json' ? Math.min(1.2, decades) : decades,
+      value.kind === 'json'
+        ? `"${name}" has a member that was never seen`
+        : `"${name}" has a value that was never seen; usual ${known === 1 ? 'is one' : `are ${known} others`} (${values} seen)`,
       `value ${name} ${unknown[0]}`,
     );
   }
-  // The form of ids such as "SKU-1234": told only where there are hardly more than one.
-  if (nature.open && !nature.freeText && !identifying.includes(value.kind) && !profile.shapes.counts.has(value.shape)) {
-    const few = profile.shapes.counts.size <= 2 && nature.usual !== 'word' && nature.usual !== 'text';
-    const decades = rarity(singles(profile.shapes), values, 0.5);
-    const plain = /^[\p{L}\p{M}\p{N} .'_-]*$/u.test(value.shape);
-    say(
-      few || !plain ? (few ? decades : Math.min(1.6, decades)) : Math.min(1.2, decades),
-      `"${name}" has another form than usual`,
-    );
+  const { form } = value;
+  if (form === '' || !nature.open || nature.freeText || !isUnknown(profile.forms, form, values)) return;
+  const decades = rarity(singles(profile.forms), values, 0.5);
+  if (value.kind === 'url') say(decades, `"${name}" points to another host than usual`);
+  else if (value.kind === 'path') say(Math.min(1.6, decades), `"${name}" has another ending than usual`);
+  else if (nature.usual === 'slug') {
+    // The form of ids such as "SKU-1234" is told only where there is hardly more than one.
+    const strict = profile.forms.counts.size <= 2 && (profile.kinds.word ?? 0) === 0;
+    say(strict ? decades : Math.min(1.2, decades), `"${name}" has another form than usual`);
   }
 }
 
-function lengthSurprise(profile: ParameterProfile, nature: Nature, name: string, value: SeenValue, say: Say): void {
+function lengthSurprise(
+  profile: ParameterProfile,
+  nature: Nature,
+  name: string,
+  value: SeenValue,
+  say: Say,
+): void {
   const { lengths } = profile;
   const high = boundOf(lengths.highs, lengths.count);
   const above = Math.log10((value.length + SMALL) / (high + SMALL)) - 0.3;
@@ -575,7 +623,7 @@ export function halveParameter(profile: ParameterProfile): void {
     if (kind !== 'empty') profile.values += count;
   }
   halveVariety(profile.variety);
-  halveVariety(profile.shapes);
+  halveVariety(profile.forms);
   for (const magnitude of [profile.numbers, profile.dates, profile.lengths]) {
     magnitude.count = half(magnitude.count);
     magnitude.squares /= 2;
@@ -597,4 +645,90 @@ export function halveVariety(variety: Variety): void {
     // What was seen once lately stays a single one: forgetting it would make it new.
     if (count > 1) variety.counts.set(what, count >> 1);
   }
+}
+
+type EncodedVariety = [evicted: number, counts: [string, number][]];
+type EncodedMagnitude = [number, number, number, number[], number[], number];
+export type EncodedParameter = [
+  counts: number[],
+  kinds: Partial<Record<Kind, number>>,
+  variety: EncodedVariety,
+  forms: EncodedVariety,
+  magnitudes: EncodedMagnitude[],
+  most: number[],
+];
+
+export function encodeParameter(profile: ParameterProfile): EncodedParameter {
+  const variety = ({ evicted, counts }: Variety): EncodedVariety => [evicted, [...counts]];
+  const magnitude = (one: Magnitude): EncodedMagnitude => [
+    one.count,
+    one.mean,
+    one.squares,
+    one.lows,
+    one.highs,
+    one.rises,
+  ];
+  return [
+    [
+      profile.calls,
+      profile.values,
+      profile.negatives,
+      profile.zeros,
+      profile.encoded,
+      profile.doubleEncoded,
+      profile.control,
+      profile.lineBreaks,
+      profile.attacks,
+      profile.several,
+    ],
+    profile.kinds,
+    variety(profile.variety),
+    variety(profile.forms),
+    [magnitude(profile.numbers), magnitude(profile.dates), magnitude(profile.lengths)],
+    profile.most,
+  ];
+}
+
+export function decodeParameter(encoded: EncodedParameter): ParameterProfile {
+  const [counts, kindCounts, variety, forms, magnitudes, most] = encoded;
+  const [
+    calls,
+    values,
+    negatives,
+    zeros,
+    encodedCount,
+    doubleEncoded,
+    control,
+    lineBreaks,
+    attacks,
+    several,
+  ] = counts as [number, number, number, number, number, number, number, number, number, number];
+  const varietyOf = ([evicted, entries]: EncodedVariety): Variety => ({ evicted, counts: new Map(entries) });
+  const [numbers, dates, lengths] = magnitudes.map(([count, mean, squares, lows, highs, rises]) => ({
+    count,
+    mean,
+    squares,
+    lows,
+    highs,
+    rises,
+  })) as [Magnitude, Magnitude, Magnitude];
+  return {
+    calls,
+    values,
+    kinds: kindCounts,
+    variety: varietyOf(variety),
+    forms: varietyOf(forms),
+    numbers,
+    dates,
+    lengths,
+    negatives,
+    zeros,
+    encoded: encodedCount,
+    doubleEncoded,
+    control,
+    lineBreaks,
+    attacks,
+    most,
+    several,
+  };
 }

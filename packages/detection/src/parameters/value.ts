@@ -54,10 +54,13 @@ export interface SeenValue {
   length: number;
   /** Readings of a number or a date (ms): "1,234" has two. Empty for anything else. */
   numbers: number[];
-  /** Hashes of the value, or of each member of a list, without case. */
+  /** Hashes of the value, of each member of a list, or of each member's name of JSON; without case. */
   hashes: number[];
-  /** Letters as `a`, digits as `9`, runs as one: "SKU-1234" is "a-9". */
-  shape: string;
+  /**
+   * What of the form stays where values differ: the host of a URL (as a hash), the ending of a path, else letters as `a` and
+   * digits as `9`, runs as one, so that "SKU-1234" is "a-9". Empty where the form says nothing.
+   */
+  form: string;
   /** Encoded once more than usual, and the decoded form holds nothing special. */
   encoded: boolean;
   /** Encoded twice more than usual, or in overlong UTF-8: only useful to get past filters. */
@@ -116,7 +119,8 @@ const attackShapes: readonly [name: string, shape: RegExp][] = [
   ],
 ];
 
-const numberShape = /^[+-]?(\d+|\d+[.,]\d+|[.,]\d+|\d{1,3}([.,' ]\d{3})+([.,]\d+)?|\d+(\.\d+)?e[+-]?\d{1,3})%?$/i;
+const numberShape =
+  /^[+-]?(\d+|\d+[.,]\d+|[.,]\d+|\d{1,3}([.,' ]\d{3})+([.,]\d+)?|\d+(\.\d+)?e[+-]?\d{1,3})%?$/i;
 const isoDate = /^\d{4}-\d{2}(-\d{2}([T ]\d{2}:?\d{2}(:?\d{2}([.,]\d{1,9})?)?\s?(Z|[+-]\d{2}:?\d{2})?)?)?$/i;
 const writtenDate = /^(\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./]\d{1,2}[./]\d{1,2}|\d{1,2}:\d{2}(:\d{2})?)$/;
 const uuidShape = /^\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?$/i;
@@ -132,7 +136,7 @@ export function seeValue(value: Scalar): SeenValue {
     length: raw.length,
     numbers: [],
     hashes: [],
-    shape: '',
+    form: '',
     encoded: false,
     doubleEncoded: false,
     control: false,
@@ -166,8 +170,10 @@ export function seeValue(value: Scalar): SeenValue {
   seen.kind = kind;
   seen.numbers = numbers;
   seen.digits = numbers.length > 0 ? lower.replace(/\D/g, '').length : 0;
-  seen.hashes = kind === 'list' ? lower.split(/[,;|]/).map((part) => hashOf(part.trim())) : [hashOf(lower)];
-  seen.shape = shapeOf(trimmed);
+  if (kind === 'json') seen.hashes = memberNames(trimmed).map(hashOf);
+  else if (kind === 'list') seen.hashes = lower.split(/[,;|]/).map((part) => hashOf(part.trim()));
+  else seen.hashes = [hashOf(lower)];
+  seen.form = formOf(kind, lower);
   if (kind !== 'integer' && kind !== 'uuid' && kind !== 'word' && kind !== 'boolean' && kind !== 'masked') {
     for (const [name, shape] of attackShapes) {
       if (shape.test(lower)) {
@@ -196,7 +202,10 @@ function kindOf(text: string, lower: string): { kind: Kind; numbers: number[] } 
   if (/^(0x)?[0-9a-f]{8,}$/i.test(text) && /\d/.test(text) && /[a-f]/i.test(text)) return is('hex');
   if (/^[^\s@<>"'();,]{1,64}@[^\s@<>"'();,]{1,255}\.[a-z]{2,24}$/i.test(text)) return is('email');
   if (isToken(text)) return is('token');
-  if (/^([a-z][a-z0-9+.-]{1,12}:)?\/\/[^\s]+$/i.test(text) || /^(javascript|data|mailto|tel|urn):\S+$/i.test(text)) {
+  if (
+    /^([a-z][a-z0-9+.-]{1,12}:)?\/\/[^\s]+$/i.test(text) ||
+    /^(javascript|data|mailto|tel|urn):\S+$/i.test(text)
+  ) {
     return is('url');
   }
   if (/^[{[]/.test(text) && parsesAsJson(text)) return is('json');
@@ -216,11 +225,13 @@ function isToken(text: string): boolean {
   if (/^eyj[\w-]{8,}(\.[\w-]*){0,4}$/i.test(text)) return true;
   if (text.length < 16 || !/^[\w+/.-]+={0,3}$/.test(text)) return false;
   if (text.endsWith('=')) return true;
-  const classes =
-    Number(/[a-z]/.test(text)) + Number(/[A-Z]/.test(text)) + Number(/\d/.test(text));
-  if (classes < 3 && !(classes === 2 && text.length >= 20 && /\d/.test(text) && !/[-_./+]/.test(text))) return false;
+  const classes = Number(/[a-z]/.test(text)) + Number(/[A-Z]/.test(text)) + Number(/\d/.test(text));
+  if (classes < 3 && !(classes === 2 && text.length >= 20 && /\d/.test(text) && !/[-_./+]/.test(text)))
+    return false;
   const parts = text.split(/[-_./+]/);
-  const words = parts.filter((part) => part.length <= 12 && /^([A-Za-z]?[a-z]*|[A-Z]+|\d*)$/.test(part)).length;
+  const words = parts.filter(
+    (part) => part.length <= 12 && /^([A-Za-z]?[a-z]*|[A-Z]+|\d*)$/.test(part),
+  ).length;
   return parts.length < 3 || words * 2 < parts.length;
 }
 
@@ -232,6 +243,16 @@ function parsesAsJson(text: string): boolean {
     // A value that was cut at MAX_CHARS cannot be parsed; its beginning has to do.
     return text.length >= MAX_CHARS - 2 && /^[{[]\s*["{[\d]/.test(text);
   }
+}
+
+/** Names of the members at any depth, at most 64; a quoted text before a colon. */
+function memberNames(text: string): string[] {
+  const names = new Set<string>();
+  for (const [, name] of text.matchAll(/"((?:[^"\\]|\\.){0,120})"\s*:/g)) {
+    names.add(name!.toLowerCase());
+    if (names.size >= 64) break;
+  }
+  return [...names];
 }
 
 /** "12,50" and "12.50" are twelve and a half; "1,234" may be a thousand or one; exponents count. */
@@ -259,15 +280,26 @@ function percentDecoded(text: string): string {
   });
 }
 
-const MAX_SHAPE_CHARS = 24;
+const MAX_FORM_CHARS = 24;
 
-function shapeOf(text: string): string {
-  return text
-    .slice(0, 200)
-    .replace(/[\p{L}\p{M}]+/gu, 'a')
-    .replace(/\d+/g, '9')
-    .replace(/\s+/g, ' ')
-    .slice(0, MAX_SHAPE_CHARS);
+function formOf(kind: Kind, lower: string): string {
+  switch (kind) {
+    case 'url':
+      return `host ${hashOf(/^([a-z][a-z0-9+.-]*:)?(\/\/)?([^/?#]*)/.exec(lower)?.[0] ?? '')}`;
+    case 'path':
+      return `ending ${/\.([a-z0-9]{1,8}~?|[^/]{0,8})$/.exec(lower)?.[1] ?? ''}${lower.endsWith('~') ? '~' : ''}`;
+    case 'slug':
+    case 'list':
+    case 'symbols':
+      return lower
+        .slice(0, 200)
+        .replace(/[\p{L}\p{M}]+/gu, 'a')
+        .replace(/\d+/g, '9')
+        .replace(/\s+/g, ' ')
+        .slice(0, MAX_FORM_CHARS);
+    default:
+      return '';
+  }
 }
 
 /** FNV-1a, 32 bits: one in 4 billion values is mistaken for another, and no value can be read from the state. */

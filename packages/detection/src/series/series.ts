@@ -1,157 +1,398 @@
-export interface P { [k: string]: number }
-export const params: P = {"warm": 12, "afast": 0.25, "amed": 0.06, "floorY": 0.06, "floor0": 0.2, "width0": 0.3, "power": 2, "errMem": 150, "scaleMem": 400, "clip": 2, "prior": 60, "dof": 6, "zMem": 1000, "learnAnom": 0.15, "alertL": 2.5, "meanA": 0.35, "quiet": 3, "adoptRows": 24, "slowRows": 200, "slowView": 1, "meanView": 1, "slotMem": 10, "frozen": 0.05, "shrink": 12, "stepK": 0.4, "sMul": 1.5, "zClip": 12, "sum": 0, "signed": 0, "view3": 0};
-const HOUR = 3_600_000;
-const EDGES = 80;
-function binOf(z: number): number { return Math.min(EDGES - 1, Math.floor(Math.log1p(z) * 14)); }
-function binLow(b: number): number { return Math.expm1(b / 14); }
-function priorTail(z: number, dof: number): number { return (1 + (z * z) / dof) ** (-(dof ) / 2); }
+import {
+  ADOPT_DAY_ROWS,
+  ADOPT_LEAST_ROWS,
+  ALERT_DECADES,
+  COMES_AGAIN_TIMES,
+  EPISODES_KEPT,
+  PERIODS_MS,
+  TAIL_ROWS,
+  YOUNG_DAYS,
+  YOUNG_MOST,
+  ANOMALY_WEIGHT,
+  DAY_SLOTS,
+  DEVIATION_ROWS,
+  ERROR_POWER,
+  ERROR_ROWS,
+  FAST_RATE,
+  FLOOR,
+  FLOOR_AT_ZERO,
+  FLOOR_WIDTH,
+  GATE_OVER,
+  GATE_EPISODE,
+  HOUR_MS,
+  LASTING_SHARE,
+  MEAN_RATE,
+  MEDIUM_RATE,
+  QUIET_ROWS,
+  RATE_DECADES,
+  RESCALE_EVERY_ROWS,
+  RESCALE_FACTOR,
+  SLOT_DAYS,
+  SLOT_DEVIATION_ROWS,
+  SLOT_TRUST_HOURS,
+  SLOW_ROWS,
+  TYPICAL_RATE,
+  TYPICAL_TIMES,
+  WARM_UP_ROWS,
+  WEEK_SLOTS,
+  Z_MOST,
+} from './constants.ts';
+import { learnDeviation, newDeviation } from './deviation.ts';
+import { addToTail, decadesOf, newTail, type Tail } from './tail.ts';
 
-class Tail {
-  w = new Float64Array(EDGES); n = 0;
-  level(z: number): number { // -log10 p
-    const b = binOf(z);
-    let above = 0;
-    for (let i = b + 1; i < EDGES; i++) above += this.w[i]!;
-    const lo = binLow(b), hi = binLow(b + 1);
-    above += this.w[b]! * Math.max(0, Math.min(1, (hi - z) / (hi - lo)));
-    const pr = params.prior!;
-    const p = (above + pr * priorTail(z, params.dof!)) / (this.n + pr);
-    return -Math.log10(p);
-  }
-  add(z: number, w: number): void {
-    const keep = 1 - 1 / params.zMem!;
-    if (this.n > params.zMem! / 2) { for (let i = 0; i < EDGES; i++) this.w[i]! *= keep; this.n *= keep; }
-    this.w[binOf(z)]! += w; this.n += w;
-  }
+/** What is said of one row, before anything of it is learnt. */
+export interface SeriesRow {
+  /** In the unit of the values. */
+  expected: number;
+  low: number;
+  high: number;
+  /** 0 to 1, comparable across series: 0.5 is the threshold of an alert. */
+  score: number;
+  /** An episode begins: told once per episode. */
+  alert: boolean;
 }
 
-class Scale { // Huberised mean absolute deviation
-  mad = 0; n = 0;
-  constructor(public mem: number) {}
-  add(r: number, floor: number): void {
-    const a = Math.max(1 / (this.n + 1), 1 / this.mem);
-    const cap = this.n < 3 ? Infinity : params.clip! * Math.max(this.mad, floor);
-    this.mad += a * (Math.min(Math.abs(r), cap) - this.mad);
-    this.n++;
-  }
+/** The baseline of one plain series, in constant memory (about 10 KB). */
+export interface Series {
+  /**
+   * Judges the next row by all rows before it, then learns from it. Times are ms since the epoch and should not fall; steps may be
+   * regular or not, and rows may be missing. A value that is not finite is judged as nothing and not learnt.
+   */
+  observe(timestampMs: number, value: number): SeriesRow;
 }
 
-export function createSeries() {
-  const P = params;
-  let s = 0; const warm: number[] = [];
-  let integers = true; let negative = false;
-  let fast = 0, med = 0, slow = 0, fastD = 0, fastW = 0, slowD = 0, slowW = 0;
-  let base = 0; // day level
-  const D = new Float64Array(24), Dn = new Float64Array(24), W = new Float64Array(168), Wn = new Float64Array(168);
-  const err = new Float64Array(7).fill(0); let errN = 0;
-  const scaleF = new Scale(P.scaleMem!), scaleS = new Scale(P.scaleMem!);
-  const slotF = Array.from({ length: 24 }, () => new Scale(P.scaleMem! / 4));
-  const slotS = Array.from({ length: 24 }, () => new Scale(P.scaleMem! / 4));
-  const tails = [new Tail(), new Tail(), new Tail()]; const downs = [new Tail(), new Tail(), new Tail()]; const T = (i: number, z: number): Tail => (P.signed && z < 0 ? downs[i]! : tails[i]!);
+/**
+ * The predictions, each right for another kind of series: the latest values, their longer mean, the same by hour of day and
+ * by hour of week, and the long mean. What is expected is their mean, weighted by how well each did lately.
+ */
+const FAST = 0;
+const MEDIUM = 1;
+const FAST_OF_DAY = 2;
+const SLOW_OF_DAY = 3;
+const FAST_OF_WEEK = 4;
+const SLOW_OF_WEEK = 5;
+const SLOW = 6;
+const PREDICTIONS = 7;
+const ALL = [FAST, MEDIUM, FAST_OF_DAY, SLOW_OF_DAY, FAST_OF_WEEK, SLOW_OF_WEEK];
+const LASTING = [SLOW_OF_DAY, SLOW_OF_WEEK, SLOW];
+
+/** The views under which a row may be unusual: against all predictions, against the lasting ones, and the last few rows together. */
+const VIEWS = 3;
+
+/** Beyond these sizes all values are the same, so that no computation overflows. */
+const VALUE_MOST = 1e150;
+const SCALED_MOST = 700;
+
+export function createSeries(): Series {
+  const typicalOfStart: number[] = [];
+  /** Values are compared as asinh(value / unit): linear around 0, logarithmic beyond `unit`, and signed. 0: not known yet. */
+  let unit = 0;
+  /** Running median of what is not 0. */
+  let typical = 0;
+  let rows = 0;
+  let lastMs = NaN;
+  let stepMs = 0;
+  let counts = true;
+
+  const levels = new Float64Array(PREDICTIONS);
+  const errors = new Float64Array(PREDICTIONS);
+  let errorRows = 0;
+  /** Mean over about a day; what the slots of hours are relative to. */
+  let base = 0;
+  const day = { offsets: new Float64Array(DAY_SLOTS), rows: new Float64Array(DAY_SLOTS) };
+  const week = { offsets: new Float64Array(WEEK_SLOTS), rows: new Float64Array(WEEK_SLOTS) };
+  const deviations = [newDeviation(DEVIATION_ROWS), newDeviation(DEVIATION_ROWS)] as const;
+  const slotDeviations = deviations.map(() =>
+    Array.from({ length: DAY_SLOTS }, () => newDeviation(SLOT_DEVIATION_ROWS)),
+  );
+  const tails: Tail[] = Array.from({ length: VIEWS }, newTail);
   let meanZ = 0;
-  let step = 0, last = NaN;
-  let episode = false, quietFor = 0, episodeRows = 0, shadow = 0, shadowDev = 0; let peak: number[] = [0, 0, 0]; const peakS = [0, 0, 0];
-  let n = 0;
-  const Y = (v: number): number => (s === 0 ? 0 : Math.asinh(v / s));
-  const V = (y: number): number => Math.sinh(y) * (s || 1);
-  const floorAt = (y: number): number => {
-    let f = P.floorY! + (P.floor0! ) * Math.exp(-((y / P.width0!) ** 2));
-    if (integers && !negative && s > 0) {
-      const v = Math.abs(V(y));
-      f = Math.max(f, Math.sqrt(v + 1) / Math.sqrt(v * v + s * s) * 0.8);
+
+  let open = false;
+  let openRows = 0;
+  let quietRows = 0;
+  /** What the level is while it is not learnt. */
+  let shadow = 0;
+  let peaks: number[] = [];
+  /** The episode comes again, as it did three times before. */
+  let foreseen = false;
+  let largest = 0;
+  /** Beginnings and largest deviations of the latest episodes. */
+  const episodes: { atMs: number; deviation: number }[] = [];
+
+  const scaled = (value: number): number =>
+    Math.asinh(Math.max(-VALUE_MOST, Math.min(VALUE_MOST, value)) / unit);
+  const unscaled = (scaledValue: number): number =>
+    Math.sinh(Math.max(-SCALED_MOST, Math.min(SCALED_MOST, scaledValue))) * unit;
+  const rowsPerHour = (): number => Math.max(1, HOUR_MS / Math.max(stepMs, 1_000));
+
+  function start(): boolean {
+    const sorted = typicalOfStart.map(Math.abs).sort((a, b) => a - b);
+    const largest = sorted.at(-1)!;
+    if (largest === 0) return false;
+    // What is silent and then speaks: how loud is usual is not known yet, so the first word counts as a loud one.
+    typical = sorted[sorted.length >> 1]! || (rows > WARM_UP_ROWS ? largest / 4 : largest);
+    unit = unitFor(typical);
+    const values = typicalOfStart.map(scaled).sort((a, b) => a - b);
+    const level = values[values.length >> 1]!;
+    levels.fill(level);
+    base = level;
+    for (const value of values) {
+      for (const deviation of deviations) learnDeviation(deviation, value - level, floorAt(level));
     }
-    return f;
-  };
+    if (rows > WARM_UP_ROWS) {
+      // All rows before this one were zeros.
+      for (const deviation of deviations) Object.assign(deviation, { mean: 0, rows });
+      for (const tail of tails) addToTail(tail, 0, Math.min(rows, TAIL_ROWS));
+    }
+    errorRows = 1;
+    errors.fill(deviations[0].mean + 0.01);
+    return true;
+  }
+
+  /** Offset of the time's slot; between the middles of two hours for series with shorter steps. Undefined before two days. */
+  function offsetAt({ offsets, rows: slotRows }: typeof day, timestampMs: number): number | undefined {
+    const hour = Math.floor(timestampMs / HOUR_MS);
+    const slot = slotOf(hour, offsets.length);
+    const known = slotRows[slot]! >= Math.max(2, rowsPerHour());
+    if (!known) return undefined;
+    if (rowsPerHour() <= 2) return offsets[slot]!;
+    const fromMiddle = timestampMs / HOUR_MS - hour - 0.5;
+    const neighbour = slotOf(hour + (fromMiddle < 0 ? -1 : 1), offsets.length);
+    if (slotRows[neighbour]! < rowsPerHour() / 2) return offsets[slot]!;
+    return offsets[slot]! + Math.abs(fromMiddle) * (offsets[neighbour]! - offsets[slot]!);
+  }
+
+  /** Per prediction: what its level is without. Undefined where a prediction has none yet. */
+  function offsetsAt(timestampMs: number): (number | undefined)[] {
+    const ofDay = offsetAt(day, timestampMs);
+    const ofWeek = offsetAt(week, timestampMs);
+    return [0, 0, ofDay, ofDay, ofWeek, ofWeek, 0];
+  }
+
+  /** Least deviation that counts: a share of the level, more around 0, and for counts what chance alone does. */
+  function floorAt(level: number): number {
+    const floor = FLOOR + FLOOR_AT_ZERO * Math.exp(-((level / FLOOR_WIDTH) ** 2));
+    if (!counts) return floor;
+    const value = Math.abs(unscaled(level));
+    return Math.max(floor, (0.8 * Math.sqrt(value + 1)) / Math.hypot(value, unit));
+  }
+
+  /** The unit follows the size of the values, and all that is known in the old one is expressed in the new one. */
+  function rescale(timestampMs: number): void {
+    const wanted = unitFor(typical);
+    if (wanted < unit * RESCALE_FACTOR && wanted > unit / RESCALE_FACTOR) return;
+    const before = unit;
+    const convert = (scaledValue: number): number => Math.asinh(unscaled(scaledValue) / wanted);
+    const value = unscaled(base);
+    const slope = Math.hypot(value, before) / Math.hypot(value, wanted);
+    const newBase = convert(base);
+    const offsetsBefore = offsetsAt(timestampMs);
+    for (const { offsets } of [day, week]) {
+      for (let slot = 0; slot < offsets.length; slot++) {
+        offsets[slot] = convert(base + offsets[slot]!) - newBase;
+      }
+    }
+    const offsetsAfter = offsetsAt(timestampMs);
+    for (let at = 0; at < PREDICTIONS; at++) {
+      levels[at] = convert(levels[at]! + (offsetsBefore[at] ?? 0)) - (offsetsAfter[at] ?? 0);
+      errors[at]! *= slope;
+    }
+    for (const deviation of [...deviations, ...slotDeviations.flat()]) deviation.mean *= slope;
+    shadow = convert(shadow);
+    base = newBase;
+    unit = wanted;
+  }
+
+  function takeTime(timestampMs: number): void {
+    const passedMs = timestampMs - lastMs;
+    if (passedMs > 0) {
+      // A gap moves the usual step by a tenth at most.
+      const limit = stepMs / 10;
+      stepMs =
+        stepMs === 0
+          ? passedMs
+          : stepMs + Math.max(-limit, Math.min(limit, passedMs - stepMs)) * (rows < 20 ? 1 : 0.3);
+    }
+    if (!(timestampMs < lastMs)) lastMs = timestampMs;
+  }
+
+  /** Standard deviation for the time of day, as far as it is known apart from that of all times. */
+  function spreadOf(which: 0 | 1, slot: number, level: number): number {
+    const ofSlot = slotDeviations[which]![slot]!;
+    const whole = deviations[which];
+    const trust = ofSlot.rows / (ofSlot.rows + SLOT_TRUST_HOURS * rowsPerHour());
+    const mean = whole.mean + trust * (ofSlot.mean - whole.mean);
+    // A mean absolute deviation is 0.8 standard deviations; few rows say little.
+    return 1.25 * Math.max(mean, floorAt(level)) * (1 + 3 / (whole.rows + 1));
+  }
+
+  /** Did an episode as large begin one, two and three hours, days or weeks ago? */
+  function comesAgain(timestampMs: number, deviation: number): boolean {
+    return PERIODS_MS.some((periodMs) => {
+      if (periodMs < 4 * stepMs) return false;
+      const toleranceMs = Math.max(1.5 * stepMs, periodMs / 48);
+      return [1, 2, 3].every((times) =>
+        episodes.some(
+          (one) =>
+            Math.abs(timestampMs - times * periodMs - one.atMs) <= toleranceMs &&
+            deviation <= COMES_AGAIN_TIMES * one.deviation,
+        ),
+      );
+    });
+  }
+
   return {
-    observe(t: number, value: number) {
-      if (!Number.isFinite(value) || !Number.isFinite(t)) return { expected: NaN, low: NaN, high: NaN, score: 0, alert: false };
-      if (!Number.isNaN(last) && t > last) { const dt = t - last; step = step === 0 ? dt : step + Math.max(-0.1 * step, Math.min(0.1 * step, dt - step)) * (n < 20 ? 1 : 0.3); }
-      last = t; n++;
-      if (!Number.isInteger(value)) integers = false;
-      if (value < 0) negative = true;
-      if (s === 0) {
-        // until scale known
-        warm.push(Math.abs(value));
-        if (warm.length >= P.warm! ) {
-          const sorted = [...warm].sort((a, b) => a - b);
-          const m = sorted[sorted.length >> 1]!;
-          s = (m > 0 ? m : sorted.at(-1)!) * P.sMul!;
-          if (warm.length > P.warm!) warm.shift();
-          if (s > 0) {
-            const ys = warm.map((v) => Y(v)).sort((a, b) => a - b); // ignoring sign
-            const y0 = m > 0 ? Y(value < 0 ? -m : m) : 0;
-            fast = med = slow = base = fastD = fastW = slowD = slowW = y0;
-            for (const y of ys) { scaleF.add(y - Math.abs(y0), floorAt(y0)); scaleS.add(y - Math.abs(y0), floorAt(y0)); }
-            errN = 1; err.fill(scaleF.mad + 0.01);
+    observe(timestampMs, value) {
+      if (!Number.isFinite(value) || !Number.isFinite(timestampMs)) return nothing(NaN);
+      takeTime(timestampMs);
+      rows++;
+      if (!Number.isInteger(value) || value < 0) counts = false;
+      if (unit === 0) {
+        typicalOfStart.push(value);
+        if (typicalOfStart.length < WARM_UP_ROWS) return nothing(value);
+        if (!start()) {
+          typicalOfStart.shift();
+          return nothing(0);
+        }
+        if (rows === WARM_UP_ROWS) return nothing(value);
+      }
+      if (value !== 0) {
+        typical *= Math.exp(Math.sign(Math.abs(value) - typical) * Math.max(TYPICAL_RATE, 1 / rows));
+      }
+      if (rows % RESCALE_EVERY_ROWS === 0) rescale(timestampMs);
+
+      const scaledValue = scaled(value);
+      const hour = Math.floor(timestampMs / HOUR_MS);
+      const slot = slotOf(hour, DAY_SLOTS);
+      const offsets = offsetsAt(timestampMs);
+      const predicted = (at: number): number => levels[at]! + (offsets[at] ?? 0);
+      const mean = (which: readonly number[]): number => {
+        let sum = 0;
+        let weights = 0;
+        for (const at of which) {
+          if (offsets[at] === undefined) continue;
+          const weight = (errors[at]! + 0.003) ** -ERROR_POWER;
+          sum += weight * predicted(at);
+          weights += weight;
+        }
+        return sum / weights;
+      };
+      const expected = mean(ALL);
+      const lasting = mean(LASTING);
+      const spread = spreadOf(0, slot, expected);
+      const lastingSpread = spreadOf(1, slot, lasting);
+      const z = (scaledValue - expected) / spread;
+      meanZ += MEAN_RATE * (Math.max(-Z_MOST, Math.min(Z_MOST, z)) - meanZ);
+      const views = [
+        Math.abs(z),
+        (LASTING_SHARE * Math.abs(scaledValue - lasting)) / lastingSpread,
+        Math.abs(meanZ) / Math.sqrt(MEAN_RATE / (2 - MEAN_RATE)),
+      ];
+      let decades = 0;
+      for (const [view, one] of views.entries()) decades = Math.max(decades, decadesOf(tails[view]!, one));
+      // So many rows an hour give so many chances to be unusual: what counts is how seldom it is in time.
+      decades = Math.max(0, decades - RATE_DECADES * Math.log10(rowsPerHour()));
+
+      const over = decades >= ALERT_DECADES;
+      const deviation = Math.abs(scaledValue - expected);
+      const begins = over && !open;
+      if (begins) foreseen = comesAgain(timestampMs, deviation);
+      const alert = begins && !foreseen;
+      const close = (): void => {
+        open = false;
+        episodes.at(-1)!.deviation = largest;
+        for (const [view, peak] of peaks.entries()) addToTail(tails[view]!, peak, ANOMALY_WEIGHT);
+      };
+      if (begins) {
+        open = true;
+        largest = 0;
+        episodes.push({ atMs: timestampMs, deviation });
+        if (episodes.length > EPISODES_KEPT) episodes.shift();
+        openRows = 0;
+        shadow = scaledValue;
+        peaks = views.map(() => 0);
+      }
+      if (over) quietRows = 0;
+      else if (open && ++quietRows >= QUIET_ROWS) close();
+      if (open) {
+        openRows++;
+        largest = Math.max(largest, deviation);
+        shadow += 0.1 * (scaledValue - shadow);
+        peaks = peaks.map((peak, view) => Math.max(peak, views[view]!));
+        // The level stayed: it is the new normal.
+        if (openRows >= Math.max(ADOPT_LEAST_ROWS, Math.min(ADOPT_DAY_ROWS, 24 * rowsPerHour()))) {
+          for (let at = 0; at < PREDICTIONS; at++) levels[at] = shadow - (offsets[at] ?? 0);
+          base += shadow - expected;
+          meanZ = 0;
+          close();
+        }
+      }
+      learn(over ? GATE_OVER : open ? GATE_EPISODE : 1, over);
+
+      /** `gate`: how much of the usual rates, next to nothing from what is under alert. */
+      function learn(gate: number, unusual: boolean): void {
+        const errorRate = Math.max(1 / (errorRows + 1), 1 / ERROR_ROWS);
+        errorRows++;
+        const slowRate = Math.max(1 / (rows + 1), 1 / SLOW_ROWS);
+        for (let at = 0; at < PREDICTIONS; at++) {
+          const error = scaledValue - predicted(at);
+          if (offsets[at] !== undefined) {
+            errors[at]! += errorRate * (Math.min(Math.abs(error), 4 * spread) - errors[at]!);
           }
+          const rate =
+            at === MEDIUM
+              ? MEDIUM_RATE
+              : at === FAST || at === FAST_OF_DAY || at === FAST_OF_WEEK
+                ? FAST_RATE
+                : slowRate;
+          levels[at]! += rate * gate * error;
         }
-        if (s === 0 || m0()) return { expected: 0, low: 0, high: 0, score: 0, alert: false };
-      }
-      function m0(): boolean { return warm.length <= P.warm! && n <= P.warm!; }
-      const y = Y(value);
-      const hour = Math.floor(t / HOUR), hd = ((hour % 24) + 24) % 24, hw = (((hour + 96) % 168) + 168) % 168;
-      // interpolate for fine steps
-      const seas = (A: Float64Array, N: Float64Array, len: number, h: number): { v: number; ok: boolean } => {
-        if (step >= HOUR / 2) return { v: A[h]!, ok: N[h]! >= 2 };
-        const f = (t / HOUR - hour) - 0.5; const o = f < 0 ? (h + len - 1) % len : (h + 1) % len;
-        const minN = 2 * HOUR / Math.max(step, 1000) * 0.5;
-        const okh = N[h]! >= minN, oko = N[o]! >= minN / 2;
-        if (!okh) return { v: 0, ok: false };
-        return oko ? { v: A[h]! + Math.abs(f) * (A[o]! - A[h]!), ok: true } : { v: A[h]!, ok: true };
-      };
-      const sd = seas(D, Dn, 24, hd), sw = seas(W, Wn, 168, hw);
-      const preds = [fast, med, fastD + sd.v, slowD + sd.v, fastW + sw.v, slowW + sw.v, slow];
-      const ok = [true, true, sd.ok, sd.ok, sw.ok, sw.ok, true];
-      const combine = (ids: number[]): number => {
-        let sum = 0, ws = 0;
-        for (const i of ids) if (ok[i]) { const w = (err[i]! + 0.003) ** -P.power!; sum += w * preds[i]!; ws += w; }
-        return sum / ws;
-      };
-      const yF = combine([0, 1, 2, 3, 4, 5]);
-      const yS = combine([3, 5, 6]);
-      const sc = (g: Scale, sl: Scale[], yy: number): number => {
-        const slot = sl[hd]!; const w = slot.n / (slot.n + P.shrink! * Math.max(1, HOUR / Math.max(step, 1)));
-        const mad = Math.max(g.mad * (1 - w) + slot.mad * w, 0);
-        return 1.25 * Math.max(mad, floorAt(yy)) * (1 + 3 / (g.n + 1));
-      };
-      const cF = sc(scaleF, slotF, yF), cS = sc(scaleS, slotS, yS);
-      const zF = (y - yF) / cF, zS = (y - yS) / cS;
-      meanZ += P.meanA! * (Math.max(-P.zClip!, Math.min(P.zClip!, zF)) - meanZ);
-      const zM = meanZ / Math.sqrt(P.meanA! / (2 - P.meanA!));
-      const sg = [zF, zS, zM]; const zs = [Math.abs(zF), Math.abs(zS) * P.slowView!, Math.abs(zM) * P.meanView!];
-      let L = 0;
-      zs.forEach((z, i) => { L = Math.max(L, T(i, sg[i]!).level(z)); });
-      L = Math.max(0, L - P.stepK! * Math.log10(Math.max(1, HOUR / Math.max(step, 1000))));
-      const over = L >= P.alertL!;
-      let alert = false;
-      if (over) { if (!episode) { alert = true; episode = true; episodeRows = 0; shadow = y; shadowDev = cF; peak = [0, 0, 0]; } quietFor = 0; }
-      else if (episode && ++quietFor >= P.quiet!) { episode = false; zs.forEach((_, i) => T(i, peakS[i]!).add(peak[i]!, P.learnAnom!)); }
-      // learn
-      const rowsPerHour = Math.max(1, HOUR / Math.max(step, 1));
-      if (episode) { episodeRows++; zs.forEach((z, i) => { if (z > peak[i]!) { peak[i] = z; peakS[i] = sg[i]!; } }); shadow += 0.1 * (y - shadow); }
-      const adoptAfter = Math.max(P.adoptRows!, Math.min(300, 24 * rowsPerHour));
-      if (episode && episodeRows >= adoptAfter) {
-        const d = shadow;
-        fast = med = d; slow = d; slowD = fastD = d - sd.v; fastW = slowW = d - sw.v; base += d - yF; meanZ = 0;
-        episode = false; zs.forEach((_, i) => T(i, peakS[i]!).add(peak[i]!, P.learnAnom!));
-      }
-      const gate = over ? P.frozen! : episode ? 0.3 : 1;
-      if (gate > 0) {
-        const e = Math.max(1 / (errN + 1), 1 / P.errMem!); errN++;
-        for (let i = 0; i < 7; i++) if (ok[i]) err[i]! += e * (Math.min(Math.abs(y - preds[i]!), 4 * cF) - err[i]!);
-        const lim = (a: number, p: number): number => a * gate * (y - p);
-        fast += lim(P.afast!, fast); med += lim(P.amed!, med); const sa = Math.max(1 / (n + 1), 1 / P.slowRows!); slow += lim(sa, slow);
-        fastD += lim(P.afast!, preds[2]!); slowD += lim(sa, preds[3]!); fastW += lim(P.afast!, preds[4]!); slowW += lim(sa, preds[5]!);
-        base += lim(Math.max(1 / (n + 1), 1 / (24 * rowsPerHour)), base);
-        if (!over) {
-          scaleF.add(y - yF, floorAt(yF)); slotF[hd]!.add(y - yF, floorAt(yF)); scaleS.add(y - yS, floorAt(yS)); slotS[hd]!.add(y - yS, floorAt(yS));
-          zs.forEach((z, i) => T(i, sg[i]!).add(z, 1));
+        base += Math.max(1 / (rows + 1), 1 / (24 * rowsPerHour())) * gate * (scaledValue - base);
+        for (const slots of [day, week]) {
+          const its = slotOf(hour, slots.offsets.length);
+          slots.rows[its]!++;
+          const rate = Math.max(1 / slots.rows[its]!, 1 / (SLOT_DAYS * rowsPerHour()));
+          const difference = scaledValue - base - slots.offsets[its]!;
+          // A slot that was seen on few days takes what a day's peak may be, or the first peaks would never be learnt.
+          const young = slots.rows[its]! <= YOUNG_DAYS * rowsPerHour();
+          const most = young ? Math.max(-YOUNG_MOST, Math.min(YOUNG_MOST, difference)) : 0;
+          slots.offsets[its]! +=
+            rate * (Math.abs(most) > Math.abs(gate * difference) ? most : gate * difference);
         }
-        const upd = (A: Float64Array, N: Float64Array, h: number): void => { N[h]!++; const a = Math.max(1 / N[h]!, 1 / (P.slotMem! * rowsPerHour)); A[h]! += a * gate * (y - base - A[h]!); };
-        upd(D, Dn, hd); upd(W, Wn, hw);
+        if (unusual) return;
+        const residuals = [
+          [scaledValue - expected, floorAt(expected)],
+          [scaledValue - lasting, floorAt(lasting)],
+        ] as const;
+        for (const [which, [residual, floor]] of residuals.entries()) {
+          learnDeviation(deviations[which]!, residual, floor);
+          learnDeviation(slotDeviations[which]![slot]!, residual, floor);
+        }
+        for (const [view, one] of views.entries()) addToTail(tails[view]!, one, 1);
       }
-      const score = 1 - 2 ** (-L / P.alertL!);
-      return { expected: V(yF), low: V(yF - 3 * cF), high: V(yF + 3 * cF), score, alert };
+
+      return {
+        expected: unscaled(expected),
+        low: unscaled(expected - 3 * spread),
+        high: unscaled(expected + 3 * spread),
+        score:
+          1 - 2 ** (-(open && foreseen ? Math.min(decades, 0.9 * ALERT_DECADES) : decades) / ALERT_DECADES),
+        alert,
+      };
     },
   };
+}
+
+function nothing(value: number): SeriesRow {
+  return { expected: value, low: value, high: value, score: 0, alert: false };
+}
+
+function unitFor(typical: number): number {
+  return Math.max(1 / VALUE_MOST, Math.min(VALUE_MOST, typical * TYPICAL_TIMES));
+}
+
+/** Hour of the day (24 slots) or of the week (168), UTC. */
+function slotOf(hour: number, slots: number): number {
+  return ((hour % slots) + slots) % slots;
 }
