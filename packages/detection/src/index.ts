@@ -2,6 +2,16 @@ export { detectionConfigSchema, exceptionSchema, type DetectionConfig, type Exce
 export { createDetection, type ActorState, type Detection, type PeersState } from './detection.ts';
 export { idHash, RecentIds } from './recent-ids.ts';
 export {
+  abnormalParameterClosesAt,
+  abnormalParameterStateKey,
+  closeAbnormalParameter,
+  decodeAbnormalParameter,
+  encodeAbnormalParameter,
+  foldAbnormalParameter,
+  newAbnormalParameterState,
+  type AbnormalParameterState,
+} from './parameters/abnormal-parameter.ts';
+export {
   decodeEndpointProfile,
   encodeEndpointProfile,
   judgeParameters,

@@ -34,7 +34,7 @@ function nameOf(name: string): string {
 function add(flat: FlatParameters, name: string, value: unknown, depth: number): void {
   let entry = flat.values.get(name);
   if (Array.isArray(value)) {
-    for (const member of value) {
+    for (const member of value as readonly unknown[]) {
       if (typeof member === 'object' && member !== null) inside(flat, name, member, depth);
       else {
         add(flat, name, member, depth);

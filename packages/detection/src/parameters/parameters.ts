@@ -127,10 +127,10 @@ export function judgeParameters(
   return {
     score: Math.round(score * 10_000) / 10_000,
     alert: decades >= ALERT_DECADES,
-    reasons: surprises
-      .filter((one) => one.decades >= 0.5)
-      .slice(0, REASONS_MOST)
-      .map((one) => one.reason),
+    reasons: [...new Set(surprises.filter((one) => one.decades >= 0.5).map((one) => one.reason))].slice(
+      0,
+      REASONS_MOST,
+    ),
     surprises,
   };
 }
@@ -171,6 +171,7 @@ function newNameSurprise(
       reason: `"${shownName}" looks like ${attack.name}`,
       news: undefined,
       supports: true,
+      weakness: attack.weakness,
     });
   }
   if (privileges.test(name)) {
@@ -180,6 +181,7 @@ function newNameSurprise(
       reason: `"${shownName}" is a name that decides about rights, money or debugging`,
       news: undefined,
       supports: true,
+      weakness: 'CWE-915',
     });
   }
   return surprises;
@@ -202,7 +204,7 @@ function missingSurprises(profile: EndpointProfile, present: ReadonlyMap<string,
 
 /** Names come from callers: short, and without what could disturb a terminal or a log. */
 function printable(name: string): string {
-  const clean = name.replace(/[^\p{L}\p{N}_.[\]$@:-]/gu, '?');
+  const clean = name.replace(/[^\p{L}\p{N}_.[\]{}$@:-]/gu, '?');
   return clean.length > 60 ? `${clean.slice(0, 60)}…` : clean;
 }
 

@@ -12,6 +12,8 @@ export interface Surprise {
   news: string | undefined;
   /** Evidence of another kind, which adds in full to a surprise but never stands for itself. */
   supports?: true;
+  /** Number in the Common Weakness Enumeration, where it points to one. */
+  weakness?: string;
 }
 
 /** Distinct values and forms remembered per parameter, as hashes. */
@@ -24,6 +26,8 @@ const STRAY_SHARE = 1 / 250;
 /** From so many values on, the outermost two may be strays if they are ten times as large as the next. */
 const STRAY_COUNT = 20;
 const STRAYS_MOST = 2;
+/** A shape that nobody writes by chance, in a parameter that allows any text: from 50 values on, and hardly more than the threshold. */
+const CERTAIN_ATTACK_MOST = 2.2;
 /** From so many on, what came once is as good as never seen: it may have been an attack. */
 export const SINGLE_IS_STRAY = 300;
 
@@ -376,15 +380,17 @@ function judgeValue(profile: ParameterProfile, nature: Nature, name: string, val
     lengthSurprise(profile, nature, name, value, say);
   }
 
-  // Only where the profile is surprised anyway, and not for what people write in sentences.
+  if (!value.attack) return found;
+  const { name: shape, weakness, certain } = value.attack;
   const allowed = profile.attacks >= 2 && profile.attacks >= 0.02 * values;
-  if (value.attack && !allowed && !harmless && total(found) >= 0.5) {
-    found.push({
-      decades: 1.5,
-      reason: `"${name}" looks like ${article(value.attack.name)}`,
-      news: undefined,
-      supports: true,
-    });
+  const reason = `"${name}" looks like ${article(shape)}`;
+  if (certain && !allowed) {
+    const decades = Math.min(CERTAIN_ATTACK_MOST, rarity(profile.attacks, values, 0.3));
+    found.push({ decades, reason, news: undefined, weakness });
+  }
+  // Only where the profile is surprised anyway, and not for what people write in sentences.
+  if (!allowed && !harmless && total(found) >= 0.5) {
+    found.push({ decades: 1.5, reason, news: undefined, supports: true, weakness });
   }
   return found;
 }
@@ -616,12 +622,14 @@ export function halveParameter(profile: ParameterProfile): void {
   const half = (count: number): number => count >> 1;
   profile.calls = half(profile.calls);
   profile.values = 0;
+  const halved: ParameterProfile['kinds'] = {};
   for (const kind of kinds) {
     const count = half(profile.kinds[kind] ?? 0);
-    if (count === 0) delete profile.kinds[kind];
-    else profile.kinds[kind] = count;
+    if (count === 0) continue;
+    halved[kind] = count;
     if (kind !== 'empty') profile.values += count;
   }
+  profile.kinds = halved;
   halveVariety(profile.variety);
   halveVariety(profile.forms);
   for (const magnitude of [profile.numbers, profile.dates, profile.lengths]) {

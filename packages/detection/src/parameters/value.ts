@@ -78,6 +78,10 @@ export interface SeenValue {
 export interface AttackShape {
   /** As it is said in a reason. */
   name: string;
+  /** Its number in the Common Weakness Enumeration. */
+  weakness: string;
+  /** Nobody writes it by chance, in free text neither. */
+  certain: boolean;
 }
 
 /** Characters that are looked at; the rest of a longer value counts by its length only. */
@@ -87,37 +91,67 @@ const MAX_CHARS = 4_096;
  * Shapes of well-known attacks. Never a reason by themselves: they add to the surprise about a value that its parameter's
  * profile does not allow. On the decoded value, in lower case.
  */
-const attackShapes: readonly [name: string, shape: RegExp][] = [
-  ['JNDI lookup', /\$\{[^}]{0,60}(jndi|::-|lower:|upper:|env:)/],
-  ['template expression', /\{\{[^}]{1,200}\}\}|\$\{[^}]{1,200}\}|<%[^>]{1,200}%>|#\{[^}]{1,200}\}/],
+const attackShapes: readonly [name: string, weakness: string, shape: RegExp][] = [
+  ['JNDI lookup', 'CWE-917', /\$\{[^}]{0,60}(jndi|::-|lower:|upper:|env:)/],
+  [
+    'template expression',
+    'CWE-1336',
+    /\{\{[^}]{1,200}\}\}|\$\{[^}]{1,200}\}|<%[^>]{1,200}%>|#\{[^}]{1,200}\}/,
+  ],
   [
     'SQL injection',
+    'CWE-89',
     /(['"`)]|^-?\d+)\s*(or|and|\|\||&&)\s*['"(]?[\w]{1,20}['")]?\s*(=|<|>|like\b|is\b|between\b|in\b)|\bunion\b[\s(/*+]{1,10}(all\s+|distinct\s+)?\bselect\b|;\s*(drop|insert|update|delete|alter|create|truncate|select|exec|shutdown|declare)\b|\b(sleep|benchmark|pg_sleep|extractvalue|updatexml|load_file)\s*\(|\bwaitfor\s+delay\b|['")]\s*(--|#|;)|\bselect\b\s+(\*|[\w.,@()]{1,80})\s+\bfrom\b|^['"]+$|\border\s+by\s+\d+\s*--/,
   ],
   [
     'cross-site scripting',
+    'CWE-79',
     /<\s*\/?\s*(script|img|svg|iframe|body|object|embed|video|audio|input|details|math|style|link|meta|form|a)\b[^<]{0,300}|\bon[a-z]{3,20}\s*=\s*["'\w(]|javascript:|vbscript:|data:text\/html/,
   ],
-  ['XML entity', /<!(doctype|entity)\b/],
+  ['XML entity', 'CWE-611', /<!(doctype|entity)\b/],
   [
     'path traversal',
+    'CWE-22',
     /(^|[\\/=])\.\.+([\\/;]|$)|\/etc\/(passwd|shadow|hosts|group)|[a-z]:\\(windows|winnt|boot)|\/proc\/(self|\d+)\/|web-inf\//,
   ],
   [
     'command injection',
+    'CWE-78',
     /(?:[;&|\n`]|\$\()\s*(cat|ls|id|whoami|wget|curl|nc|ncat|bash|sh|ping|uname|rm|powershell|cmd|nslookup|dir|type|python\d?|perl|php|sleep|echo|touch|env|ifconfig|netstat|ps|kill|chmod)\b|\$\([^)]{1,200}\)|`[^`]{1,200}`|\/bin\/(ba|z|da)?sh\b/,
   ],
   [
     'URL of an internal system',
+    'CWE-918',
     /^(https?:)?\/\/([^/@]{0,100}@)?(localhost|127\.|10\.|192\.168\.|169\.254\.|172\.(1[6-9]|2\d|3[01])\.|0\.0\.0\.0|0x7f|2130706433|\[::|metadata\b|[\w.-]{0,100}\.(internal|local|localdomain|corp|lan)\b)|^(gopher|file|dict|ldaps?|ftp|tftp|sftp|jar|netdoc|phar|php|expect):/,
   ],
-  ['query operator', /(^|[[{"'.])\$(ne|gt|gte|lt|lte|where|regex|in|nin|exists|or|and|not|expr)\b/],
-  ['LDAP filter', /\*?\)\s*\(\s*[|&!]|\)\(\w{1,30}=\*/],
+  [
+    'query operator',
+    'CWE-943',
+    /(^|[[{"'.])\$(ne|gt|gte|lt|lte|where|regex|in|nin|exists|or|and|not|expr)\b/,
+  ],
+  ['LDAP filter', 'CWE-90', /\*?\)\s*\(\s*[|&!]|\)\(\w{1,30}=\*/],
   [
     'hidden or backup file',
+    'CWE-530',
     /\.(bak|old|orig|swp|swo|save|backup|tmp|copy|inc|config|sql|log)~?$|[\w]~$|(^|[\\/])\.(git|env|ht\w{2,8}|svn|aws|ssh|ds_store|bash_history)\b/,
   ],
 ];
+
+/** Of these shapes, what ordinary sentences, names and addresses do not contain: "; drop table", not "select all that apply". */
+const certainShapes = new RegExp(
+  [
+    /<\s*script\b|\bon(error|load|click|mouseover|focus)\s*=|javascript:/,
+    /\$\{[^}]{0,60}jndi|\{\{\s*\d+\s*[*+]|<%=|[#$]\{\s*\d+\s*[*+]/,
+    /\bunion\b[\s(/*+]{1,10}(all\s+)?select\b|['"`)]\s*(or|and|\|\|)\s*['"(]?\w{1,20}['")]?\s*(=|<|>|like\b)|\b(or|and)\s+\d+\s*=\s*\d/,
+    /;\s*(drop|alter|create|truncate)\s+(table|database|schema|view)\b|;\s*(delete\s+from|insert\s+into|update\s+\w+\s+set|declare\s+@)/,
+    /\b(sleep|benchmark|pg_sleep)\s*\(\s*\d|\bwaitfor\s+delay\b|'\s*--\s*$/,
+    /(\.\.[\\/]){2}|\/etc\/(passwd|shadow)\b/,
+    /[;|&]\s*(cat|wget|curl|nc|bash|sh|ping|rm|ls)\s+(-\w|\/\w|https?:|\$|\d{1,3}\.)|[;|]\s*(id|whoami|ls)\s*$|\$\((whoami|id|cat|curl|wget|sleep)\b|`(id|whoami|cat|ls)\b/,
+    /<!(doctype|entity)\b|\b169\.254\.169\.254\b/,
+  ]
+    .map((shape) => shape.source)
+    .join('|'),
+);
 
 const numberShape =
   /^[+-]?(\d+|\d+[.,]\d+|[.,]\d+|\d{1,3}([.,' ]\d{3})+([.,]\d+)?|\d+(\.\d+)?e[+-]?\d{1,3})%?$/i;
@@ -125,6 +159,7 @@ const isoDate = /^\d{4}-\d{2}(-\d{2}([T ]\d{2}:?\d{2}(:?\d{2}([.,]\d{1,9})?)?\s?
 const writtenDate = /^(\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./]\d{1,2}[./]\d{1,2}|\d{1,2}:\d{2}(:\d{2})?)$/;
 const uuidShape = /^\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?$/i;
 const naturalText =
+  // eslint-disable-next-line no-misleading-character-class -- parts of emoji are meant one by one
   /^[\p{L}\p{M}\p{N}\s.,;:!?¡¿'"’‘“”„«»()\-–—…/&#@%+*_°§\p{Sc}\p{So}\p{Po}\p{Pd}\p{Ps}\p{Pe}\p{Pi}\p{Pf}\u200d\ufe0f\u{1f3fb}-\u{1f3ff}]+$/u;
 const unnatural = /[\\[\]{}]/;
 
@@ -175,9 +210,9 @@ export function seeValue(value: Scalar): SeenValue {
   else seen.hashes = [hashOf(lower)];
   seen.form = formOf(kind, lower);
   if (kind !== 'integer' && kind !== 'uuid' && kind !== 'word' && kind !== 'boolean' && kind !== 'masked') {
-    for (const [name, shape] of attackShapes) {
+    for (const [name, weakness, shape] of attackShapes) {
       if (shape.test(lower)) {
-        seen.attack = { name };
+        seen.attack = { name, weakness, certain: certainShapes.test(lower) };
         break;
       }
     }
@@ -195,10 +230,10 @@ function kindOf(text: string, lower: string): { kind: Kind; numbers: number[] } 
     const ms = Date.parse(lower.toUpperCase().replace(' ', 'T').replace(',', '.'));
     return Number.isNaN(ms) ? is('slug') : is('date', [ms]);
   }
+  if (/^(\d{1,3}\.){3}\d{1,3}(\/\d{1,2})?$/.test(text)) return is('ip');
   if (writtenDate.test(text)) return is('date');
   if (numberShape.test(text)) return is('decimal', numberReadings(lower));
   if (uuidShape.test(text)) return is('uuid');
-  if (/^(\d{1,3}\.){3}\d{1,3}(\/\d{1,2})?$/.test(text)) return is('ip');
   if (/^(0x)?[0-9a-f]{8,}$/i.test(text) && /\d/.test(text) && /[a-f]/i.test(text)) return is('hex');
   if (/^[^\s@<>"'();,]{1,64}@[^\s@<>"'();,]{1,255}\.[a-z]{2,24}$/i.test(text)) return is('email');
   if (isToken(text)) return is('token');

@@ -93,6 +93,7 @@ export function createSeries(): Series {
   let lastMs = NaN;
   let stepMs = 0;
   let counts = true;
+  let negative = false;
 
   const levels = new Float64Array(PREDICTIONS);
   const errors = new Float64Array(PREDICTIONS);
@@ -248,14 +249,17 @@ export function createSeries(): Series {
       takeTime(timestampMs);
       rows++;
       if (!Number.isInteger(value) || value < 0) counts = false;
+      if (value < 0) negative = true;
       if (unit === 0) {
+        const before = typicalOfStart.toSorted((a, b) => a - b);
+        const middle = before[before.length >> 1] ?? value;
         typicalOfStart.push(value);
-        if (typicalOfStart.length < WARM_UP_ROWS) return nothing(value);
+        if (typicalOfStart.length < WARM_UP_ROWS) return nothing(middle);
         if (!start()) {
           typicalOfStart.shift();
-          return nothing(0);
+          return nothing(middle);
         }
-        if (rows === WARM_UP_ROWS) return nothing(value);
+        if (rows === WARM_UP_ROWS) return nothing(middle);
       }
       if (value !== 0) {
         typical *= Math.exp(Math.sign(Math.abs(value) - typical) * Math.max(TYPICAL_RATE, 1 / rows));
@@ -374,7 +378,7 @@ export function createSeries(): Series {
 
       return {
         expected: unscaled(expected),
-        low: unscaled(expected - 3 * spread),
+        low: Math.max(negative ? -Infinity : 0, unscaled(expected - 3 * spread)),
         high: unscaled(expected + 3 * spread),
         score:
           1 - 2 ** (-(open && foreseen ? Math.min(decades, 0.9 * ALERT_DECADES) : decades) / ALERT_DECADES),
