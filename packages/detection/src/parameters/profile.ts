@@ -69,6 +69,8 @@ export interface ParameterProfile {
   control: number;
   lineBreaks: number;
   attacks: number;
+  /** Of these, what nobody writes by chance. */
+  certainAttacks: number;
   /** Largest numbers of values in one call, from the outside in; and calls with several. */
   most: number[];
   several: number;
@@ -99,6 +101,7 @@ export function newParameterProfile(): ParameterProfile {
     control: 0,
     lineBreaks: 0,
     attacks: 0,
+    certainAttacks: 0,
     most: [],
     several: 0,
   };
@@ -200,6 +203,7 @@ export function learnParameter(profile: ParameterProfile, values: readonly SeenV
     if (value.control) profile.control++;
     if (value.lineBreak) profile.lineBreaks++;
     if (value.attack) profile.attacks++;
+    if (value.attack?.certain) profile.certainAttacks++;
     const number = value.numbers[0];
     if (value.kind === 'date') {
       if (number !== undefined) addMagnitude(profile.dates, number, 0);
@@ -384,8 +388,8 @@ function judgeValue(profile: ParameterProfile, nature: Nature, name: string, val
   const { name: shape, weakness, certain } = value.attack;
   const allowed = profile.attacks >= 2 && profile.attacks >= 0.02 * values;
   const reason = `"${name}" looks like ${article(shape)}`;
-  if (certain && !allowed) {
-    const decades = Math.min(CERTAIN_ATTACK_MOST, rarity(profile.attacks, values, 0.3));
+  if (certain) {
+    const decades = Math.min(CERTAIN_ATTACK_MOST, rarity(profile.certainAttacks, values, 0.3));
     found.push({ decades, reason, news: undefined, weakness });
   }
   // Only where the profile is surprised anyway, and not for what people write in sentences.
@@ -644,6 +648,7 @@ export function halveParameter(profile: ParameterProfile): void {
   profile.control = half(profile.control);
   profile.lineBreaks = half(profile.lineBreaks);
   profile.attacks = half(profile.attacks);
+  profile.certainAttacks = half(profile.certainAttacks);
   profile.several = half(profile.several);
 }
 
@@ -687,6 +692,7 @@ export function encodeParameter(profile: ParameterProfile): EncodedParameter {
       profile.control,
       profile.lineBreaks,
       profile.attacks,
+      profile.certainAttacks,
       profile.several,
     ],
     profile.kinds,
@@ -709,8 +715,9 @@ export function decodeParameter(encoded: EncodedParameter): ParameterProfile {
     control,
     lineBreaks,
     attacks,
+    certainAttacks,
     several,
-  ] = counts as [number, number, number, number, number, number, number, number, number, number];
+  ] = counts as [number, number, number, number, number, number, number, number, number, number, number];
   const varietyOf = ([evicted, entries]: EncodedVariety): Variety => ({ evicted, counts: new Map(entries) });
   const [numbers, dates, lengths] = magnitudes.map(([count, mean, squares, lows, highs, rises]) => ({
     count,
@@ -736,6 +743,7 @@ export function decodeParameter(encoded: EncodedParameter): ParameterProfile {
     control,
     lineBreaks,
     attacks,
+    certainAttacks,
     most,
     several,
   };
