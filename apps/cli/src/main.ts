@@ -12,6 +12,8 @@ const help = `Usage: tripline <command>
   kong connect [--apply]      show (or make) the tcp-log plugin in Kong that logs to this collector
          --host HOST          how Kong reaches the collector [--port PORT] [--tls] [--fingerprints]
   doctor                      check Kong, the plugin, lines, addresses, clock, disk and policies
+  series FILE.csv|-           a plain series (columns timestamp,value) row by row: expected, range, score, alert
+  parameters FILE.ndjson|-    learn parameter values of calls, and judge those of lines with "score": true
   policies check FILE         problems of a policy file with line, path and what is allowed
   policies test FILE [--since 24h]   which alerts of the lake it would have acted on, and how
   responses list              what is in force in Kong
@@ -34,6 +36,8 @@ const commands: Record<string, () => Promise<Command>> = {
   replay: async () => (await import('./replay.ts')).replay,
   kong: async () => (await import('./kong-connect.ts')).kong,
   doctor: async () => (await import('./doctor.ts')).doctor,
+  series: async () => (await import('./series.ts')).series,
+  parameters: async () => (await import('./parameters.ts')).parameters,
   policies: async () => (await import('./policies.ts')).policies,
   responses: async () => (await import('./responses.ts')).responses,
 };

@@ -1,3 +1,23 @@
 export { detectionConfigSchema, exceptionSchema, type DetectionConfig, type Exception } from './config.ts';
 export { createDetection, type ActorState, type Detection, type PeersState } from './detection.ts';
 export { idHash, RecentIds } from './recent-ids.ts';
+export {
+  abnormalParameterClosesAt,
+  abnormalParameterStateKey,
+  closeAbnormalParameter,
+  decodeAbnormalParameter,
+  encodeAbnormalParameter,
+  foldAbnormalParameter,
+  newAbnormalParameterState,
+  type AbnormalParameterState,
+} from './parameters/abnormal-parameter.ts';
+export {
+  decodeEndpointProfile,
+  encodeEndpointProfile,
+  judgeParameters,
+  learnParameters,
+  newEndpointProfile,
+  type EndpointProfile,
+  type ParameterFinding,
+} from './parameters/parameters.ts';
+export { createSeries, type Series, type SeriesRow } from './series/series.ts';

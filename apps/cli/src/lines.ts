@@ -1,0 +1,74 @@
+import { createReadStream, statSync } from 'node:fs';
+import { bytesOf, FrameSplitter } from '@tripline/kong';
+import { UserError } from '@tripline/runtime';
+
+/** Longest line of a file that a command reads. */
+const maxLineBytes = 1_000_000;
+/** Problems that are told one by one; the rest is only counted. */
+const problemsShown = 10;
+
+/** One line without its end; null for one that is longer than 1 MB. */
+export interface Line {
+  number: number;
+  text: string | null;
+}
+
+/**
+ * The lines of a file, or of standard input for `-`, in memory of one chunk and one line. Blank lines are left out, and
+ * not numbered. Throws `UserError` if the file cannot be read.
+ */
+export async function* linesOf(file: string): AsyncGenerator<Line[]> {
+  const splitter = new FrameSplitter(maxLineBytes);
+  let number = 0;
+  let lines: Line[] = [];
+  const take: Parameters<FrameSplitter['push']>[1] = (frame) => {
+    lines.push({ number: ++number, text: frame.kind === 'line' ? bytesOf(frame).toString('utf8') : null });
+  };
+  for await (const chunk of openInput(file)) {
+    splitter.push(chunk as Buffer, take);
+    yield lines;
+    lines = [];
+  }
+  splitter.end(take);
+  yield lines;
+}
+
+function openInput(file: string): NodeJS.ReadableStream {
+  if (file === '-') return process.stdin;
+  try {
+    if (statSync(file).isDirectory()) throw new Error('it is a directory');
+  } catch (error) {
+    throw new UserError(`${file} cannot be read: ${(error as Error).message}`);
+  }
+  return createReadStream(file, { highWaterMark: 1 << 18 });
+}
+
+/** Writes to standard output and waits while whoever reads it is slower. */
+export async function print(text: string): Promise<void> {
+  if (text === '' || process.stdout.write(text)) return;
+  await new Promise<void>((resolve) => process.stdout.once('drain', resolve));
+}
+
+/** Lines that could not be used: the first are told on standard error, all are counted. */
+export class LineProblems {
+  readonly #file: string;
+  #count = 0;
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  add(number: number, problem: string): void {
+    if (++this.#count <= problemsShown) process.stderr.write(`${this.#file}:${number}: ${problem}\n`);
+  }
+
+  /** Exit status of the command: 1 if there were any. */
+  finish(): number {
+    if (this.#count > problemsShown) {
+      process.stderr.write(
+        `${this.#file}: ${this.#count} lines could not be used, the first ${problemsShown} are above\n`,
+      );
+    }
+    return this.#count === 0 ? 0 : 1;
+  }
+}

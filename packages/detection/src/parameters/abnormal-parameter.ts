@@ -1,0 +1,340 @@
+import { createHash } from 'node:crypto';
+import { actorKey, severities, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
+import { LATENESS_MS } from '../constants.ts';
+import {
+  decodeTally,
+  dominant,
+  encodeTally,
+  newTally,
+  statusClasses,
+  tallyCall,
+  topSources,
+  type EncodedTally,
+  type Tally,
+} from '../tally.ts';
+import {
+  decodeEndpointProfile,
+  encodeEndpointProfile,
+  judgeParameters,
+  learnParameters,
+  newEndpointProfile,
+  type EndpointProfile,
+  type ParameterFinding,
+} from './parameters.ts';
+import { hashOf } from './value.ts';
+
+const MINUTE_MS = 60_000;
+/** Successful calls of an endpoint before any of its calls is judged. */
+const LEARNING_CALLS = 30;
+/**
+ * A new value or name that so many actors bring within an hour is a rollout: learnt, and no alert. Until then what is merely new
+ * waits ten minutes for the others; what has anything else unusual about it does not wait.
+ */
+const ROLLOUT_ACTORS = 4;
+const ROLLOUT_MS = 60 * MINUTE_MS;
+const HOLD_MS = 10 * MINUTE_MS;
+const HELD_MOST = 32;
+const NEWS_KEPT = 64;
+const EPISODES_MOST = 32;
+const QUIET_MS = 60 * MINUTE_MS;
+const REVISION_MS = MINUTE_MS;
+const REASONS_KEPT = 10;
+/** Surprises below this are no part of the reason for an alert. */
+const LEAST_DECADES = 0.5;
+
+/** Calls of one actor with abnormal parameters on the endpoint: one alert that grows in place. Times are ms of event time. */
+interface Episode {
+  id: string;
+  actor: AlertActor;
+  startedAt: number;
+  raisedAt: number;
+  lastSeenAt: number;
+  count: number;
+  score: number;
+  reasons: string[];
+  weaknesses: string[];
+  learntCalls: number;
+  revision: number;
+  publishedAt: number;
+  publishedRank: number;
+  tally: Tally;
+}
+
+/** What is known of the parameters of one endpoint, and what is under way there. Bounded: about 100 KB at the very most. */
+export interface AbnormalParameterState {
+  newestMs: number;
+  profile: EndpointProfile;
+  episodes: Map<string, Episode>;
+  /** Calls with something new, until others bring the same or their time is over; oldest first. */
+  held: { dueMs: number; news: string[]; call: ApiCall }[];
+  /** Who brought what is new, since when: hashes of actors. */
+  news: Map<string, { sinceMs: number; actors: number[] }>;
+}
+
+export function newAbnormalParameterState(): AbnormalParameterState {
+  return { newestMs: 0, profile: newEndpointProfile(), episodes: new Map(), held: [], news: new Map() };
+}
+
+/** Key of the state: one per endpoint of a service. */
+export function abnormalParameterStateKey(call: ApiCall): string {
+  return `q:${call.service ?? ''}|${call.endpoint}`;
+}
+
+/**
+ * Folds one call of the state's endpoint in: judges its query and path parameters, and learns them if it succeeded and nothing is
+ * unusual. Returns the alert revisions to publish, oldest first. By event time only.
+ */
+export function foldAbnormalParameter(state: AbnormalParameterState, call: ApiCall): Alert[] {
+  if (call.refused === true || call.startedAt < state.newestMs - LATENESS_MS) return [];
+  const alerts = closeAbnormalParameter(state, call.startedAt);
+  state.newestMs = Math.max(state.newestMs, call.startedAt);
+  const parameters = parametersOf(call);
+  const succeeded = call.status < 400;
+  if (state.profile.calls < LEARNING_CALLS) {
+    if (succeeded) learnParameters(state.profile, parameters);
+    return alerts;
+  }
+  const finding = judgeParameters(state.profile, parameters);
+  if (!finding.alert) {
+    if (succeeded) learnParameters(state.profile, parameters);
+    return alerts;
+  }
+  const news = merelyNew(finding);
+  if (news.length === 0 || state.episodes.has(actorKey(call))) {
+    alerts.push(...raise(state, call, finding, call.startedAt));
+    return alerts;
+  }
+  if (rolledOut(state, news, call)) {
+    const same = state.held.filter((one) => one.news.every((key) => news.includes(key)));
+    state.held = state.held.filter((one) => !same.includes(one));
+    for (const one of [...same.map((held) => held.call), call])
+      learnParameters(state.profile, parametersOf(one));
+    return alerts;
+  }
+  state.held.push({ dueMs: call.startedAt + HOLD_MS, news, call });
+  // Too many at once: the oldest has waited long enough.
+  if (state.held.length > HELD_MOST) alerts.push(...release(state, call.startedAt));
+  return alerts;
+}
+
+/**
+ * Raises what has waited for others in vain and ends the episodes that are over at event time `nowMs`. What is returned does not
+ * depend on how late it is called.
+ */
+export function closeAbnormalParameter(state: AbnormalParameterState, nowMs: number): Alert[] {
+  const alerts: Alert[] = [];
+  while (state.held.length > 0 && state.held[0]!.dueMs <= nowMs)
+    alerts.push(...release(state, state.held[0]!.dueMs));
+  for (const [key, episode] of state.episodes) {
+    if (nowMs < episode.lastSeenAt + QUIET_MS) continue;
+    alerts.push(publish(episode, 'closed', episode.lastSeenAt + QUIET_MS, null));
+    state.episodes.delete(key);
+  }
+  return alerts;
+}
+
+/** Event time from which `closeAbnormalParameter` has something to do; undefined if nothing is under way. */
+export function abnormalParameterClosesAt(state: AbnormalParameterState): number | undefined {
+  let atMs = state.held[0]?.dueMs;
+  for (const episode of state.episodes.values()) {
+    const endsMs = episode.lastSeenAt + QUIET_MS;
+    if (atMs === undefined || endsMs < atMs) atMs = endsMs;
+  }
+  return atMs;
+}
+
+/** Query parameters by name, and the path's segments that the endpoint's template leaves open as `{0}`, `{1}`, … */
+function parametersOf(call: ApiCall): Record<string, unknown> {
+  const parameters: Record<string, unknown> = { ...call.query };
+  const template = call.endpoint.slice(call.endpoint.indexOf(' ') + 1).split('/');
+  const path = call.path.split('/');
+  let at = 0;
+  for (const [index, segment] of template.entries()) {
+    if (segment.startsWith('{') && segment.endsWith('}')) parameters[`{${at++}}`] = path[index] ?? '';
+  }
+  return parameters;
+}
+
+/** The news of a finding that consists of nothing else: new names and values without anything suspicious. */
+function merelyNew(finding: ParameterFinding): string[] {
+  const news: string[] = [];
+  for (const { decades, news: key, supports } of finding.surprises) {
+    if (supports === true) return [];
+    if (decades < LEAST_DECADES) continue;
+    if (key === undefined) return [];
+    news.push(key);
+  }
+  return news;
+}
+
+/** Notes that the call's actor brings these news; have enough others, too? */
+function rolledOut(state: AbnormalParameterState, news: readonly string[], call: ApiCall): boolean {
+  const actor = hashOf(actorKey(call));
+  let all = true;
+  for (const key of news) {
+    let known = state.news.get(key);
+    if (!known || call.startedAt - known.sinceMs > ROLLOUT_MS) {
+      known = { sinceMs: call.startedAt, actors: [] };
+      state.news.delete(key);
+      state.news.set(key, known);
+      if (state.news.size > NEWS_KEPT) {
+        const [oldest] = state.news.keys();
+        state.news.delete(oldest!);
+      }
+    }
+    if (!known.actors.includes(actor) && known.actors.length < ROLLOUT_ACTORS) known.actors.push(actor);
+    all &&= known.actors.length >= ROLLOUT_ACTORS;
+  }
+  return all;
+}
+
+/** The oldest held call: an alert, unless what is new about it has been learnt meanwhile. */
+function release(state: AbnormalParameterState, atMs: number): Alert[] {
+  const { call } = state.held.shift()!;
+  const finding = judgeParameters(state.profile, parametersOf(call));
+  return finding.alert ? raise(state, call, finding, atMs) : [];
+}
+
+function raise(
+  state: AbnormalParameterState,
+  call: ApiCall,
+  finding: ParameterFinding,
+  atMs: number,
+): Alert[] {
+  const alerts: Alert[] = [];
+  const key = actorKey(call);
+  let episode = state.episodes.get(key);
+  if (!episode) {
+    if (state.episodes.size >= EPISODES_MOST) {
+      const [[oldest, its]] = [...state.episodes].sort((a, b) => a[1].lastSeenAt - b[1].lastSeenAt) as [
+        [string, Episode],
+      ];
+      alerts.push(publish(its, 'closed', atMs, null));
+      state.episodes.delete(oldest);
+    }
+    episode = {
+      id: createHash('sha256')
+        .update(`abnormal-parameter|${key}|${call.service ?? ''}|${call.endpoint}|${call.startedAt}`)
+        .digest('hex')
+        .slice(0, 32),
+      actor: {
+        kind: call.actorKind,
+        id: call.actorId,
+        name: call.actorName,
+        ...(call.consumerUsername === undefined ? {} : { username: call.consumerUsername }),
+        ...(call.consumerCustomId === undefined ? {} : { customId: call.consumerCustomId }),
+        ...(call.consumerTags === undefined ? {} : { tags: call.consumerTags }),
+      },
+      startedAt: call.startedAt,
+      raisedAt: atMs,
+      lastSeenAt: call.startedAt,
+      count: 0,
+      score: 0,
+      reasons: [],
+      weaknesses: [],
+      learntCalls: state.profile.calls,
+      revision: 0,
+      publishedAt: 0,
+      publishedRank: -1,
+      tally: newTally(),
+    };
+    state.episodes.set(key, episode);
+  }
+  episode.count++;
+  episode.startedAt = Math.min(episode.startedAt, call.startedAt);
+  episode.lastSeenAt = Math.max(episode.lastSeenAt, call.startedAt);
+  tallyCall(episode.tally, call, call.status >= 500);
+  const score = Math.round(finding.score * 100);
+  // The reasons of the worst call come first.
+  const reasons =
+    score > episode.score
+      ? [...finding.reasons, ...episode.reasons]
+      : [...episode.reasons, ...finding.reasons];
+  episode.reasons = [...new Set(reasons)].slice(0, REASONS_KEPT);
+  const weaknesses = finding.surprises.flatMap(({ weakness }) => weakness ?? []);
+  episode.weaknesses = [...new Set([...episode.weaknesses, ...weaknesses])];
+  episode.score = Math.max(episode.score, score);
+  const graver = severities.indexOf(severityOf(episode.score)) > episode.publishedRank;
+  if (graver || atMs - episode.publishedAt >= REVISION_MS) alerts.push(publish(episode, 'open', atMs, call));
+  return alerts;
+}
+
+function publish(episode: Episode, status: Alert['status'], atMs: number, call: ApiCall | null): Alert {
+  const severity = severityOf(episode.score);
+  episode.revision++;
+  episode.publishedAt = atMs;
+  episode.publishedRank = severities.indexOf(severity);
+  const { tally } = episode;
+  const service = dominant(tally, tally.services) ?? call?.service ?? '';
+  const endpoint = dominant(tally, tally.endpoints);
+  return {
+    id: episode.id,
+    revision: episode.revision,
+    type: 'abnormal-parameter',
+    severity,
+    score: episode.score,
+    actor: episode.actor,
+    service: service === '' ? null : service,
+    route: dominant(tally, tally.routes),
+    endpoint,
+    raisedAt: episode.raisedAt,
+    startedAt: episode.startedAt,
+    lastSeenAt: episode.lastSeenAt,
+    count: episode.count,
+    status,
+    observed: { value: episode.score, unit: 'surprise of 100' },
+    expected: { value: 0, low: 0, high: 50, unit: 'surprise of 100' },
+    summary:
+      `${episode.actor.name} sent unusual parameters to ${endpoint ?? 'an endpoint'} in ` +
+      `${episode.count} ${episode.count === 1 ? 'call' : 'calls'}: ${episode.reasons[0]} ` +
+      `(learnt from ${episode.learntCalls} calls).`,
+    sources: topSources(tally),
+    evidence: {
+      reasons: episode.reasons,
+      learning: 'learnt',
+      learntCalls: episode.learntCalls,
+      statuses: statusClasses(tally),
+    },
+    sampleCallIds: [...tally.sampleCallIds],
+    references: [
+      'OWASP API8:2023',
+      ...(episode.weaknesses.includes('CWE-915') ? ['OWASP API3:2023'] : []),
+      ...(episode.weaknesses.includes('CWE-918') ? ['OWASP API7:2023'] : []),
+      'MITRE ATT&CK T1190',
+      ...(episode.weaknesses.length > 0 ? episode.weaknesses : ['CWE-20']),
+    ],
+  };
+}
+
+type EncodedState = [
+  newestMs: number,
+  profile: string,
+  episodes: [string, Omit<Episode, 'tally'>, EncodedTally][],
+  held: AbnormalParameterState['held'],
+  news: [string, { sinceMs: number; actors: number[] }][],
+];
+
+/** Compact JSON; 1 to 2 KB per parameter. */
+export function encodeAbnormalParameter(state: AbnormalParameterState): string {
+  const encoded: EncodedState = [
+    state.newestMs,
+    encodeEndpointProfile(state.profile),
+    [...state.episodes].map(([key, { tally, ...rest }]) => [key, rest, encodeTally(tally)]),
+    state.held,
+    [...state.news],
+  ];
+  return JSON.stringify(encoded);
+}
+
+/** Reads what `encodeAbnormalParameter` wrote; undefined is an endpoint never seen. Throws on text that is not JSON. */
+export function decodeAbnormalParameter(text: string | undefined): AbnormalParameterState {
+  if (text === undefined) return newAbnormalParameterState();
+  const [newestMs, profile, episodes, held, news] = JSON.parse(text) as EncodedState;
+  return {
+    newestMs,
+    profile: decodeEndpointProfile(profile),
+    episodes: new Map(episodes.map(([key, rest, tally]) => [key, { ...rest, tally: decodeTally(tally) }])),
+    held,
+    news: new Map(news),
+  };
+}

@@ -1,0 +1,231 @@
+import { flattenParameters } from './flatten.ts';
+import {
+  decodeParameter,
+  encodeParameter,
+  halveParameter,
+  judgeParameter,
+  learnParameter,
+  newParameterProfile,
+  rarity,
+  SINGLE_IS_STRAY,
+  total,
+  type EncodedParameter,
+  type ParameterProfile,
+  type Surprise,
+} from './profile.ts';
+import { seeValue, type SeenValue } from './value.ts';
+
+/** Parameters remembered per endpoint; further names are counted as new ones and not profiled. */
+const PARAMETERS_KEPT = 64;
+/** Calls after which all counts are halved. */
+const CALLS_MOST = 20_000;
+/** Decades of surprise at which a call is worth an alert: one in 100 calls or less would surprise as much. */
+export const ALERT_DECADES = 2;
+const REASONS_MOST = 5;
+/** Weight of the surprises about other parameters of the same call, and their most. */
+const OTHERS_WEIGHT = 0.3;
+const OTHERS_MOST = 1;
+
+/** What is known of the parameters of one endpoint. Bounded: 64 parameters of at most about 2 KB. */
+export interface EndpointProfile {
+  calls: number;
+  parameters: Map<string, ParameterProfile>;
+  /** Names that were new when the endpoint was already known, and for which there was no room. */
+  beyond: number;
+}
+
+/** One call judged under a profile. */
+export interface ParameterFinding {
+  /** 0 to 1: 1 - 2^(-decades / 2). Half is two decades of surprise, the threshold. */
+  score: number;
+  alert: boolean;
+  /** In plain words, the largest surprise first, at most 5; values are described, never repeated. */
+  reasons: string[];
+  surprises: Surprise[];
+}
+
+export function newEndpointProfile(): EndpointProfile {
+  return { calls: 0, parameters: new Map(), beyond: 0 };
+}
+
+/** Learns one call's parameters. Values may be scalars, arrays and nested objects. */
+export function learnParameters(
+  profile: EndpointProfile,
+  parameters: Readonly<Record<string, unknown>>,
+): void {
+  profile.calls++;
+  for (const [name, { values, count }] of flattenParameters(parameters).values) {
+    let known = profile.parameters.get(name);
+    if (!known) {
+      if (profile.parameters.size >= PARAMETERS_KEPT && !makeRoom(profile)) {
+        profile.beyond++;
+        continue;
+      }
+      known = newParameterProfile();
+      profile.parameters.set(name, known);
+    }
+    learnParameter(known, values.map(seeValue), count);
+  }
+  if (profile.calls >= CALLS_MOST) {
+    profile.calls >>= 1;
+    profile.beyond >>= 1;
+    for (const [name, known] of profile.parameters) {
+      halveParameter(known);
+      if (known.calls === 0) profile.parameters.delete(name);
+    }
+  }
+}
+
+/** A name that came once makes room for the next. */
+function makeRoom(profile: EndpointProfile): boolean {
+  for (const [name, known] of profile.parameters) {
+    if (known.calls > 1) continue;
+    profile.parameters.delete(name);
+    profile.beyond++;
+    return true;
+  }
+  return false;
+}
+
+/** Judges one call's parameters under what was learnt, and learns nothing. Without anything learnt nothing is surprising. */
+export function judgeParameters(
+  profile: EndpointProfile,
+  parameters: Readonly<Record<string, unknown>>,
+): ParameterFinding {
+  const flat = flattenParameters(parameters);
+  const perParameter: { decades: number; surprises: Surprise[] }[] = [];
+  const add = (surprises: Surprise[]): void => {
+    if (surprises.length > 0) perParameter.push({ decades: total(surprises), surprises });
+  };
+  if (profile.calls > 0) {
+    for (const [name, { values, count }] of flat.values) {
+      const seen = values.map(seeValue);
+      const known = profile.parameters.get(name);
+      const shownName = printable(name);
+      const stray = known !== undefined && known.calls === 1 && profile.calls >= SINGLE_IS_STRAY;
+      if (!known || stray) add(newNameSurprise(profile, name, shownName, seen));
+      if (known) add(judgeParameter(known, shownName, seen, count));
+    }
+    if (flat.beyond > 0) {
+      add([
+        {
+          decades: rarity(0, profile.calls, 0.25),
+          reason: `there are ${flat.beyond} more parameters or levels of nesting than are looked at`,
+          news: undefined,
+        },
+      ]);
+    }
+    add(missingSurprises(profile, flat.values));
+  }
+  perParameter.sort((a, b) => b.decades - a.decades);
+  let decades = perParameter[0]?.decades ?? 0;
+  let others = 0;
+  for (const one of perParameter.slice(1)) others += one.decades;
+  decades += Math.min(OTHERS_MOST, OTHERS_WEIGHT * others);
+  const surprises = perParameter.flatMap((one) => one.surprises).sort((a, b) => b.decades - a.decades);
+  const score = 1 - 2 ** (-decades / ALERT_DECADES);
+  return {
+    score: Math.round(score * 10_000) / 10_000,
+    alert: decades >= ALERT_DECADES,
+    reasons: [...new Set(surprises.filter((one) => one.decades >= 0.5).map((one) => one.reason))].slice(
+      0,
+      REASONS_MOST,
+    ),
+    surprises,
+  };
+}
+
+/** What browsers, mail programs and ad networks hang on to any URL; a new one says nothing about the caller. */
+const trackers =
+  /^(utm_\w+|[a-z]{1,4}clid|[gw]braid|li_fat_id|mc_[ce]id|_ga|_gl|_hs\w+|hsctatracking|mkt_tok|igshid|ref|_|cb|cachebuster|nocache)$/;
+/** Names with which a client would give itself what only the server may decide. Supporting evidence for a new name. */
+const privileges =
+  /(^|[._[-])(is_?)?(admin|root|superuser|staff|role|roles|permission|permissions|privilege|privileges|scope|scopes|debug|test|internal|verified|approved|owner|owner_?id|user_?id|tenant_?id|account_?id|balance|credit|discount|price|paid|password|is_?active|__proto__|constructor|prototype)($|[._\]-])|^\$|[.[]\$/;
+
+function newNameSurprise(
+  profile: EndpointProfile,
+  name: string,
+  shownName: string,
+  values: readonly SeenValue[],
+): Surprise[] {
+  let once = profile.beyond;
+  for (const known of profile.parameters.values()) if (known.calls === 1) once++;
+  const attack = values.find((value) => value.attack)?.attack;
+  const bad = values.some((value) => value.control || value.headerBreak);
+  const usual = rarity(once, profile.calls, 0.25);
+  if (trackers.test(name) && !attack && !bad) {
+    return [
+      { decades: Math.min(0.8, usual), reason: `parameter "${shownName}" is new here`, news: undefined },
+    ];
+  }
+  const surprises: Surprise[] = [
+    {
+      decades: usual,
+      reason: `parameter "${shownName}" was never seen in ${profile.calls} calls of this endpoint`,
+      news: attack || bad ? undefined : `name ${name}`,
+    },
+  ];
+  if (attack) {
+    surprises.push({
+      decades: 1.5,
+      reason: `"${shownName}" looks like ${attack.name}`,
+      news: undefined,
+      supports: true,
+      weakness: attack.weakness,
+    });
+  }
+  if (privileges.test(name)) {
+    surprises[0]!.news = undefined;
+    surprises.push({
+      decades: 1,
+      reason: `"${shownName}" is a name that decides about rights, money or debugging`,
+      news: undefined,
+      supports: true,
+      weakness: 'CWE-915',
+    });
+  }
+  return surprises;
+}
+
+/** A parameter that is always there is not: supporting evidence, never an alert by itself. */
+function missingSurprises(profile: EndpointProfile, present: ReadonlyMap<string, unknown>): Surprise[] {
+  const surprises: Surprise[] = [];
+  for (const [name, known] of profile.parameters) {
+    if (known.calls < 0.9 * profile.calls || present.has(name)) continue;
+    const decades = Math.min(1.2, rarity(profile.calls - known.calls, profile.calls, 0.5));
+    surprises.push({
+      decades,
+      reason: `parameter "${printable(name)}" is missing; it is there in ${known.calls} of ${profile.calls} calls`,
+      news: undefined,
+    });
+  }
+  return surprises.sort((a, b) => b.decades - a.decades).slice(0, 2);
+}
+
+/** Names come from callers: short, and without what could disturb a terminal or a log. */
+function printable(name: string): string {
+  const clean = name.replace(/[^\p{L}\p{N}_.[\]{}$@:-]/gu, '?');
+  return clean.length > 60 ? `${clean.slice(0, 60)}…` : clean;
+}
+
+export type EncodedEndpoint = [calls: number, beyond: number, parameters: [string, EncodedParameter][]];
+
+/** Compact JSON; values are in it as hashes only. */
+export function encodeEndpointProfile(profile: EndpointProfile): string {
+  const encoded: EncodedEndpoint = [
+    profile.calls,
+    profile.beyond,
+    [...profile.parameters].map(([name, known]) => [name, encodeParameter(known)]),
+  ];
+  return JSON.stringify(encoded);
+}
+
+/** Reads what `encodeEndpointProfile` wrote; throws on anything that is not JSON. */
+export function decodeEndpointProfile(text: string): EndpointProfile {
+  const [calls, beyond, parameters] = JSON.parse(text) as EncodedEndpoint;
+  return {
+    calls,
+    beyond,
+    parameters: new Map(parameters.map(([name, encoded]) => [name, decodeParameter(encoded)])),
+  };
+}
