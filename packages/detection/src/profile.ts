@@ -242,7 +242,9 @@ export function thresholdsAt(profile: Profile, peers: PeersState, hour: number, 
   for (let size = 0; size < 3; size++) {
     const proportion = floors.cold[size]! / floors.cold[1];
     const newcomer = Math.max(floors.cold[size]! * CALL_WEIGHT, borrowed * proportion);
-    high[size] = Math.floor(Math.max(high[size]!, floors.least[size]! * CALL_WEIGHT, newcomer * inexperience));
+    high[size] = Math.floor(
+      Math.max(high[size]!, floors.least[size]! * CALL_WEIGHT, newcomer * inexperience),
+    );
   }
   // What bursts for a minute may burst for a few.
   high[1] = Math.max(high[1], Math.floor(high[0] * MINUTE_PER_SHORT));

@@ -3,6 +3,7 @@ import {
   AGENT_LENGTH_MOST,
   ATTEMPTS_KEPT,
   FAILED_CALLS_KEPT,
+  MANY_ATTEMPTS,
   NAMES_KEPT,
   SOURCES_KEPT,
   SUCCEEDED_KEPT,
@@ -25,14 +26,21 @@ interface FailedCall {
   asn: number | null;
 }
 
+/** A pair of address and account that failed, both as far as the calls tell. */
+interface Attempt {
+  ip: string;
+  account: string;
+  failures: number;
+}
+
 /** What the failed calls of an endpoint have in common. */
 interface Failing {
   /** Event time of the newest, ms. */
   newestAt: number;
   /** Those that Kong itself refused; the others are the upstream's. */
   byKong: number;
-  /** Distinct pairs of address and account, as their hashes: one client that repeats itself is one attempt. */
-  attempts: Sample<null>;
+  /** Distinct pairs of address and account: one client that repeats itself is one attempt. */
+  attempts: Sample<Attempt>;
   sources: Sample<FailingSource>;
   /** Tokens of the users, else of the credentials, that were presented, with the number of failures. */
   accounts: Sample<{ failures: number }>;
@@ -49,7 +57,7 @@ interface SucceededSource {
 /**
  * What happened on one endpoint within a minute of event time, as one partition of `api-calls` saw it, or several together:
  * `mergeMinute` is commutative and associative, so that the whole does not depend on how the calls were spread, nor on the
- * order in which the parts come. Bounded: about 15 KB as text under attack, 40 bytes without calls of note.
+ * order in which the parts come. Bounded: about 17 KB as text under attack, 40 bytes without calls of note.
  */
 export interface EndpointMinute {
   /** All but those that Kong turned away from a known consumer (our own blocks look like that). */
@@ -100,7 +108,6 @@ function newFailing(): Failing {
 
 const noCalls = (): SucceededSource => ({ calls: 0, names: [] });
 const noFailures = (): { failures: number } => ({ failures: 0 });
-const nothing = (): null => null;
 
 function addSuccess(succeeded: Sample<SucceededSource>, call: ApiCall, ip: string): void {
   const hash = sampleHash(ip);
@@ -121,14 +128,23 @@ function addName(names: string[], name: string): void {
   if (names.length > NAMES_KEPT) names.pop();
 }
 
+function attemptKey(ip: string, account: string): string {
+  return `${ip} ${account}`;
+}
+
 function addFailure(failing: Failing, call: ApiCall): void {
   const { ip = '', country = null, asn = null } = call;
   failing.newestAt = Math.max(failing.newestAt, call.startedAt);
   if (call.source === 'kong') failing.byKong++;
 
   const account = call.user ?? call.credential;
-  const attempt = sampleHash(`${ip} ${account ?? ''}`);
-  if (failing.attempts.takes(attempt)) failing.attempts.pick(attempt.toString(36), attempt, nothing);
+  const pair = attemptKey(ip, account ?? '');
+  const attempt = failing.attempts.pick(pair, sampleHash(pair), () => ({
+    ip,
+    account: account ?? '',
+    failures: 0,
+  }));
+  if (attempt) attempt.failures++;
   if (ip !== '') {
     const source = failing.sources.pick(ip, sampleHash(ip), () => ({ failures: 0, country, asn }));
     if (source) source.failures++;
@@ -166,7 +182,10 @@ export function mergeMinute(minute: EndpointMinute, other: EndpointMinute): void
 function mergeFailing(failing: Failing, other: Failing): void {
   failing.newestAt = Math.max(failing.newestAt, other.newestAt);
   failing.byKong += other.byKong;
-  for (const [key, { hash }] of other.attempts.entries()) failing.attempts.pick(key, hash, nothing);
+  for (const [pair, { hash, value }] of other.attempts.entries()) {
+    const attempt = failing.attempts.pick(pair, hash, () => ({ ...value, failures: 0 }));
+    if (attempt) attempt.failures += value.failures;
+  }
   for (const [ip, { hash, value }] of other.sources.entries()) {
     const { country, asn } = value;
     const source = failing.sources.pick(ip, hash, () => ({ failures: 0, country, asn }));
@@ -188,26 +207,66 @@ function greater<T extends string | number>(a: T | null, b: T | null): T | null 
   return a > b ? a : b;
 }
 
+/** How many of the failed attempts nothing harmless explains. */
+export interface Unexplained {
+  /** Estimate that is rather too low than too high. */
+  attempts: number;
+  /** Their share of all failed attempts, 0 to 1, as likely too high as too low; 1 where nothing is known. */
+  share: number;
+}
+
 /**
- * Attempts that failed and that no success explains: who mistypes or presents an expired token gets in a moment later from
- * the same address, who tries stolen passwords does not. TRIES_PER_SUCCESS failures are explained by each success of their
- * address. As successes and failures are sampled by the same hash of the address, the share is that of the addresses for
- * which both are known.
+ * Who mistypes, or presents a token that ran out, gets in a moment later from the same address; who tries stolen passwords
+ * does not. Each success of an address explains TRIES_PER_SUCCESS of its failures. Many addresses with one account are
+ * explained as well: a fleet with a stale key, or one account under attack, which is not for this measure to find.
+ *
+ * Addresses that succeeded are sampled. Below the hash to which that sample is complete it is known of each attempt whether
+ * its address got in; the share among those stands for all. The fewer they are, the less it is trusted (lower end of the
+ * score interval of Wilson, "Probable inference", JASA 1927, with z = 2). An address with many of the attempts speaks for itself: where
+ * it is not known whether it got in, it is taken not to have.
  */
-export function unexplainedAttempts(minute: EndpointMinute): number {
+export function unexplainedOf(minute: EndpointMinute): Unexplained {
   const { failing, succeeded } = minute;
-  if (!failing) return 0;
-  const completeTo = Math.min(failing.sources.completeTo, succeeded?.completeTo ?? Infinity);
-  let failures = 0;
-  let unexplained = 0;
-  for (const [ip, { hash, value }] of failing.sources.entries()) {
-    if (hash > completeTo) continue;
-    failures += value.failures;
-    const successes = succeeded?.get(ip)?.calls ?? 0;
-    unexplained += Math.max(0, value.failures - TRIES_PER_SUCCESS * successes);
+  if (!failing) return { attempts: 0, share: 0 };
+  const perAddress = new Map<string, { attempts: number; failures: number }>();
+  const perAccount = new Map<string, number>();
+  for (const [, { value }] of failing.attempts.entries()) {
+    const address = perAddress.get(value.ip) ?? { attempts: 0, failures: 0 };
+    perAddress.set(value.ip, {
+      attempts: address.attempts + 1,
+      failures: address.failures + value.failures,
+    });
+    if (value.account !== '') perAccount.set(value.account, (perAccount.get(value.account) ?? 0) + 1);
   }
-  const share = failures === 0 ? 1 : unexplained / failures;
-  return Math.round(failing.attempts.distinct() * share);
+
+  const completeTo = succeeded?.completeTo ?? Infinity;
+  let known = 0;
+  let unexplained = 0;
+  for (const [ip, { attempts, failures }] of perAddress) {
+    if (attempts < MANY_ATTEMPTS && ip !== '' && sampleHash(ip) > completeTo) continue;
+    const explained = (succeeded?.get(ip)?.calls ?? 0) * TRIES_PER_SUCCESS;
+    const failed = failing.sources.get(ip)?.failures ?? failures;
+    known += attempts;
+    unexplained += attempts * Math.max(0, 1 - explained / failed);
+  }
+  let oneAccount = 0;
+  for (const attempts of perAccount.values()) if (attempts >= MANY_ATTEMPTS) oneAccount += attempts;
+  const other = 1 - oneAccount / failing.attempts.size;
+
+  const share = known === 0 ? 1 : unexplained / known;
+  const isExact = known === failing.attempts.size && failing.attempts.completeTo === Infinity;
+  const cautious = isExact ? share : lowerEnd(share, known);
+  return {
+    attempts: Math.round(failing.attempts.distinct() * cautious * other),
+    share: share * other,
+  };
+}
+
+function lowerEnd(share: number, seen: number): number {
+  if (seen === 0) return 0;
+  const z = 2;
+  const spread = z * Math.sqrt((share * (1 - share)) / seen + (z * z) / (4 * seen * seen));
+  return Math.max(0, (share + (z * z) / (2 * seen) - spread) / (1 + (z * z) / seen));
 }
 
 /** Addresses that failed and got in, and as whom as far as the calls tell: those that are in both samples. */
@@ -231,7 +290,7 @@ export type EncodedMinute = [
 type EncodedFailing = [
   newestAt: number,
   byKong: number,
-  attempts: string[],
+  attempts: [ip: string, account: string, failures: number][],
   sources: [ip: string, failures: number, country: string | null, asn: number | null][],
   accounts: [token: string, failures: number][],
   calls: [id: string, ip: string, userAgent: string, country: string | null, asn: number | null][],
@@ -251,10 +310,8 @@ function encodeFailing(failing: Failing): EncodedFailing {
   return [
     failing.newestAt,
     failing.byKong,
-    failing.attempts.sorted().map(([key]) => key),
-    failing.sources
-      .sorted()
-      .map(([ip, { value }]) => [ip, value.failures, value.country, value.asn]),
+    failing.attempts.sorted().map(([, { value }]) => [value.ip, value.account, value.failures]),
+    failing.sources.sorted().map(([ip, { value }]) => [ip, value.failures, value.country, value.asn]),
     failing.accounts.sorted().map(([account, { value }]) => [account, value.failures]),
     failing.calls
       .sorted()
@@ -277,7 +334,10 @@ export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
 function decodeFailing(encoded: EncodedFailing): Failing {
   const [newestAt, byKong, attempts, sources, accounts, calls] = encoded;
   const failing: Failing = { ...newFailing(), newestAt, byKong };
-  for (const key of attempts) failing.attempts.pick(key, parseInt(key, 36), nothing);
+  for (const [ip, account, count] of attempts) {
+    const pair = attemptKey(ip, account);
+    failing.attempts.pick(pair, sampleHash(pair), () => ({ ip, account, failures: count }));
+  }
   for (const [ip, failures, country, asn] of sources)
     failing.sources.pick(ip, sampleHash(ip), () => ({ failures, country, asn }));
   for (const [account, failures] of accounts)

@@ -28,7 +28,10 @@ interface Source {
   idle: boolean;
 }
 
-export type EncodedHold = [judged: number, sources: [from: number, number: number, until: number, idle: boolean][]];
+export type EncodedHold = [
+  judged: number,
+  sources: [from: number, number: number, until: number, idle: boolean][],
+];
 export type EncodedStep = [window: number, service: string, endpoint: string, minute: EncodedMinute][];
 
 /**
@@ -86,7 +89,12 @@ export class MinuteHold {
     this.#sources.set(from, { number, until, idle });
     // What comes after its step was given out (its source had been idle) is judged with the next one.
     for (const [step, window, service, endpoint, minute] of parts)
-      this.#add(Math.max(step, this.#judged + 1), { window, service, endpoint, minute: decodeMinute(minute) });
+      this.#add(Math.max(step, this.#judged + 1), {
+        window,
+        service,
+        endpoint,
+        minute: decodeMinute(minute),
+      });
 
     const ready = this.#giveOut(this.#reached());
     while (this.#held > HELD_MINUTES_MOST) {
@@ -112,7 +120,7 @@ export class MinuteHold {
 
   #add(step: number, part: WholeMinute): void {
     let held = this.#steps.get(step);
-    if (!held) this.#steps.set(step, (held = new Map()));
+    if (!held) this.#steps.set(step, (held = new Map<string, WholeMinute>()));
     this.#changed.add(step);
     const key = JSON.stringify([part.window, part.service, part.endpoint]);
     const known = held.get(key);

@@ -1,5 +1,6 @@
 import type { ApiCall } from '@tripline/model';
 import { LATENESS_MS } from '../constants.ts';
+import { parseState } from '../state-text.ts';
 import {
   ENDPOINT_WINDOW_MS,
   GRACE_MS,
@@ -123,7 +124,8 @@ export class PreAggregator {
     let open = this.#last;
     if (open?.window !== window || open.step !== step) open = this.#last = this.#openWindow(step, window);
     const service = call.service ?? '';
-    const minute = open.services.get(service)?.get(call.endpoint) ?? this.#minute(open, service, call.endpoint);
+    const minute =
+      open.services.get(service)?.get(call.endpoint) ?? this.#minute(open, service, call.endpoint);
     addToMinute(minute, call);
   }
 
@@ -167,12 +169,10 @@ export class PreAggregator {
       this.pooled++;
       const known = open.services.has(service) || open.services.size < POOLED_SERVICES_MOST;
       const pool = known ? service : '';
-      return (
-        open.services.get(pool)?.get(OTHER_ENDPOINTS) ?? this.#minute(open, pool, OTHER_ENDPOINTS)
-      );
+      return open.services.get(pool)?.get(OTHER_ENDPOINTS) ?? this.#minute(open, pool, OTHER_ENDPOINTS);
     }
     let endpoints = open.services.get(service);
-    if (!endpoints) open.services.set(service, (endpoints = new Map()));
+    if (!endpoints) open.services.set(service, (endpoints = new Map<string, EndpointMinute>()));
     const minute = newMinute();
     endpoints.set(endpoint, minute);
     this.#minutes++;
@@ -219,10 +219,8 @@ export class PreAggregator {
   }
 
   #decode(text: string): void {
-    const state = JSON.parse(text) as Partial<EncodedState>;
-    if (state[0] !== STATE_VERSION)
-      throw new Error(`state of the pre-aggregation: expected version ${STATE_VERSION}, got ${text.slice(0, 80)}`);
-    const [, watermark, until, number, idle, open, unsent] = state as EncodedState;
+    const state = parseState(text, STATE_VERSION, 'the pre-aggregation') as EncodedState;
+    const [, watermark, until, number, idle, open, unsent] = state;
     this.#watermark = watermark;
     this.#until = until;
     this.#number = number;
@@ -231,7 +229,7 @@ export class PreAggregator {
     for (const [step, window, service, endpoint, minute] of open) {
       const { services } = this.#openWindow(step, window);
       let endpoints = services.get(service);
-      if (!endpoints) services.set(service, (endpoints = new Map()));
+      if (!endpoints) services.set(service, (endpoints = new Map<string, EndpointMinute>()));
       endpoints.set(endpoint, decodeMinute(minute));
       this.#minutes++;
     }
