@@ -1,9 +1,11 @@
-// `npm run bench [-- --distributed]`: sets up, bundles the benchmark as the command itself is bundled, and runs it.
+// `npm run bench [-- --distributed | --kafka-packing]`: sets up, bundles the benchmark as the command itself is bundled,
+// and runs it.
 import { bundleOptions, setUp } from './setup.mjs';
 
 await setUp();
 // Only now: before the set-up it may not be there.
 const { build } = await import('esbuild');
-const main = process.argv.includes('--distributed') ? 'distributed' : 'main';
-await build({ ...bundleOptions, entryPoints: { bench: `test/bench/${main}.ts` } });
+const others = ['distributed', 'kafka-packing'];
+const bench = others.find((name) => process.argv.includes(`--${name}`)) ?? 'main';
+await build({ ...bundleOptions, entryPoints: { bench: `test/bench/${bench}.ts` } });
 await import('../dist/bench.js');

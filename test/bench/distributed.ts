@@ -231,12 +231,17 @@ async function untilPublished(collector: Member, lines: number): Promise<void> {
   }
 }
 
+async function usedMemoryBytes(engines: Engines): Promise<number> {
+  const info = String(await engines.redis.command('INFO', 'memory'));
+  return Number(/used_memory:([0-9]+)/.exec(info)?.[1]);
+}
+
 /** Redis memory that one more idle actor takes, everything included. */
 async function redisBytesPerIdleActor(engines: Engines, actors: number): Promise<number> {
   const prefix = `idle-${actors}`;
-  const before = await engines.redis.usedMemoryBytes();
+  const before = await usedMemoryBytes(engines);
   await fillStates(engines, prefix, actors);
-  return ((await engines.redis.usedMemoryBytes()) - before) / actors;
+  return ((await usedMemoryBytes(engines)) - before) / actors;
 }
 
 const scratch = mkdtempSync(join(tmpdir(), 'tripline-bench-'));

@@ -62,7 +62,7 @@ const everyRole: FleetRole[] = [
 ];
 
 describe('the fleet', () => {
-  let engines: Engines;
+  let engines: Engines | undefined;
   const calls = traffic();
   const lines = calls.map(({ line }) => line);
   const ids = new Set(calls.map(({ id }) => id));
@@ -88,17 +88,18 @@ describe('the fleet', () => {
   };
 
   const fleet = async (options: Parameters<typeof startFleet>[1]): Promise<Fleet> => {
-    const started = await startFleet(engines, options);
+    const started = await startFleet(engines!, options);
     undo.push(() => started.dispose());
     return started;
   };
 
   /** What must hold whatever happened. */
-  const expectWhole = async (under: Fleet): Promise<void> => {
+  const expectWhole = async (under: Fleet, ordered = true): Promise<void> => {
     const lake = await under.lake();
     expect(lake.rows, 'rows in the lake').toBe(calls.length);
     expect(lake.ids, 'ids in the lake').toEqual(ids);
-    expect(lake.alerts.map(essence), 'alerts').toEqual(expected.map(essence));
+    const told = (alerts: Alert[]): object[] => alerts.map((alert) => essence(alert, ordered));
+    expect(told(lake.alerts), 'alerts').toEqual(told(expected));
   };
 
   const send = (under: Fleet, options: Parameters<typeof postLines>[2] = {}): Promise<void> =>
@@ -127,10 +128,10 @@ describe('the fleet', () => {
     const kong = await kongWithOffenders();
     const under = await fleet({ roles: everyRole, kong, policies: [block] });
     const random = seeded(42);
-    let sending = true;
+    const sent = new AbortController();
     let kills = 0;
     const killing = (async () => {
-      while (sending || kills < 20) {
+      while (!sent.signal.aborted || kills < 20) {
         await new Promise((resolve) => setTimeout(resolve, 300 + random() * 900));
         const victim = under.members[Math.floor(random() * under.members.length)]!;
         await victim.kill('SIGKILL');
@@ -139,7 +140,7 @@ describe('the fleet', () => {
       }
     })();
     await send(under, { pauseMs: 150 });
-    sending = false;
+    sent.abort();
     await killing;
     await settled(under);
     await expectWhole(under);
@@ -162,7 +163,7 @@ describe('the fleet', () => {
       onBatch: (sent) => {
         if (sent < 1_000) return;
         outage ??= (async () => {
-          await engines.kafka.kill();
+          await engines!.kafka.kill();
           await until(
             async () => {
               const counts = await Promise.all(
@@ -176,14 +177,15 @@ describe('the fleet', () => {
             'the collectors spool',
             60_000,
           );
-          await engines.kafka.restart();
+          await engines!.kafka.restart();
         })();
       },
     });
     await outage;
     await settled(under);
     expect(spooled).toBeGreaterThan(500);
-    await expectWhole(under);
+    // The two spools drain side by side: which of an episode's calls tips the balance is no longer certain.
+    await expectWhole(under, false);
     for (const member of under.of('collector')) {
       expect(await metric(member, 'tripline_collector_lines_dropped_total')).toBe(0);
       expect(await metric(member, 'tripline_collector_spool_records')).toBe(0);
@@ -193,9 +195,9 @@ describe('the fleet', () => {
   it('waits while Redis is away, and gives the same alerts when it comes back', async () => {
     const under = await fleet({ roles: ['collector', 'processor', 'processor', 'archiver'] });
     await during(under, 1_500, async () => {
-      await engines.redis.stop();
+      await engines!.redis.stop();
       await Promise.all(under.of('processor').map((member) => untilNotReady(member)));
-      await engines.redis.restart();
+      await engines!.redis.restart();
     });
     await settled(under);
     await expectWhole(under);
@@ -204,7 +206,7 @@ describe('the fleet', () => {
   it('learns anew from the bus when Redis comes back empty, and gives the same alerts', async () => {
     const under = await fleet({ roles: ['collector', 'processor', 'processor', 'archiver', 'archiver'] });
     await during(under, 2_500, async () => {
-      await engines.redis.flush();
+      await engines!.redis.flush();
     });
     await settled(under);
     await expectWhole(under);
@@ -221,10 +223,10 @@ describe('the fleet', () => {
       kong,
       policies: [{ ...block, actions: [{ type: 'block', duration: '1h' }] }],
     });
-    await engines.clickhouse.kill();
+    await engines!.clickhouse.kill();
     await send(under);
     await until(async () => (await tagged(kong)).length === loud.length, 'all offenders are blocked', 60_000);
-    await engines.clickhouse.restart();
+    await engines!.clickhouse.restart();
     await settled(under);
     await expectWhole(under);
   }, 240_000);
@@ -308,9 +310,9 @@ describe('the fleet', () => {
   }
 });
 
-/** What of an alert does not depend on how long one waits for its next revision. */
-function essence({ id, type, actor, startedAt, raisedAt }: Alert): object {
-  return { id, type, actor, startedAt, raisedAt };
+/** What of an alert does not depend on how long one waits for its next revision, nor, if need be, on the calls' order. */
+function essence({ id, type, actor, startedAt, raisedAt }: Alert, ordered: boolean): object {
+  return { id, type, actor, startedAt, ...(ordered ? { raisedAt } : {}) };
 }
 
 async function tagged(kong: KongStandIn): Promise<unknown[]> {

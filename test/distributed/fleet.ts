@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { createClient } from '@clickhouse/client';
 import type { KongStandIn } from '@tripline/kong-stand-in';
 import type { Alert, Response } from '@tripline/model';
-import { startClickhouse, type ClickhouseEngine } from '../engines/clickhouse.ts';
+import { startClickhouseFront, type ClickhouseFront } from '../engines/clickhouse.ts';
 import { startKafka, type KafkaEngine } from '../engines/kafka.ts';
 import { startRedis, type RedisEngine } from '../engines/redis.ts';
 import { scratchDir, until } from '../support/parts.ts';
@@ -19,16 +19,16 @@ import {
 export interface Engines {
   kafka: KafkaEngine;
   redis: RedisEngine;
-  clickhouse: ClickhouseEngine;
+  clickhouse: ClickhouseFront;
   dispose: () => Promise<void>;
 }
 
-/** Real Kafka, Redis and the ClickHouse engine, each in processes of their own. */
+/** Real Kafka and Redis and the ClickHouse engine, each in processes of their own that tests may kill. */
 export async function startEngines(): Promise<Engines> {
   const [kafka, redis, clickhouse] = await Promise.all([
-    startKafka(),
-    startRedis({ config: { appendonly: 'yes', 'maxmemory-policy': 'noeviction' } }),
-    startClickhouse(),
+    startKafka({ own: true }),
+    startRedis({ own: true }),
+    startClickhouseFront(),
   ]);
   return {
     kafka,
@@ -91,7 +91,8 @@ export async function startFleet(
 ): Promise<Fleet> {
   const scratch = scratchDir();
   const name = `t${process.pid}-${++fleets}-`;
-  const clickhouse = createClient({ url: engines.clickhouse.url });
+  const { url, username, password } = engines.clickhouse;
+  const clickhouse = createClient({ url, username, password });
   // One server has one lake.
   await clickhouse.command({ query: 'DROP DATABASE IF EXISTS tripline SYNC' });
   writeFileSync(join(scratch.path, 'token.key'), `${Buffer.alloc(32, 7).toString('base64')}\n`, {
@@ -117,7 +118,7 @@ export async function startFleet(
         },
       },
       state: { redis: { url: engines.redis.url, keyPrefix: name } },
-      lake: { clickhouse: { url: engines.clickhouse.url } },
+      lake: { clickhouse: { url, username, password } },
       collector: { host: '127.0.0.1', port: linesPort, http: { port: linesHttpPort } },
       ...(options.kong ? { kong: { adminUrl: options.kong.adminUrl } } : {}),
       ...(options.detectors ? { detectors: options.detectors } : {}),
@@ -126,7 +127,7 @@ export async function startFleet(
     writeFileSync(file, JSON.stringify(config));
     let running: Running | undefined;
     let last: Ended | undefined;
-    const url = `http://127.0.0.1:${httpPort}`;
+    const health = `http://127.0.0.1:${httpPort}`;
     const start = async (): Promise<void> => {
       const life = startProgram([role, '--config', file], { cwd: scratch.path });
       running = life;
@@ -135,7 +136,7 @@ export async function startFleet(
       await until(
         async () => {
           if (over) throw new Error(`${role} ended with ${String(over.status)}:\n${over.stderr}`);
-          return fetch(`${url}/healthz`).then(
+          return fetch(`${health}/healthz`).then(
             (answer) => answer.ok,
             () => false,
           );
@@ -146,7 +147,7 @@ export async function startFleet(
     };
     const member: Member = {
       role,
-      url,
+      url: health,
       linesUrl: `http://127.0.0.1:${linesHttpPort}/`,
       linesPort,
       running: () => running!,

@@ -1,80 +1,22 @@
-import { readFileSync } from 'node:fs';
 import { connect as connectTls } from 'node:tls';
-import { fileURLToPath } from 'node:url';
-import { startCollector, type Accounting, type Collector } from '@tripline/app-collector';
-import { createEmbeddedBus, type Bus } from '@tripline/bus';
-import { createNormaliser } from '@tripline/kong';
+import { createEmbeddedBus } from '@tripline/bus';
 import type { ApiCall, DeadLetter } from '@tripline/model';
-import { configSchema, type Config } from '@tripline/runtime';
-import { createSanitizer } from '@tripline/sanitize';
 import { afterEach, describe, expect, it } from 'vitest';
-import { connect, recording, scratchDir, testContext, until, watchTopic } from '../support/parts.ts';
+import {
+  createStarter,
+  expectBalanced,
+  numberedLine as numbered,
+  plainLine as line,
+  testCertificate,
+} from '../support/collector.ts';
+import { createOutage } from '../support/outage.ts';
+import { connect, recording, scratchDir, until, watchTopic } from '../support/parts.ts';
 
 const undo: (() => unknown)[] = [];
 afterEach(async () => {
   for (const step of undo.splice(0).reverse()) await step();
 });
-
-const sanitizer = createSanitizer({ key: Buffer.alloc(32, 1) });
-
-async function start(
-  settings: Partial<Config['collector']> = {},
-  options: {
-    bus?: Bus;
-    maxBytes?: number;
-    tls?: { cert: Buffer; key: Buffer };
-    token?: string;
-    maxInFlightRecords?: number;
-  } = {},
-): Promise<{
-  collector: Collector;
-  bus: Bus;
-  log: string[];
-  accounting: () => Accounting;
-  metrics: () => Promise<string>;
-}> {
-  const scratch = scratchDir();
-  undo.push(scratch.dispose);
-  const bus =
-    options.bus ??
-    createEmbeddedBus({
-      path: scratch.path,
-      ...(options.maxBytes ? { maxBytes: options.maxBytes, keepBytes: 0 } : {}),
-    });
-  undo.push(() => bus.close());
-  const context = testContext();
-  const { collector: defaults } = configSchema.parse({});
-  const collector = await startCollector({
-    ...context,
-    bus,
-    sanitizer,
-    normalise: createNormaliser({ sanitizer, ...(options.token ? { token: options.token } : {}) }),
-    settings: { ...defaults, host: '127.0.0.1', port: 0, ...settings },
-    ...(options.tls ? { tls: options.tls } : {}),
-    ...(options.maxInFlightRecords ? { maxInFlightRecords: options.maxInFlightRecords } : {}),
-  });
-  undo.push(() => collector.stop());
-  return {
-    collector,
-    bus,
-    log: context.log,
-    accounting: collector.accounting,
-    metrics: () => context.metrics.metrics(),
-  };
-}
-
-function sum(counts: Map<string, number>): number {
-  return [...counts.values()].reduce((all, one) => all + one, 0);
-}
-
-/** Every line that was read is published, rejected, dropped or under way. */
-function expectBalanced({ received, published, rejected, dropped, inFlight }: Accounting): void {
-  expect(received).toBe(published + sum(rejected) + sum(dropped) + inFlight);
-}
-
-const line = recording('normal')[0]!;
-const numbered = (n: number): Buffer =>
-  Buffer.from(line.toString().replace(/"id":"[0-9a-f]{32}"/, `"id":"${n.toString(16).padStart(32, '0')}"`));
+const start = createStarter(undo);
 
 describe('the collector', () => {
   it('puts every recorded line on the bus as an API call, whatever connection and piece it comes in', async () => {
@@ -227,13 +169,8 @@ describe('the collector', () => {
   });
 
   it('takes the same lines over TLS', async () => {
-    const pem = (name: string): Buffer =>
-      readFileSync(fileURLToPath(new URL(`../kong-stand-in/fixtures/tls/${name}`, import.meta.url)));
     const files = { certFile: 'cert.pem', keyFile: 'key.pem' };
-    const { collector, accounting } = await start(
-      { tls: { port: 0, ...files } },
-      { tls: { cert: pem('cert.pem'), key: pem('key.pem') } },
-    );
+    const { collector, accounting } = await start({ tls: { port: 0, ...files } }, { tls: testCertificate() });
     // As Kong does: the certificate is not verified.
     const socket = connectTls({ port: collector.tlsPort!, host: '127.0.0.1', rejectUnauthorized: false });
     const lines = recording('tls-transport');
@@ -273,32 +210,26 @@ describe('the collector', () => {
     expectBalanced(accounting());
   });
 
-  it('never stops reading when the bus does not answer: it drops and counts beyond its bound in memory', async () => {
-    const hanging: ((error: Error) => void)[] = [];
-    const bus: Bus = {
-      partitions: 1,
-      publish: () => new Promise((_resolve, reject) => hanging.push(reject)),
-      consume: () => {
-        throw new Error('unused');
-      },
-      lag: () => Promise.resolve([]),
-      close: () => Promise.resolve(),
-    };
-    const { collector, accounting } = await start({}, { bus, maxInFlightRecords: 2_000 });
+  it('never stops reading when the bus does not answer: what does not fit into memory waits on disk', async () => {
+    const scratch = scratchDir();
+    undo.push(scratch.dispose);
+    const outage = createOutage(createEmbeddedBus({ path: scratch.path }));
+    outage.mode = 'silent';
+    const { collector, bus, accounting } = await start({}, { bus: outage.bus, maxInFlightRecords: 20_000 });
+    const calls = watchTopic<ApiCall>(bus, 'api-calls');
     const socket = await connect(collector.port);
-    for (let n = 0; n < 3_000; n++) socket.write(numbered(n));
-    await until(() => accounting().received === 3_000, 'every line is read');
-    expect(accounting()).toMatchObject({ inFlight: 2_000, dropped: new Map([['bus-slow', 1_000]]) });
+    for (let n = 0; n < 15_000; n++) {
+      socket.write(numbered(n));
+      if (n % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await until(() => accounting().received === 15_000, 'every line is read');
+    await until(() => accounting().inFlight === 0, 'every line is on disk');
+    expect(accounting()).toMatchObject({ spooled: 15_000, dropped: new Map() });
     expectBalanced(accounting());
-    for (const fail of hanging) fail(new Error('the bus broke'));
-    await until(() => accounting().inFlight === 0, 'what waited is accounted for');
-    expect(accounting().dropped).toEqual(
-      new Map([
-        ['bus-slow', 1_000],
-        ['bus-error', 2_000],
-      ]),
-    );
+    outage.end();
+    await until(() => accounting().published === 15_000, 'everything is published');
     expectBalanced(accounting());
+    expect(new Set(calls.map(({ id }) => id)).size).toBe(15_000);
   });
 
   it('loses nothing that a connection had delivered when it is told to stop', async () => {

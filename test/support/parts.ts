@@ -1,8 +1,8 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
+
 import type { Bus } from '@tripline/bus';
 import type { Topic } from '@tripline/model';
 import { createLogger, createMetrics, type RoleContext } from '@tripline/runtime';
@@ -26,7 +26,7 @@ export function testContext(now: () => number = Date.now): RoleContext & { log: 
 
 /** Lines of a recording, each a Buffer with its line feed, byte for byte. */
 export function recording(name: string): Buffer[] {
-  const path = fileURLToPath(new URL(`../fixtures/tcp-log/${name}.ndjson`, import.meta.url));
+  const path = resolve('test/fixtures/tcp-log', `${name}.ndjson`);
   return readFileSync(path)
     .toString('latin1')
     .split('\n')

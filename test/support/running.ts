@@ -1,14 +1,14 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
+import { resolve } from 'node:path';
 import type { z } from 'zod';
 import { configSchema, createLogger } from '@tripline/runtime';
 import type { CollectorStatus, Status as AnyStatus } from '../../apps/cli/src/running.ts';
 import { startSystem, type System } from '../../apps/cli/src/system.ts';
 import { connect, recording, until } from './parts.ts';
 
-const program = fileURLToPath(new URL('../../dist/tripline.js', import.meta.url));
+const program = resolve('dist/tripline.js');
 
 /** A port that was free a moment ago, for what must know its port beforehand. */
 export async function freePort(): Promise<number> {

@@ -113,7 +113,7 @@ function openState(
   });
 }
 
-function openLake(loaded: LoadedConfig, dataDir: string): Promise<Lake> {
+async function openLake(loaded: LoadedConfig, dataDir: string): Promise<Lake> {
   const { clickhouse } = loaded.config.lake;
   if (!clickhouse) return openEmbeddedLake({ path: join(dataDir, 'lake') });
   const { tls, cluster, ...rest } = clickhouse;
@@ -124,7 +124,7 @@ function openLake(loaded: LoadedConfig, dataDir: string): Promise<Lake> {
   });
 }
 
-type Level = 'info' | 'warn' | 'error';
+type Level = 'debug' | 'info' | 'warn' | 'error';
 
 function logTo(logger: Logger): (level: Level, message: string, detail?: Record<string, unknown>) => void {
   return (level, message, detail) => logger[level](detail ?? {}, message);

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { openGeo, startCollector, type Collector } from '@tripline/app-collector';
+import { inheritedSockets, openGeo, startCollector, type Collector } from '@tripline/app-collector';
 import { startArchiver } from '@tripline/app-archiver';
 import { startProcessor } from '@tripline/app-processor';
 import {
@@ -144,9 +144,10 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
           state,
           admin,
           holder: processName(config),
-          start: (guarded) =>
+          start: (guarded, lent) =>
             startResponder({
               ...context('responder'),
+              metrics: lent,
               bus,
               state,
               admin: guarded,
@@ -177,7 +178,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
         cityFile: cityFile && resolvePath(loaded, cityFile),
         asnFile: asnFile && resolvePath(loaded, asnFile),
       });
-      const { tls } = config.collector;
+      const { tls, spool } = config.collector;
       collector = add(
         await startCollector({
           ...context('collector'),
@@ -185,6 +186,8 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
           sanitizer,
           normalise: createConfiguredNormaliser(config, sanitizer, locate),
           settings: config.collector,
+          spoolDir: spool.dir === undefined ? join(dataDir, 'spool') : resolvePath(loaded, spool.dir),
+          sockets: inheritedSockets(process.env, process.pid),
           ...(tls
             ? {
                 tls: {

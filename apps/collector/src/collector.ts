@@ -1,126 +1,120 @@
 import { BlockList, createServer, isIPv6, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import type { Bus } from '@tripline/bus';
-import { bytesOf, FrameSplitter, type Frame, type LineBytes, type Normalised } from '@tripline/kong';
-import {
-  Counter,
-  Gauge,
-  UserError,
-  type Config,
-  type RoleContext,
-  type RunningRole,
-} from '@tripline/runtime';
-import type { Sanitizer } from '@tripline/sanitize';
-import { Observer, type Observations } from './observations.ts';
-import { Publisher, type Accounting } from './publisher.ts';
+import { FrameSplitter, type Frame } from '@tripline/kong';
+import { Counter, Gauge, UserError, type Config, type RunningRole } from '@tripline/runtime';
+import { createFetchServer } from './http-server.ts';
+import type { InheritedSockets } from './inherited.ts';
+import { Intake, type IntakeOptions } from './intake.ts';
+import { createLogHandler } from './log-handler.ts';
+import type { Observations } from './observations.ts';
+import type { Accounting } from './publisher.ts';
+import { Spool } from './spool.ts';
 
-export interface CollectorOptions extends RoleContext {
-  bus: Bus;
-  /** Turns one line into an API call; `nowMs` is the wall clock. */
-  normalise: (line: LineBytes, nowMs: number) => Normalised;
-  sanitizer: Sanitizer;
+export interface CollectorOptions extends Omit<IntakeOptions, 'spool'> {
   settings: Config['collector'];
-  /** PEM certificate chain and key; listens with TLS too if given. */
+  /** Where API calls wait on disk while the bus does not answer; this process's own. */
+  spoolDir: string;
+  /** PEM certificate chain and key of `settings.tls`: listens with TLS too, and HTTP becomes HTTPS. */
   tls?: { cert: Buffer; key: Buffer };
-  /** How many accepted lines may wait for the bus in memory. Default 100,000. */
-  maxInFlightRecords?: number;
+  /** Listening sockets that were handed over, instead of the ports of the settings; see `inheritedSockets`. */
+  sockets?: InheritedSockets;
 }
 
 export interface Collector extends RunningRole {
   /** The ports it got. */
   port: number;
   tlsPort: number | undefined;
+  httpPort: number | undefined;
   accounting: () => Accounting;
   observations: () => Observations;
 }
 
 /** How long connections that were told to end may still deliver what they have under way. */
 const drainMs = 1_000;
-const tellEveryMs = 10_000;
+/** How long HTTP requests under way may take: a little more than the bus is waited for before the spool takes over. */
+const httpDrainMs = 7_000;
+/** Connections that the kernel holds while nobody accepts them; its own limit (somaxconn) counts too. */
+const backlog = 4_096;
 
 /**
- * Listens for Kong's tcp-log connections and puts every line on the bus as an API call. Never writes a byte back, never
- * makes Kong wait. Rejects if it cannot listen.
+ * Listens for Kong's tcp-log connections, and for http-log requests where `settings.http` says so, and puts every line on
+ * the bus as an API call. Never writes a byte back to a tcp-log connection, never makes Kong wait. While the bus does not
+ * answer, API calls wait in the spool. Rejects if it cannot listen.
  */
 export async function startCollector(options: CollectorOptions): Promise<Collector> {
-  const { settings, logger, now, normalise, sanitizer } = options;
-  const sockets = new Map<Socket, FrameSplitter>();
+  const { settings, logger } = options;
+  /** Every open connection, with its address. */
+  const sockets = new Map<Socket, string>();
   const perAddress = new Map<string, number>();
-  const observer = new Observer();
   const refused = new Counter({
     name: 'tripline_collector_connections_refused_total',
     help: 'Connections that were closed at once, by reason.',
     labelNames: ['reason'],
     registers: [options.metrics],
   });
-
-  let toldAt = 0;
-  let untold = 0;
-  const publisher = new Publisher({
-    bus: options.bus,
-    maxInFlightRecords: options.maxInFlightRecords ?? 100_000,
-    now,
-    onDrop: (reason, lines, problem) => {
-      untold += lines;
-      if (now() - toldAt < tellEveryMs) return;
-      logger.error({ reason, lines: untold, problem }, `${untold} lines were dropped: ${problem}`);
-      toldAt = now();
-      untold = 0;
+  new Gauge({
+    name: 'tripline_collector_connections',
+    help: 'Open connections.',
+    registers: [options.metrics],
+    collect() {
+      this.set(sockets.size);
     },
   });
-  publishMetrics(options, publisher.accounting, () => sockets.size);
 
   const allowed = allowList(settings.allow);
+  const spool = new Spool({ dir: options.spoolDir, maxBytes: settings.spool.maxBytes });
+  try {
+    await spool.load();
+  } catch (error) {
+    logger.error(
+      { err: error, dir: options.spoolDir },
+      `The spool ${options.spoolDir} cannot be used: ${(error as Error).message}. Lines that the bus does not take are lost until it can.`,
+    );
+  }
+  if (spool.records > 0)
+    logger.info({ records: spool.records }, 'an earlier process left records in the spool');
+  const intake = new Intake({ ...options, spool });
+  const { publisher, observer } = intake;
   let stopping = false;
 
-  const take = (frame: Frame): void => {
-    if (frame.kind === 'too-long') {
-      publisher.reject('too-long', `longer than ${settings.maxLineBytes} bytes`, () =>
-        sample(frame.beginning),
-      );
-      return;
-    }
-    const at = now();
-    const result = normalise(frame, at);
-    if (result.kind === 'accepted') {
-      observer.saw(result.call, at);
-      publisher.accept(result.call);
-    } else publisher.reject(result.reason, result.detail, () => sample(bytesOf(frame)));
-  };
-  // Cut only what is sanitised: half of a secret would not be recognised.
-  const sample = (line: Buffer): string =>
-    sanitizer.unknown(line.subarray(0, 10_000).toString('utf8')).slice(0, 2_000);
-
-  const refuse = (socket: Socket, reason: string): void => {
+  const refuse = (socket: Socket, reason: string): false => {
     refused.inc({ reason });
     socket.destroy();
+    return false;
   };
 
-  const connected = (socket: Socket): void => {
+  /** Counts a new connection, or refuses it. */
+  const admit = (socket: Socket): boolean => {
     // A broken connection is Kong's to open again; there is nobody to answer.
     socket.on('error', () => undefined);
     const address = socket.remoteAddress?.replace(/^::ffff:/, '') ?? '';
-    if (allowed && !allowed.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')) {
-      refuse(socket, 'address');
-      return;
-    }
-    if (stopping || sockets.size >= settings.maxConnections) {
-      refuse(socket, stopping ? 'stopping' : 'too-many');
-      return;
-    }
+    if (allowed && !allowed.check(address, isIPv6(address) ? 'ipv6' : 'ipv4'))
+      return refuse(socket, 'address');
+    if (stopping) return refuse(socket, 'stopping');
+    if (sockets.size >= settings.maxConnections) return refuse(socket, 'too-many');
     const fromHere = perAddress.get(address) ?? 0;
-    if (fromHere >= settings.maxConnectionsPerAddress) {
-      refuse(socket, 'too-many-from-address');
-      return;
-    }
+    if (fromHere >= settings.maxConnectionsPerAddress) return refuse(socket, 'too-many-from-address');
     perAddress.set(address, fromHere + 1);
-    const splitter = new FrameSplitter(settings.maxLineBytes);
-    sockets.set(socket, splitter);
+    sockets.set(socket, address);
+    socket.on('close', () => {
+      sockets.delete(socket);
+      const left = (perAddress.get(address) ?? 1) - 1;
+      if (left > 0) perAddress.set(address, left);
+      else perAddress.delete(address);
+    });
+    return true;
+  };
 
+  const lineSockets = new Set<Socket>();
+  const connected = (socket: Socket): void => {
+    if (!admit(socket)) return;
+    const address = sockets.get(socket)!;
+    const splitter = new FrameSplitter(settings.maxLineBytes);
+    const take = (frame: Frame): void => intake.take(frame);
+    lineSockets.add(socket);
     let deadline: NodeJS.Timeout | undefined;
-    let counted = publisher.accounting.received;
     socket.on('data', (chunk: Buffer) => {
-      counted = publisher.accounting.received;
+      const counted = publisher.accounting.received;
       splitter.push(chunk, take);
       const lines = publisher.accounting.received - counted;
       if (lines > 0) observer.sent(address, lines);
@@ -142,51 +136,88 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
     socket.on('close', () => {
       clearTimeout(deadline);
       splitter.end(take);
-      sockets.delete(socket);
-      const left = (perAddress.get(address) ?? 1) - 1;
-      if (left > 0) perAddress.set(address, left);
-      else perAddress.delete(address);
+      lineSockets.delete(socket);
     });
   };
 
+  const { host } = settings;
   const plain = createServer({ noDelay: true }, connected);
   const servers: Server[] = [plain];
-  const port = await listen(plain, settings.host, settings.port, 'collector.port');
+  const port = await listen(
+    plain,
+    { host, port: settings.port, key: 'collector.port' },
+    options.sockets?.lines,
+  );
   let tlsPort: number | undefined;
   if (options.tls && settings.tls) {
     const secure = createTlsServer({ ...options.tls, handshakeTimeout: 10_000 }, connected);
     // A failed handshake is a stranger's affair.
     secure.on('tlsClientError', (_error, socket) => refuse(socket, 'tls-handshake'));
     servers.push(secure);
-    tlsPort = await listen(secure, settings.host, settings.tls.port, 'collector.tls.port');
+    const place = { host, port: settings.tls.port, key: 'collector.tls.port' };
+    tlsPort = await listen(secure, place, options.sockets?.['lines-tls']);
+  }
+  let httpPort: number | undefined;
+  if (settings.http) {
+    const { maxBodyBytes } = settings.http;
+    const http = createFetchServer({
+      handler: createLogHandler({ intake, maxLineBytes: settings.maxLineBytes, maxBodyBytes }),
+      tls: options.tls,
+      bodyTimeoutMs: settings.frameTimeoutMs,
+      closing: () => stopping,
+    });
+    http.on('connection', admit);
+    servers.push(http);
+    const place = { host, port: settings.http.port, key: 'collector.http.port' };
+    httpPort = await listen(http, place, options.sockets?.http);
   }
 
   let resolveEnded: () => void = () => undefined;
   const ended = new Promise<void>((resolve) => (resolveEnded = resolve));
   const stop = async (): Promise<void> => {
+    // Not ready any more before the first socket closes.
     stopping = true;
     const closed = servers.map((server) => new Promise((resolve) => server.close(resolve)));
     // Half-close: Kong stops using the connection, and what it had already sent is still read.
-    for (const socket of sockets.keys()) socket.end();
-    const timer = setTimeout(() => {
-      for (const socket of sockets.keys()) socket.destroy();
-    }, drainMs);
+    for (const socket of lineSockets) socket.end();
+    const timers = [
+      setTimeout(() => {
+        for (const socket of lineSockets) socket.destroy();
+      }, drainMs),
+      setTimeout(() => {
+        for (const socket of sockets.keys()) socket.destroy();
+      }, httpDrainMs),
+    ];
     await Promise.all(closed);
-    clearTimeout(timer);
-    await publisher.drain();
+    for (const timer of timers) clearTimeout(timer);
+    await publisher.stop();
     resolveEnded();
   };
   let stopped: Promise<void> | undefined;
+
+  const detail = (): string => {
+    const { accounting, spooling, losing, spoolBytes } = publisher;
+    const parts = [`listening on ${host}:${port}, ${sockets.size} connections, ${accounting.received} lines`];
+    if (spooling) {
+      const since = new Date(spooling.since).toISOString();
+      parts.push(
+        `spooling since ${since}: ${accounting.spooled} records, ${spoolBytes} bytes in ${spool.dir}: ${spooling.problem}`,
+      );
+    }
+    if (losing !== undefined) parts.push(`losing lines: ${losing}`);
+    return parts.join('; ');
+  };
   return {
     name: 'collector',
     port,
     tlsPort,
+    httpPort,
     accounting: () => publisher.accounting,
     observations: () => observer.report(),
     health: () => ({
       alive: true,
-      ready: !stopping,
-      detail: `listening on ${settings.host}:${port}, ${sockets.size} connections, ${publisher.accounting.received} lines`,
+      ready: !stopping && publisher.losing === undefined,
+      detail: detail(),
     }),
     ended,
     stop: () => (stopped ??= stop()),
@@ -211,9 +242,20 @@ function allowList(networks: readonly string[]): BlockList | undefined {
   return list;
 }
 
-function listen(server: Server, host: string, port: number, key: string): Promise<number> {
+function listen(
+  server: Server,
+  place: { host: string; port: number; key: string },
+  descriptor: number | undefined,
+): Promise<number> {
+  const { host, port, key } = place;
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
+      if (descriptor !== undefined) {
+        reject(
+          new UserError(`Descriptor ${descriptor} that was handed over is no socket: ${error.message}.`),
+        );
+        return;
+      }
       const why =
         error.code === 'EADDRINUSE'
           ? 'another program has it (a second Tripline?)'
@@ -222,61 +264,7 @@ function listen(server: Server, host: string, port: number, key: string): Promis
             : error.message;
       reject(new UserError(`Cannot listen on ${host}:${port}: ${why}. Set ${key} to another port.`));
     });
-    server.listen(port, host, () => resolve((server.address() as AddressInfo).port));
-  });
-}
-
-function publishMetrics(context: RoleContext, accounting: Accounting, connections: () => number): void {
-  const registers = [context.metrics];
-  const total = (name: string, help: string, read: () => number): void => {
-    new Counter({
-      name,
-      help,
-      registers,
-      collect() {
-        this.reset();
-        this.inc(read());
-      },
-    });
-  };
-  const byReason = (name: string, help: string, counts: Map<string, number>): void => {
-    new Counter({
-      name,
-      help,
-      labelNames: ['reason'],
-      registers,
-      collect() {
-        this.reset();
-        for (const [reason, count] of counts) this.inc({ reason }, count);
-      },
-    });
-  };
-  total('tripline_collector_lines_received_total', 'Lines read, good or bad.', () => accounting.received);
-  total(
-    'tripline_collector_lines_published_total',
-    'Lines on the bus as API calls.',
-    () => accounting.published,
-  );
-  byReason('tripline_collector_lines_rejected_total', 'Lines refused, by reason.', accounting.rejected);
-  byReason(
-    'tripline_collector_lines_dropped_total',
-    'Good lines that were lost, by reason.',
-    accounting.dropped,
-  );
-  new Gauge({
-    name: 'tripline_collector_lines_in_flight',
-    help: 'Accepted lines that wait for the bus. received = published + rejected + dropped + in flight.',
-    registers,
-    collect() {
-      this.set(accounting.inFlight);
-    },
-  });
-  new Gauge({
-    name: 'tripline_collector_connections',
-    help: 'Open connections.',
-    registers,
-    collect() {
-      this.set(connections());
-    },
+    const where = descriptor === undefined ? { host, port } : { fd: descriptor };
+    server.listen({ ...where, backlog }, () => resolve((server.address() as AddressInfo).port));
   });
 }

@@ -1,4 +1,7 @@
 export * from './collector.ts';
 export { openGeo } from './geo.ts';
-export type { Accounting } from './publisher.ts';
+export { inheritedSockets, type InheritedSockets } from './inherited.ts';
+export { Intake, type IntakeOptions, type Outcome } from './intake.ts';
+export { createLogHandler, type LogHandlerOptions } from './log-handler.ts';
+export type { Accounting, DropReason } from './publisher.ts';
 export type { Observations } from './observations.ts';

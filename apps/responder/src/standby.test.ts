@@ -36,9 +36,10 @@ function world(state?: (real: StateStore, who: string) => StateStore) {
       admin: kong,
       holder,
       sleep: clock.sleep,
-      start: (admin) =>
+      start: (admin, metrics) =>
         startResponder({
           ...context,
+          metrics,
           bus,
           state: own,
           admin,

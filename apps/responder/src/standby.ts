@@ -1,5 +1,5 @@
 import type { KongAdmin } from '@tripline/kong';
-import { Gauge, StoppedError, type RoleContext } from '@tripline/runtime';
+import { Gauge, Registry, StoppedError, type Metric, type RoleContext } from '@tripline/runtime';
 import { FencedError, type StateStore } from '@tripline/state';
 import { createPause, sleepForReal, type Sleep } from './pause.ts';
 import type { RunningResponder } from './responder.ts';
@@ -11,8 +11,11 @@ export interface StandbyOptions extends RoleContext {
   admin: KongAdmin | undefined;
   /** Names this process to the others and to people: unique, such as `host:port pid`. */
   holder: string;
-  /** Starts the responder that acts, with an Admin API client that refuses to write without the lease. */
-  start: (admin: KongAdmin | undefined) => RunningResponder;
+  /**
+   * Starts the responder that acts, with an Admin API client that refuses to write without the lease, and a registry for
+   * its metrics, which end with it.
+   */
+  start: (admin: KongAdmin | undefined, metrics: Registry) => RunningResponder;
   /** How long the lease lasts without being renewed, ms; it is renewed in thirds of that. Default 6,000. */
   leaseMs?: number;
   /** How to wait; default: timers. */
@@ -45,6 +48,7 @@ export function startStandby(options: StandbyOptions): RunningResponder {
   /** Until when the lease surely is ours, by this process's clock. */
   let heldUntil = -Infinity;
   let acting: RunningResponder | undefined;
+  let lent = new LentRegistry(metrics);
   let leader = '';
   let problem: string | null = null;
   let failure: Error | undefined;
@@ -56,13 +60,13 @@ export function startStandby(options: StandbyOptions): RunningResponder {
       this.set(acting ? 1 : 0);
     },
   });
-  const own = new Set(metrics.getMetricsAsArray().map(({ name }) => name));
 
   const admin = options.admin && guarded(options.admin, () => now() < heldUntil);
 
   const begin = (): void => {
     logger.info({ holder }, 'this responder acts from now on');
-    const started = options.start(admin);
+    lent = new LentRegistry(metrics);
+    const started = options.start(admin, lent);
     acting = started;
     started.ended.catch((error: unknown) => {
       // Whoever claimed the state has the lease, or this process has: the next round shows.
@@ -78,8 +82,7 @@ export function startStandby(options: StandbyOptions): RunningResponder {
     logger.warn({ holder, leader }, `this responder stands by from now on: ${why}`);
     acting = undefined;
     await ending.stop();
-    // A later life registers its metrics again.
-    for (const { name } of metrics.getMetricsAsArray()) if (!own.has(name)) metrics.removeSingleMetric(name);
+    lent.giveBack();
   };
 
   const round = async (): Promise<void> => {
@@ -141,6 +144,26 @@ export function startStandby(options: StandbyOptions): RunningResponder {
       return acting.responses();
     },
   };
+}
+
+/** Registers in another registry, and can take back all that it registered: a later life registers the same names. */
+class LentRegistry extends Registry {
+  readonly #owner: Registry;
+  readonly #names: string[] = [];
+
+  constructor(owner: Registry) {
+    super();
+    this.#owner = owner;
+  }
+
+  override registerMetric<T extends string>(metric: Metric<T>): void {
+    this.#owner.registerMetric(metric);
+    this.#names.push((metric as unknown as { name: string }).name);
+  }
+
+  giveBack(): void {
+    for (const name of this.#names.splice(0)) this.#owner.removeSingleMetric(name);
+  }
 }
 
 /** Refuses to write to Kong when the lease is no longer surely held; reading does no harm. */

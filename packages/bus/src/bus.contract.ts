@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Bus, BusBatch, Subscription } from './bus.ts';
+import { BeginAgainError, type Bus, type BusBatch, type BusRecord, type Subscription } from './bus.ts';
 
 /** A bus on storage of its own, which can be left and entered again. */
 export interface BusUnderTest {
@@ -40,13 +40,28 @@ export function busContract(name: string, create: (partitions: number) => Promis
       const seen = collect(bus, 'g', { maxBatchBytes: 200 });
       for (let i = 0; i < 50; i++) await bus.publish('alerts', records(i * 7, i * 7 + 7));
       await seen.until(350);
-      let next = 0;
-      for (const batch of seen.batches) {
-        expect(batch.firstOffset).toBe(next);
-        expect(batch.count).toBe(batch.nextOffset - batch.firstOffset);
-        next = batch.nextOffset;
+      expectNumbered(seen.batches);
+      expect(seen.batches.length).toBeGreaterThan(10);
+    });
+
+    it('numbers the records of api-calls likewise, where records may travel together', async () => {
+      const bus = await open();
+      const seen = collect(bus, 'g', {}, 'api-calls');
+      for (let i = 0; i < 20; i++) await bus.publish('api-calls', records(i * 500, i * 500 + 500));
+      await seen.until(10_000);
+      expect(seen.values).toEqual(records(0, 10_000).map((record) => record.value));
+      expectNumbered(seen.batches);
+    });
+
+    it('sends a record to the partition that it names, whatever its key', async () => {
+      const bus = await open(3);
+      const named = [2, 0, 1].map((partition) => ({ key: 'k', value: `{"p":${partition}}`, partition }));
+      for (const topic of ['alerts', 'api-calls'] as const) {
+        const seen = collect(bus, 'g', {}, topic);
+        await bus.publish(topic, named);
+        await seen.until(3);
+        for (const { partition, lines } of seen.batches) expect(lines).toEqual([`{"p":${partition}}`]);
       }
-      expect(next).toBe(350);
     });
 
     it('keeps records of one key in order on one partition', async () => {
@@ -108,6 +123,63 @@ export function busContract(name: string, create: (partitions: number) => Promis
       expect(seen.batches[0]?.firstOffset).toBe(4);
     });
 
+    it('begins in the middle of api-calls that were published together, where a consumer says so', async () => {
+      const bus = await open();
+      await bus.publish('api-calls', records(0, 10));
+      const whole = collect(bus, 'whole', {}, 'api-calls');
+      await whole.until(10);
+      const from = whole.batches[0]!.firstOffset + 4;
+      const seen = collect(bus, 'own', { startAt: () => Promise.resolve(from) }, 'api-calls');
+      await seen.until(6);
+      expect(seen.values).toEqual(records(4, 10).map((record) => record.value));
+      expect(seen.batches[0]?.firstOffset).toBe(from);
+      expectNumbered(seen.batches);
+    });
+
+    it.each(['alerts', 'api-calls'] as const)(
+      'begins on %s where the group was told to be by `passed`, if the consumer itself does not know',
+      async (topic) => {
+        const bus = await open();
+        await bus.publish(topic, records(0, 10));
+        const first = collect(bus, 'own', { startAt: () => Promise.resolve(undefined) }, topic);
+        await first.until(10);
+        first.subscription.passed(0, first.batches[0]!.firstOffset + 7);
+        await first.subscription.stop();
+        const second = collect(bus, 'own', { startAt: () => Promise.resolve(undefined) }, topic);
+        await second.until(3);
+        expect(second.values).toEqual(records(7, 10).map((record) => record.value));
+      },
+    );
+
+    it('asks anew where to begin after BeginAgainError, and goes on from there', async () => {
+      const bus = await open();
+      await bus.publish('alerts', records(0, 10));
+      const happened: string[] = [];
+      const values: string[] = [];
+      let asked = 0;
+      await new Promise<void>((resolve, reject) => {
+        const subscription = bus.consume({
+          topic: 'alerts',
+          group: 'own',
+          startAt: () => {
+            happened.push('asked');
+            return Promise.resolve(asked++ === 0 ? 0 : 3);
+          },
+          onRevoked: () => happened.push('revoked'),
+          onBatch: ({ firstOffset, body }) => {
+            happened.push(`batch at ${firstOffset}`);
+            if (asked === 1) return Promise.reject(new BeginAgainError('somebody else has it'));
+            values.push(...body.toString().split('\n').slice(0, -1));
+            if (values.length === 7) resolve();
+            return Promise.resolve();
+          },
+        });
+        subscription.stopped.catch(reject);
+      });
+      expect(happened.slice(0, 5)).toEqual(['asked', 'batch at 0', 'revoked', 'asked', 'batch at 3']);
+      expect(values).toEqual(records(3, 10).map((record) => record.value));
+    });
+
     it('begins behind the newest record where a group asks for it', async () => {
       const bus = await open();
       await bus.publish('alerts', records(0, 5));
@@ -145,7 +217,15 @@ export function busContract(name: string, create: (partitions: number) => Promis
   });
 }
 
-function records(from: number, to: number): { key: string; value: string }[] {
+/** Each batch begins where the one before it ended. */
+function expectNumbered(batches: Pick<BusBatch, 'firstOffset' | 'nextOffset' | 'count'>[]): void {
+  batches.forEach((batch, which) => {
+    if (which > 0) expect(batch.firstOffset).toBe(batches[which - 1]!.nextOffset);
+    expect(batch.nextOffset).toBeGreaterThanOrEqual(batch.firstOffset + batch.count);
+  });
+}
+
+function records(from: number, to: number): BusRecord[] {
   return Array.from({ length: to - from }, (_, i) => ({ key: 'k', value: `{"n":${from + i}}` }));
 }
 
@@ -160,7 +240,7 @@ interface Collected {
 function collect(
   bus: Bus,
   group: string,
-  options: { maxBatchBytes?: number; startAt?: () => Promise<number>; from?: 'newest' } = {},
+  options: { maxBatchBytes?: number; startAt?: () => Promise<number | undefined>; from?: 'newest' } = {},
   topic: 'alerts' | 'api-calls' = 'alerts',
 ): Collected {
   const values: string[] = [];

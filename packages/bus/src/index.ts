@@ -1,3 +1,4 @@
 export * from './bus.ts';
 export * from './embedded-bus.ts';
+export { createKafkaBus, type KafkaBusOptions, type KafkaLog } from './kafka-bus.ts';
 export * from './partition.ts';

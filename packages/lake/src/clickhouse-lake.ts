@@ -1,32 +1,46 @@
 import { Readable } from 'node:stream';
-import type { ClickHouseClient } from '@clickhouse/client';
+import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
 import type { Alert, Response } from '@tripline/model';
 import { LakeRefusedError, LakeTooNewError, type Lake, type LakeTable } from './lake.ts';
-import { migrations, retention, tables } from './schema.ts';
+import { foundation, keepFor, migrationsFor, tables } from './schema.ts';
 
-/** Bounds of every query, which nothing in its text can lift. A server's reader gets them as `clickhouse_settings`. */
-export const readLimits = {
+/**
+ * What every query runs under, and nothing in its text can lift: bounds; each call, alert and response once and in its
+ * latest state, also where the engine has not yet merged what is there twice; times in UTC and whole numbers as JSON
+ * numbers, whatever a server's defaults are.
+ */
+export const readSettings = {
   max_execution_time: 30,
   max_result_rows: '100000',
   result_overflow_mode: 'throw',
+  final: 1,
+  do_not_merge_across_partitions_select_final: 1,
+  // Conditions on columns of the order are looked at before the others are read: a call by its id for a tenth of the cost.
+  optimize_move_to_prewhere_if_final: 1,
+  session_timezone: 'UTC',
+  output_format_json_quote_64bit_integers: 0,
   readonly: '1',
 } as const;
 
 export interface LakeOptions {
-  /** Lends a client for one query, which must be under `readLimits`. */
+  /** Lends a client for one query, which must run under `readSettings`. */
   reading: <T>(work: (reader: ClickHouseClient) => Promise<T>) => Promise<T>;
   /**
    * Hands a batch to the engine as a file, calls `work` with its absolute path, and takes it away again. Only for an
    * engine on this machine; without it batches travel with the statement.
    */
   stage?: (ndjson: Buffer, work: (file: string) => Promise<void>) => Promise<void>;
+  /** Servers that are replicas of each other, by the name of their cluster: the tables are made and replicated on all. */
+  cluster?: string | undefined;
   /** Runs after the writer was closed. */
   onClose?: () => Promise<void>;
 }
 
 /** The lake behind a client of `@clickhouse/client`, whatever its connection leads to. */
 export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake {
-  const { reading, stage } = options;
+  const { reading, stage, cluster } = options;
+  // Shorter than a client waits, so that the server says which replica does not answer.
+  const ddlSettings: ClickHouseSettings = cluster === undefined ? {} : { distributed_ddl_task_timeout: '45' };
 
   const query = <Row>(sql: string, parameters: Record<string, unknown> = {}): Promise<Row[]> =>
     reading(async (reader) => {
@@ -34,52 +48,62 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
       return result.json<Row>();
     });
   const write = async (sql: string): Promise<void> => {
-    await writer.command({ query: sql });
+    await writer.command({ query: sql, clickhouse_settings: ddlSettings });
   };
 
   const migrate = async ({ retentionDays }: { retentionDays: number }): Promise<void> => {
     if (!Number.isInteger(retentionDays) || retentionDays < 1 || retentionDays > 3_650)
       throw new RangeError(`retentionDays is ${retentionDays}: allowed are whole days from 1 to 3650.`);
-    await write('CREATE DATABASE IF NOT EXISTS tripline');
-    await write(`CREATE TABLE IF NOT EXISTS tripline.migrations (version UInt32, name String, appliedAt DateTime)
-                 ENGINE = MergeTree ORDER BY version`);
-    const [row] = await query<{ version: number }>('SELECT max(version) AS version FROM tripline.migrations');
-    const version = row?.version ?? 0;
+    const migrations = migrationsFor(cluster);
+    const version = await versionOfTables();
     if (version > migrations.length) {
       throw new LakeTooNewError(
         `The lake has schema version ${version}, this version of Tripline knows up to ${migrations.length}: ` +
           'a newer Tripline has upgraded it. Run that version, or start with an empty lake.',
       );
     }
+    // Nothing is run that is done already: a cluster takes no such statement while one of its replicas is away.
+    if (version < migrations.length) for (const statement of foundation(cluster)) await write(statement);
     // Statements first, then the note that they were done: a crash between the two runs them again, which is harmless.
-    for (let next = version; next < migrations.length; next++) {
-      const migration = migrations[next]!;
-      for (const statement of migration.statements) await write(statement);
+    for (const [index, { name, neededIf, statements }] of migrations.entries()) {
+      if (index < version) continue;
+      if (neededIf === undefined || (await query<{ needed: number }>(neededIf))[0]?.needed)
+        for (const statement of statements) await write(statement);
       await write(
-        `INSERT INTO tripline.migrations SELECT ${next + 1}, ${quote(migration.name)}, now() SETTINGS async_insert = 0`,
+        `INSERT INTO tripline.migrations SELECT ${index + 1}, ${quote(name)}, now() SETTINGS async_insert = 0`,
       );
     }
-    for (const table of Object.keys(tables) as LakeTable[]) await keepFor(table, retentionDays);
+    for (const table of Object.keys(tables) as LakeTable[]) {
+      const found = /\bTTL\b.*?toIntervalDay\((\d+)\)/.exec(await definitionOf(tables[table].name));
+      if (Number(found?.[1]) !== retentionDays) await write(keepFor(table, retentionDays, cluster));
+    }
   };
 
-  const keepFor = async (table: LakeTable, days: number): Promise<void> => {
-    const [database, name] = tables[table].name.split('.');
+  /** 0 where there is none. */
+  const versionOfTables = async (): Promise<number> => {
+    if ((await definitionOf('tripline.migrations')) === '') return 0;
+    const [row] = await query<{ version: number }>('SELECT max(version) AS version FROM tripline.migrations');
+    return row?.version ?? 0;
+  };
+
+  /** The CREATE statement of a table; empty if there is none. */
+  const definitionOf = async (table: string): Promise<string> => {
+    const [database, name] = table.split('.');
     const [row] = await query<{ sql: string }>(
       'SELECT create_table_query AS sql FROM system.tables WHERE database = {database:String} AND name = {name:String}',
       { database, name },
     );
-    const found = /\bTTL\b.*?toIntervalDay\((\d+)\)/.exec(row?.sql ?? '');
-    if (Number(found?.[1]) !== days)
-      await write(`ALTER TABLE ${tables[table].name} MODIFY TTL ${retention(table, days)}`);
+    return row?.sql ?? '';
   };
 
   const insert = async (table: LakeTable, ndjson: Buffer, token: string): Promise<void> => {
     if (ndjson.length === 0) return;
     const { name, columns, structure, format } = tables[table];
     // In the statement, not beside it: the embedded engine would keep them for the statements to come. One thread reads
-    // one block, so that a batch becomes one part per day, which is either there or not.
+    // one block, so that a batch becomes one part per day, which is either there or not. Equal ids in one batch are left
+    // to the merges and to `final`: looking for them here would nearly double the cost of an insert.
     const into = `INSERT INTO ${name} (${columns}) SETTINGS insert_deduplication_token = ${quote(token)},
-      async_insert = 0, max_insert_threads = 1, min_insert_block_size_rows = 10000000,
+      async_insert = 0, optimize_on_insert = 0, max_insert_threads = 1, min_insert_block_size_rows = 10000000,
       min_insert_block_size_bytes = 1000000000, max_partitions_per_insert_block = 0,
       input_format_parallel_parsing = 0, input_format_skip_unknown_fields = 1, input_format_null_as_default = 0,
       input_format_defaults_for_omitted_fields = 0`;
@@ -107,7 +131,7 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     query,
     alertsSince: async (sinceMs) => {
       const rows = await query<{ alert: string }>(
-        `SELECT alert FROM tripline.alerts FINAL
+        `SELECT alert FROM tripline.alerts
          WHERE raisedAt >= fromUnixTimestamp64Milli({sinceMs:Int64}) ORDER BY raisedAt, id`,
         { sinceMs },
       );
@@ -115,7 +139,7 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     },
     responses: async (limit) => {
       const rows = await query<{ response: string }>(
-        'SELECT response FROM tripline.responses FINAL ORDER BY decidedAt DESC, id LIMIT {limit:UInt32}',
+        'SELECT response FROM tripline.responses ORDER BY decidedAt DESC, id LIMIT {limit:UInt32}',
         { limit },
       );
       return rows.map((row) => JSON.parse(row.response) as Response);
@@ -149,7 +173,7 @@ function aboutTheRows(error: unknown): boolean {
 }
 
 /** Behind it the engine quotes the row, which belongs neither into a log nor into a dead letter. */
-function firstLine(error: unknown): string {
+export function firstLine(error: unknown): string {
   return (error as Error).message.split(/\n| before: |: while |: \(|, Row | Expression/, 1)[0]!.slice(0, 200);
 }
 

@@ -3,35 +3,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createClient } from '@clickhouse/client';
 import { afterEach, describe, expect, it } from 'vitest';
-import { createLake } from './clickhouse-lake.ts';
-import { loadEngine, openEmbeddedLake, readingSessions } from './embedded-lake.ts';
+import { loadEngine, openEmbeddedLake } from './embedded-lake.ts';
 import { lakeContract, type LakeUnderTest } from './lake.contract.ts';
 import type { Lake } from './lake.ts';
 
 // The engine opens one directory at a time per process, so the suites of this file run one after the other.
-lakeContract('embedded lake', () => underTest((path) => openEmbeddedLake({ path })));
+lakeContract('embedded lake', underTest);
 
-// How batches travel to a server, without staging, tried on the same engine.
-lakeContract('lake with batches in the statement', () =>
-  underTest(async (path) => {
-    const { createChdbConnection, drainPending } = await loadEngine();
-    const writer = createClient({ connection: createChdbConnection({ path }) });
-    return createLake(writer, {
-      reading: readingSessions(path, createChdbConnection),
-      onClose: drainPending,
-    });
-  }),
-);
-
-async function underTest(open: (path: string) => Promise<Lake>): Promise<LakeUnderTest> {
+async function underTest(): Promise<LakeUnderTest> {
   const path = mkdtempSync(join(tmpdir(), 'tripline-lake-'));
   const { createChdbConnection } = await loadEngine();
-  let lake = await open(path);
+  let lake = await openEmbeddedLake({ path });
   return {
     lake,
     reopen: async () => {
       await lake.close();
-      lake = await open(path);
+      lake = await openEmbeddedLake({ path });
       return lake;
     },
     write: async (sql) => {

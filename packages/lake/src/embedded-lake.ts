@@ -1,7 +1,7 @@
 import { mkdir, rm, unlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { createClient, type ClickHouseClient, type ClickHouseClientConfigOptions } from '@clickhouse/client';
-import { createLake, readLimits, type LakeOptions } from './clickhouse-lake.ts';
+import { createLake, readSettings, type LakeOptions } from './clickhouse-lake.ts';
 import type { Lake } from './lake.ts';
 
 /**
@@ -54,15 +54,15 @@ export async function openEmbeddedLake(options: { path: string }): Promise<Lake>
  * next query of the same session (seen with chdb 3.4.0; the contract tests look for it). It is locked before the query
  * comes.
  */
-export function readingSessions(
+function readingSessions(
   path: string,
   createConnection: Engine['createChdbConnection'],
 ): LakeOptions['reading'] {
-  const limits = Object.entries(readLimits).map(([name, value]) => `${name} = '${value}'`);
+  const settings = Object.entries(readSettings).map(([name, value]) => `${name} = '${value}'`);
   return async (work) => {
     const reader = createClient({ connection: createConnection({ path }) });
     try {
-      await reader.command({ query: `SET ${limits.join(', ')}` });
+      await reader.command({ query: `SET ${settings.join(', ')}` });
       return await work(reader);
     } finally {
       await reader.close();

@@ -1,3 +1,3 @@
 export * from './lake.ts';
-export * from './clickhouse-lake.ts';
 export { openEmbeddedLake } from './embedded-lake.ts';
+export { openServerLake, type ServerLakeOptions } from './server-lake.ts';

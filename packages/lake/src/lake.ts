@@ -6,21 +6,23 @@ export type LakeTable = 'apiCalls' | 'alerts' | 'responses';
 /** The ClickHouse tables: every API call, alert and response. Same SQL on the embedded engine and on a server. */
 export interface Lake {
   /**
-   * Creates or upgrades the tables and sets how long rows are kept (whole days). Safe to run again. Rejects with
-   * `LakeTooNewError` if a newer version of Tripline has already upgraded them.
+   * Creates or upgrades the tables and sets how long rows are kept (whole days). Safe to run again, also by several
+   * processes at once. An upgrade that rewrites rows takes its time (about 10 s per million API calls). Rejects with
+   * `LakeTooNewError` if a newer version of Tripline has already upgraded the tables.
    */
   migrate(options: { retentionDays: number }): Promise<void>;
   /**
    * Writes NDJSON rows: bus records as they are. `token` names the batch: the same token a second time changes nothing,
-   * so that a batch written again after a crash counts once; the last 1,000 tokens of a table are remembered. Resolves
-   * when the rows survive a kill of this process; rejects if not all of them do: with `LakeRefusedError` if the rows
-   * themselves are at fault (then none was written), with another error if a later try may succeed.
+   * so that a batch written again after a crash counts once; the last 1,000 tokens of a table are remembered. A row whose
+   * id is there already, from whichever batch, counts once too. Resolves when the rows survive a kill of this process;
+   * rejects if not all of them do: with `LakeRefusedError` if the rows themselves are at fault (then none was written),
+   * with another error if a later try may succeed.
    */
   insert(table: LakeTable, ndjson: Buffer, token: string): Promise<void>;
   /**
-   * Runs a read-only query with bound parameters (`{name:Type}`) under time and row limits (`readLimits`). What comes
-   * from outside belongs into the parameters, never into the text: on the embedded engine the text could also read
-   * files of this machine.
+   * Runs a read-only query with bound parameters (`{name:Type}`) under `readSettings`: time and row limits, and each
+   * call, alert and response once, in its latest state. What comes from outside belongs into the parameters, never into
+   * the text: on the embedded engine the text could also read files of this machine.
    */
   query<Row>(sql: string, parameters?: Record<string, unknown>): Promise<Row[]>;
   /** Latest state of the alerts raised since a time (ms), oldest first. */

@@ -104,40 +104,102 @@ export const tables: Record<LakeTable, { name: string; columns: string; structur
     },
   };
 
+/** One step of the schema. Each statement may be run again, as a crash may fall between it and the note that it was done. */
+export interface Migration {
+  name: string;
+  /** A query that tells whether there is anything to do (a column `needed`); left out: always. */
+  neededIf?: string;
+  statements: string[];
+}
+
 /**
- * The deduplication window is off unless it is set. Parts below 256 MiB are kept in one file each, which spares most of
- * the cost of a small insert into many columns. A part is on the disk, not only in the page cache, when the insert
- * returns. Expired days are dropped as whole parts.
+ * The schema, numbered from 1. With a cluster its tables are replicated on every server of it, which have to be replicas
+ * of each other: the rows are not spread over shards.
+ *
+ * Several archivers may begin at once on an empty server: all that they run there says IF NOT EXISTS, so whoever comes
+ * second finds it done. What could not bear a second one beside it is behind `neededIf`.
  */
-const settings = `SETTINGS non_replicated_deduplication_window = 1000, min_bytes_for_wide_part = 268435456,
-  fsync_after_insert = 1, fsync_part_directory = 1, materialize_ttl_recalculate_only = 1`;
+export function migrationsFor(cluster: string | undefined): Migration[] {
+  const { on, engine, settings } = placement(cluster);
+  const apiCalls = (table: string): string =>
+    `TABLE IF NOT EXISTS tripline.${table}${on} (${columnList(apiCallColumns)})
+     ENGINE = ${engine('ReplacingMergeTree')} PARTITION BY toDate(startedAt, 'UTC')
+     PRIMARY KEY (actorKind, actorId, startedAt) ORDER BY (actorKind, actorId, startedAt, id)
+     ${settings}, ttl_only_drop_parts = 1`;
+  return [
+    {
+      name: 'API calls, alerts and responses',
+      statements: [
+        `CREATE ${apiCalls('api_calls')}`,
+        `CREATE TABLE IF NOT EXISTS tripline.alerts${on}
+         (alert String, ${columnList(alertColumns)}, CONSTRAINT alertIsJson CHECK isValidJSON(alert) AND id != '')
+         ENGINE = ${engine('ReplacingMergeTree(revision)')} ORDER BY id ${settings}`,
+        `CREATE TABLE IF NOT EXISTS tripline.responses${on}
+         (response String, ${columnList(responseColumns)},
+          CONSTRAINT responseIsJson CHECK isValidJSON(response) AND id != '')
+         ENGINE = ${engine('ReplacingMergeTree(revision)')} ORDER BY id ${settings}`,
+      ],
+    },
+    {
+      // Lakes made before this step hold their calls in a plain MergeTree. They are embedded ones, so nobody else writes
+      // to them meanwhile. The copy is thrown away and begun anew until the exchange, which is one atomic step; what a
+      // crash leaves behind after it are the old rows under the other name, then the same steps copy the new table.
+      name: 'An API call counts once, by its id',
+      neededIf: `SELECT count() > 0 AS needed FROM system.tables WHERE database = 'tripline'
+                 AND (name = 'api_calls' AND engine = 'MergeTree' OR name = 'api_calls_next')`,
+      statements: [
+        `DROP TABLE IF EXISTS tripline.api_calls_next${on} SYNC`,
+        `CREATE ${apiCalls('api_calls_next')}`,
+        `INSERT INTO tripline.api_calls_next SELECT * FROM tripline.api_calls
+         SETTINGS max_partitions_per_insert_block = 0, async_insert = 0`,
+        `EXCHANGE TABLES tripline.api_calls_next AND tripline.api_calls${on}`,
+        `DROP TABLE IF EXISTS tripline.api_calls_next${on} SYNC`,
+      ],
+    },
+  ];
+}
 
-/** Numbered from 1. Each statement may be run again, as a crash may fall between it and the note that it was done. */
-export const migrations: { name: string; statements: string[] }[] = [
-  {
-    name: 'API calls, alerts and responses',
-    statements: [
-      `CREATE TABLE IF NOT EXISTS tripline.api_calls (${columnList(apiCallColumns)})
-       ENGINE = MergeTree PARTITION BY toDate(startedAt, 'UTC') ORDER BY (actorKind, actorId, startedAt)
-       ${settings}, ttl_only_drop_parts = 1`,
-      `CREATE TABLE IF NOT EXISTS tripline.alerts
-       (alert String, ${columnList(alertColumns)}, CONSTRAINT alertIsJson CHECK isValidJSON(alert) AND id != '')
-       ENGINE = ReplacingMergeTree(revision) ORDER BY id ${settings}`,
-      `CREATE TABLE IF NOT EXISTS tripline.responses
-       (response String, ${columnList(responseColumns)},
-        CONSTRAINT responseIsJson CHECK isValidJSON(response) AND id != '')
-       ENGINE = ReplacingMergeTree(revision) ORDER BY id ${settings}`,
-    ],
-  },
-];
+/** What has to be there before anything can be noted as done. */
+export function foundation(cluster: string | undefined): string[] {
+  const { on, engine } = placement(cluster);
+  return [
+    `CREATE DATABASE IF NOT EXISTS tripline${on}`,
+    `CREATE TABLE IF NOT EXISTS tripline.migrations${on} (version UInt32, name String, appliedAt DateTime)
+     ENGINE = ${engine('ReplacingMergeTree')} ORDER BY version`,
+  ];
+}
 
-/** When rows of each table end; responses in force are kept for as long as they are. */
-export function retention(table: LakeTable, days: number): string {
-  return {
+/** Sets how many days the rows of a table are kept; responses in force are kept for as long as they are. */
+export function keepFor(table: LakeTable, days: number, cluster: string | undefined): string {
+  const until = {
     apiCalls: `toDateTime(startedAt) + toIntervalDay(${days})`,
     alerts: `toDateTime(raisedAt) + toIntervalDay(${days})`,
     responses: `toDateTime(decidedAt) + toIntervalDay(${days}) WHERE status NOT IN ('pending', 'active')`,
   }[table];
+  return `ALTER TABLE ${tables[table].name}${placement(cluster).on} MODIFY TTL ${until}`;
+}
+
+/**
+ * The deduplication window is off unless it is set, or shorter. Parts below 256 MiB are kept in one file each, which
+ * spares most of the cost of a small insert into many columns. A part is on the disk, not only in the page cache, when
+ * the insert returns. Expired days are dropped as whole parts.
+ */
+function placement(cluster: string | undefined): {
+  on: string;
+  engine: (name: string) => string;
+  settings: string;
+} {
+  const window =
+    cluster === undefined
+      ? 'non_replicated_deduplication_window = 1000'
+      : 'replicated_deduplication_window = 1000, replicated_deduplication_window_seconds = 604800';
+  return {
+    on: cluster === undefined ? '' : ` ON CLUSTER '${cluster}'`,
+    // Without arguments: path and replica come from the server's default_replica_path and macros.
+    engine: (name) => (cluster === undefined ? name : `Replicated${name}`),
+    settings: `SETTINGS ${window}, min_bytes_for_wide_part = 268435456, fsync_after_insert = 1,
+      fsync_part_directory = 1, materialize_ttl_recalculate_only = 1`,
+  };
 }
 
 function columnList(columns: Record<string, string>): string {

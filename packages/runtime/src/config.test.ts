@@ -59,6 +59,22 @@ describe('the configuration', () => {
   it('never repeats a secret in a problem', () => {
     expect(problemOf(() => load({ collector: { token: 'short1' } }))).not.toContain('short1');
     expect(problemOf(() => load({ kong: { fingerprintKey: 'short2' } }))).not.toContain('short2');
+    const redis = { url: 'http://tripline:hunter2@redis:6379', password: 'hunter2', surprise: 1 };
+    expect(problemOf(() => load({ state: { redis } }))).not.toContain('hunter2');
+    const clickhouse = { url: 'http://clickhouse:8123', password: 4711 };
+    expect(problemOf(() => load({ lake: { clickhouse } }))).not.toContain('4711');
+  });
+
+  it('takes a password of digits from the environment as text', () => {
+    const env = {
+      TRIPLINE_STATE__REDIS__URL: 'redis://redis:6379',
+      TRIPLINE_STATE__REDIS__PASSWORD: '12345',
+      TRIPLINE_BUS__KAFKA__BROKERS: '["kafka:9092"]',
+      TRIPLINE_BUS__KAFKA__SASL: '{"mechanism":"plain","username":"7","password":"8"}',
+    };
+    const { config } = load({}, env);
+    expect(config.state.redis?.password).toBe('12345');
+    expect(config.bus.kafka).toMatchObject({ brokers: ['kafka:9092'], partitions: 12, replicationFactor: 3 });
   });
 
   it('takes environment variables over the file, whatever way their words are parted', () => {

@@ -30,6 +30,25 @@ const collectorSchema = z.strictObject({
     .describe(
       'Also listen with TLS. Kong does not verify the certificate: this keeps others from reading along.',
     ),
+  http: z
+    .strictObject({
+      port: port.default(9603),
+      maxBodyBytes: bytes
+        .default(8 * 2 ** 20)
+        .describe('Largest body; four times as much is held at the same time.'),
+    })
+    .optional()
+    .describe(
+      "Also take what Kong's http-log plugin posts; {} for port 9603. HTTPS if collector.tls is set.",
+    ),
+  spool: z
+    .strictObject({
+      dir: file.optional().describe('Left out: spool in dataDir. Each collector needs its own.'),
+      maxBytes: bytes
+        .default(2 ** 30)
+        .describe('What may wait on disk while the bus does not answer. Beyond it the newest are dropped.'),
+    })
+    .prefault({}),
   token: z
     .string()
     .min(8)
@@ -307,7 +326,7 @@ function withEnvironment(raw: unknown, env: Record<string, string | undefined>):
     steps.forEach((step, index) => {
       const key = keyOf(shape, step);
       shape = childOf(shape, key);
-      if (index === steps.length - 1) at[key] = fromText(value);
+      if (index === steps.length - 1) at[key] = isText(shape) ? value : fromText(value);
       else {
         const next = at[key];
         at = (typeof next === 'object' && next !== null ? next : (at[key] = {})) as Record<string, unknown>;
@@ -340,6 +359,15 @@ function childOf(schema: unknown, key: string): unknown {
   return objectOf(schema)?.[key];
 }
 
+const wrappers = ['optional', 'default', 'prefault', 'nullable'];
+
+/** A password of digits is a text, not a number. */
+function isText(schema: unknown): boolean {
+  let at = schema as (MaybeWrapped & { def?: { type?: string } }) | undefined;
+  while (at?.unwrap && wrappers.includes(at.def?.type ?? '')) at = at.unwrap() as typeof at;
+  return at?.def?.type === 'string';
+}
+
 function fromText(value: string): unknown {
   if (!/^(-?[0-9]|true$|false$|null$|[[{"])/.test(value)) return value;
   try {
@@ -357,9 +385,10 @@ function problemsOf(where: string, error: z.ZodError, input: unknown): string {
         typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[step] : undefined,
       input,
     );
-    // Values of secrets are not repeated.
-    const secret = /token|secret|key$/i.test(path);
-    const shown = value === undefined || secret ? '' : ` (is ${JSON.stringify(value).slice(0, 80)})`;
+    // Secrets are not repeated, and an object may hold some.
+    const secret = /token|secret|password|key$/i.test(path) || typeof value === 'object';
+    const text = value === undefined || secret ? '' : JSON.stringify(value);
+    const shown = text === '' ? '' : ` (is ${text.replace(/\/\/[^/@]*@/, '//…@').slice(0, 80)})`;
     return `  ${path || '(whole file)'}: ${issue.message}${shown}`;
   });
   return `${where} has ${lines.length === 1 ? 'a problem' : `${lines.length} problems`}:\n${lines.join('\n')}`;

@@ -1,9 +1,9 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Metric } from 'prom-client';
 import type { RunningRole } from './role.ts';
 
-export { Counter, Gauge, Histogram, Registry };
+export { Counter, Gauge, Histogram, Registry, type Metric };
 
 /** A registry with the process's own figures (CPU, memory, event loop delay). */
 export function createMetrics(): Registry {
@@ -25,7 +25,8 @@ export interface ObserveServer {
 
 /**
  * `/healthz` (200 while every role is alive), `/readyz` (200 once every role is ready), both with each role's detail as
- * JSON, `/metrics` for Prometheus, and the given actions. Rejects if the port cannot be had.
+ * JSON, `/metrics` for Prometheus, and the given actions, which only this machine may ask for: they show and change more
+ * than a probe needs. Rejects if the port cannot be had.
  */
 export async function serveObserve(options: {
   host: string;
@@ -34,10 +35,11 @@ export async function serveObserve(options: {
   metrics: Registry;
   actions?: Record<string, HttpAction>;
 }): Promise<ObserveServer> {
+  publishHealth(options.metrics, options.roles);
   const answer = async (
     method: string,
     url: URL,
-    ours: boolean,
+    from: { thisMachine: boolean; ours: boolean },
   ): Promise<{ status: number; type: string; body: string }> => {
     if (method === 'GET' && (url.pathname === '/healthz' || url.pathname === '/readyz')) {
       const health = options.roles().map((role) => ({ role: role.name, ...role.health() }));
@@ -48,7 +50,9 @@ export async function serveObserve(options: {
       return { status: 200, type: options.metrics.contentType, body: await options.metrics.metrics() };
     }
     const action = options.actions?.[`${method} ${url.pathname}`];
-    if (action && method !== 'GET' && !ours)
+    if (action && !from.thisMachine)
+      return json(403, { message: 'Only /healthz, /readyz and /metrics are answered to other machines.' });
+    if (action && method !== 'GET' && !from.ours)
       return json(403, { message: 'The header x-tripline is missing.' });
     if (action) {
       const { status, body } = await action(url);
@@ -59,11 +63,10 @@ export async function serveObserve(options: {
     });
   };
   const server = createServer((request, response) => {
-    answer(
-      request.method ?? 'GET',
-      new URL(request.url ?? '/', 'http://localhost'),
-      request.headers['x-tripline'] !== undefined,
-    )
+    answer(request.method ?? 'GET', new URL(request.url ?? '/', 'http://localhost'), {
+      thisMachine: /^(::ffff:)?127\.|^::1$/.test(request.socket.remoteAddress ?? ''),
+      ours: request.headers['x-tripline'] !== undefined,
+    })
       .catch((error: unknown) =>
         json(500, { message: error instanceof Error ? error.message : String(error) }),
       )
@@ -81,6 +84,21 @@ export async function serveObserve(options: {
         server.closeAllConnections();
       }),
   };
+}
+
+/** What probes see, for alerts: a role that waits for something outside is alive and not ready. */
+function publishHealth(metrics: Registry, roles: () => RunningRole[]): void {
+  for (const what of ['alive', 'ready'] as const) {
+    new Gauge({
+      name: `tripline_role_${what}`,
+      help: `1 while the role is ${what}; /readyz says why it is not.`,
+      labelNames: ['role'],
+      registers: [metrics],
+      collect() {
+        for (const role of roles()) this.set({ role: role.name }, role.health()[what] ? 1 : 0);
+      },
+    });
+  }
 }
 
 function json(status: number, body: unknown): { status: number; type: string; body: string } {

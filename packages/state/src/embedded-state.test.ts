@@ -26,8 +26,8 @@ it('removes values that were not written for the expiry time, and no others', as
   const path = mkdtempSync(join(tmpdir(), 'tripline-state-'));
   let now = 1_000_000;
   const state = createEmbeddedState({ path, idleExpiryMs: 60_000, now: () => now });
-  await state.checkpoint(
-    0,
+  const claimed = await state.claim(0);
+  await claimed.checkpoint(
     new Map([
       ['idle', '1'],
       ['busy', '1'],
@@ -35,11 +35,11 @@ it('removes values that were not written for the expiry time, and no others', as
     1,
   );
   now += 50_000;
-  await state.checkpoint(0, new Map([['busy', '2']]), 2);
-  expect((await state.loadAll(0)).size).toBe(2);
+  await claimed.checkpoint(new Map([['busy', '2']]), 2);
+  expect((await claimed.loadAll()).size).toBe(2);
   now += 20_000;
-  await state.checkpoint(0, new Map(), 3);
-  expect(await state.loadAll(0)).toEqual(new Map([['busy', '2']]));
+  await claimed.checkpoint(new Map(), 3);
+  expect(await claimed.loadAll()).toEqual(new Map([['busy', '2']]));
   await state.close();
   rmSync(path, { recursive: true });
 });

@@ -1,2 +1,3 @@
 export * from './state-store.ts';
 export * from './embedded-state.ts';
+export * from './redis-state.ts';

@@ -1,3 +1,4 @@
+export { linesOfBody } from './body.ts';
 export { bytesOf, FrameSplitter, lineOf, type Frame, type LineBytes } from './frames.ts';
 export {
   createNormaliser,

@@ -1,0 +1,689 @@
+import type kafkajs from 'kafkajs';
+import { type Batch, type Consumer, type EachBatchPayload, type Kafka, type KafkaMessage } from 'kafkajs';
+import { BeginAgainError, type BusBatch, type ConsumeOptions, type Subscription } from './bus.ts';
+import type { KafkaBusOptions, KafkaLog } from './kafka-bus.ts';
+import {
+  commitMetadata,
+  countLines,
+  isPacked,
+  packedRecordsMax,
+  placeOf,
+  positionOf,
+  readCommitMetadata,
+  skipLines,
+} from './kafka-layout.ts';
+import { inTime, waitFor } from './kafka-sender.ts';
+import type { KafkaTopics } from './kafka-topics.ts';
+import { inWords } from './kafka-words.ts';
+import { stickyAssigner } from './sticky-assigner.ts';
+
+/** Who does not answer for so long has lost its partitions to the others. */
+const sessionTimeoutMs = 10_000;
+const rebalanceTimeoutMs = 15_000;
+const heartbeatMs = 1_000;
+/** How long a fetch waits at the broker when there is nothing; what there is comes at once. */
+const fetchWaitMs = 200;
+/** Compressed bytes of a fetch. */
+const fetchMaxBytes = 2 * 2 ** 20;
+const fetchMaxBytesPerPartition = 256 * 1024;
+/** Bytes that may wait for the handler, over all partitions; and bounds of what one of them may have of it. */
+const waitingMaxBytes = 48 * 2 ** 20;
+const waitingMaxBytesPerPartition = { least: 2 ** 20, most: 8 * 2 ** 20 };
+const batchMaxBytes = 4 * 2 ** 20;
+const commitEveryMs = 1_000;
+const retryMs = 500;
+const restartMaxMs = 5_000;
+/** kafkajs that has not fetched for so long hangs, and is replaced. */
+const stalledMs = 90_000;
+const closeMs = 5_000;
+
+/**
+ * A partition in this consumer's hands. When it goes to another consumer, or is read from elsewhere, `gone` makes all work
+ * on it that is still under way harmless.
+ */
+interface Reader {
+  partition: number;
+  gone: boolean;
+  /** Position at which the next batch begins; undefined while that is being found out. */
+  next: number | undefined;
+  /** Kafka offset of the message that is wanted next from kafkajs; undefined while that is being found out. */
+  wanted: number | undefined;
+  waiting: KafkaMessage[];
+  waitingBytes: number;
+  paused: boolean;
+  busy: boolean;
+  /** What the group's position is to be, and what it is known to be. */
+  passed: number | undefined;
+  committed: number | undefined;
+}
+
+/**
+ * One consumer of one group on one topic.
+ *
+ * kafkajs's loop never waits for a handler here: `eachBatch` only puts messages into the partition's queue, and a full
+ * queue pauses the partition. So heartbeats go on, however long a batch takes, other partitions are not held up, and the
+ * group rebalances at once.
+ */
+export class KafkaSubscription implements Subscription {
+  readonly stopped: Promise<void>;
+  readonly groupId: string;
+  readonly topicName: string;
+  readonly #bus: KafkaBusOptions;
+  readonly #options: ConsumeOptions;
+  readonly #newKafka: () => Kafka;
+  readonly #topics: KafkaTopics;
+  readonly #log: KafkaLog;
+  readonly #now: () => number;
+  readonly #readers = new Map<number, Reader>();
+  readonly #pumps = new Set<Promise<void>>();
+  #consumer: Consumer | undefined;
+  #memberId: string | null = null;
+  #joinAttempts = 0;
+  /** Between the news of a rebalance and its outcome no new batch begins: its partition may be about to go. */
+  #rebalancing = false;
+  #stopping = false;
+  #failure: { error: unknown } | undefined;
+  #endRun: (error?: unknown) => void = () => undefined;
+  #problem: string | null = null;
+  #lastFetchAt = 0;
+  #commitTimer: NodeJS.Timeout | undefined;
+  #committing: Promise<void> = Promise.resolve();
+  #committedAt = -Infinity;
+  #recordsPerMessage = 1;
+  #bounds: Promise<Map<number, { low: number; high: number }>> | undefined;
+  #positions: Promise<Map<number, number>> | undefined;
+
+  constructor(options: {
+    bus: KafkaBusOptions;
+    consume: ConsumeOptions;
+    newKafka: () => Kafka;
+    topics: KafkaTopics;
+    log: KafkaLog;
+  }) {
+    this.#bus = options.bus;
+    this.#options = options.consume;
+    this.#newKafka = options.newKafka;
+    this.#topics = options.topics;
+    this.#log = options.log;
+    this.#now = options.bus.now ?? Date.now;
+    this.topicName = this.#topics.nameOf(this.#options.topic);
+    this.groupId = groupIdOf(this.#bus, this.#options.group, this.#options.topic);
+    this.stopped = this.#run();
+    // Whoever awaits `stopped` sees the failure; nobody has to.
+    this.stopped.catch(() => undefined);
+  }
+
+  problem(): string | null {
+    return this.#problem;
+  }
+
+  recordsPerMessage(): number {
+    return this.#recordsPerMessage;
+  }
+
+  passed(partition: number, offset: number): void {
+    const reader = this.#readers.get(partition);
+    if (!reader) return;
+    reader.passed = offset;
+    this.#commitSoon();
+  }
+
+  async stop(): Promise<void> {
+    this.#end();
+    await this.stopped.catch(() => undefined);
+  }
+
+  #end(failure?: { error: unknown }): void {
+    this.#failure ??= failure;
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#endRun();
+  }
+
+  #isStopping(): boolean {
+    return this.#stopping;
+  }
+
+  async #run(): Promise<void> {
+    for (let waitMs = retryMs; !this.#stopping; waitMs = Math.min(waitMs * 2, restartMaxMs)) {
+      const stopAsked = new Promise<unknown>((resolve) => (this.#endRun = resolve));
+      await Promise.race([this.#topics.ready(), stopAsked]);
+      if (this.#isStopping()) break;
+      const began = this.#now();
+      const error = await this.#runConsumer(stopAsked);
+      if (this.#isStopping()) break;
+      this.#problem = inWords(error, { ...this.#bus, what: `group ${this.groupId}` });
+      this.#log('warn', `${this.#problem} (The consumer begins anew.)`);
+      this.#topics.checkAgain();
+      if (this.#now() - began > 60_000) waitMs = retryMs;
+      await Promise.race([
+        waitFor(waitMs, () => undefined),
+        new Promise((resolve) => (this.#endRun = resolve)),
+      ]);
+    }
+    clearTimeout(this.#commitTimer);
+    if (this.#failure) throw this.#failure.error;
+  }
+
+  /** One life of a kafkajs consumer. Resolves with what ended it, or when it was asked to stop and has. */
+  async #runConsumer(stopAsked: Promise<unknown>): Promise<unknown> {
+    const consumer = this.#newKafka().consumer({
+      groupId: this.groupId,
+      partitionAssigners: [
+        stickyAssigner({
+          topic: this.topicName,
+          partitions: this.#bus.partitions,
+          claim: () => this.#claim(),
+        }),
+      ],
+      sessionTimeout: sessionTimeoutMs,
+      rebalanceTimeout: rebalanceTimeoutMs,
+      heartbeatInterval: heartbeatMs,
+      maxWaitTimeInMs: fetchWaitMs,
+      maxBytes: fetchMaxBytes,
+      maxBytesPerPartition: fetchMaxBytesPerPartition,
+      allowAutoTopicCreation: false,
+      // A consumer that has ended is made anew here, from the ground; kafkajs itself would leave some of them dead.
+      retry: {
+        initialRetryTime: 100,
+        maxRetryTime: 1_000,
+        retries: 8,
+        restartOnFailure: () => Promise.resolve(false),
+      },
+    });
+    this.#consumer = consumer;
+    this.#memberId = null;
+    this.#joinAttempts = 0;
+    this.#lastFetchAt = this.#now();
+    const crashed = new Promise<unknown>((resolve) => {
+      consumer.on(consumer.events.CRASH, ({ payload }) => resolve(payload.error));
+    });
+    // One that hung and was replaced may come to life again: it has no say any more.
+    const isCurrent = (): boolean => this.#consumer === consumer;
+    consumer.on(consumer.events.FETCH, () => (this.#lastFetchAt = this.#now()));
+    consumer.on(consumer.events.REBALANCING, () => {
+      if (isCurrent()) this.#rebalanceBegins();
+    });
+    consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+      if (isCurrent()) this.#joined(payload.memberId, payload.memberAssignment[this.topicName] ?? []);
+    });
+    let stallCheck: NodeJS.Timeout | undefined;
+    const stalled = new Promise<unknown>((resolve) => {
+      stallCheck = setInterval(() => {
+        if (this.#now() - this.#lastFetchAt < stalledMs) return;
+        resolve(new Error(`kafkajs has not fetched for ${stalledMs / 1_000} s.`));
+      }, 5_000);
+    });
+    const running = (async () => {
+      try {
+        await consumer.connect();
+        // Where to begin is decided here; kafkajs's own choice counts only when retention has overtaken the reader.
+        await consumer.subscribe({ topic: this.topicName, fromBeginning: true });
+        await consumer.run({
+          autoCommit: false,
+          eachBatchAutoResolve: false,
+          partitionsConsumedConcurrently: this.#bus.partitions,
+          eachBatch: (payload) => {
+            if (isCurrent()) this.#takeIn(payload);
+            return Promise.resolve();
+          },
+        });
+        return await crashed;
+      } catch (error) {
+        return error;
+      }
+    })();
+    const error = await Promise.race([running, stalled, stopAsked]);
+    clearInterval(stallCheck);
+    if (this.#stopping) {
+      // Paused: whatever kafkajs still fetches would be left lying and be fetched again at once.
+      for (const reader of this.#readers.values()) this.#pause(reader);
+      await Promise.all(this.#pumps);
+      clearTimeout(this.#commitTimer);
+      await inTime(closeMs, () => this.#commit()).catch(() => undefined);
+    }
+    this.#consumer = undefined;
+    for (const reader of [...this.#readers.values()]) this.#letGo(reader, !this.#stopping);
+    await inTime(closeMs, () => consumer.disconnect()).catch(() => undefined);
+    return error;
+  }
+
+  /** What this member says when it joins: an attempt that follows a failed one claims nothing, others may have read since. */
+  #claim(): { memberId: string | null; owned: number[] } {
+    this.#joinAttempts++;
+    return { memberId: this.#memberId, owned: this.#joinAttempts === 1 ? [...this.#readers.keys()] : [] };
+  }
+
+  #rebalanceBegins(): void {
+    this.#rebalancing = true;
+    // Goes out before this member joins anew, while the group still takes its positions.
+    void this.#commit();
+  }
+
+  /** Called while kafkajs waits, before it fetches under the new assignment. Must not throw. */
+  #joined(memberId: string, partitions: number[]): void {
+    // The same member at its first attempt has missed no generation: nobody else can have had its partitions meanwhile.
+    const continuous = this.#joinAttempts === 1 && memberId === this.#memberId;
+    this.#joinAttempts = 0;
+    this.#memberId = memberId;
+    this.#rebalancing = false;
+    this.#problem = null;
+    this.#lastFetchAt = this.#now();
+    for (const reader of [...this.#readers.values()]) {
+      if (!continuous || !partitions.includes(reader.partition)) this.#letGo(reader, true);
+    }
+    for (const partition of partitions) {
+      const stays = this.#readers.get(partition);
+      if (stays) {
+        // kafkajs itself would go back to the committed position.
+        if (stays.wanted !== undefined) this.#seek(stays);
+        this.#pumpOn(stays);
+        continue;
+      }
+      const reader: Reader = {
+        partition,
+        gone: false,
+        next: undefined,
+        wanted: undefined,
+        waiting: [],
+        waitingBytes: 0,
+        paused: false,
+        busy: false,
+        passed: undefined,
+        committed: undefined,
+      };
+      this.#readers.set(partition, reader);
+      this.#pause(reader);
+      void this.#begin(reader);
+    }
+    this.#log(
+      'info',
+      `Group ${this.groupId}: this consumer has partitions ${partitions.join(', ') || '(none)'}.`,
+    );
+  }
+
+  #letGo(reader: Reader, tell: boolean): void {
+    reader.gone = true;
+    reader.waiting = [];
+    this.#readers.delete(reader.partition);
+    if (!tell) return;
+    try {
+      this.#options.onRevoked?.(reader.partition);
+    } catch (error) {
+      this.#end({ error });
+    }
+  }
+
+  #pause(reader: Reader): void {
+    reader.paused = true;
+    this.#consumer?.pause([{ topic: this.topicName, partitions: [reader.partition] }]);
+  }
+
+  #resume(reader: Reader): void {
+    reader.paused = false;
+    this.#consumer?.resume([{ topic: this.topicName, partitions: [reader.partition] }]);
+  }
+
+  #seek(reader: Reader): void {
+    this.#consumer?.seek({
+      topic: this.topicName,
+      partition: reader.partition,
+      offset: String(reader.wanted),
+    });
+  }
+
+  /** Finds out where a partition that came begins, and lets its messages come. */
+  async #begin(reader: Reader): Promise<void> {
+    try {
+      const own = await this.#options.startAt?.(reader.partition);
+      await this.#place(reader, own);
+    } catch (error) {
+      if (!reader.gone) this.#end({ error });
+    }
+  }
+
+  async #place(reader: Reader, own: number | undefined): Promise<void> {
+    while (!reader.gone && !this.#stopping) {
+      try {
+        const next = await this.#startOf(reader, own);
+        if (this.#isOver(reader)) return;
+        reader.next = next;
+        reader.wanted = placeOf(this.#options.topic, next).message;
+        this.#seek(reader);
+        this.#resume(reader);
+        // From now on the group is known, and how far it is behind.
+        if (reader.committed !== next) reader.passed = next;
+        this.#commitSoon(true);
+        return;
+      } catch (error) {
+        if (this.#isOver(reader)) return;
+        this.#topics.dropAdmin();
+        this.#problem = inWords(error, { ...this.#bus, what: `group ${this.groupId}` });
+        await waitFor(retryMs, () => undefined);
+      }
+    }
+  }
+
+  #isOver(reader: Reader): boolean {
+    return reader.gone || this.#stopping;
+  }
+
+  async #startOf(reader: Reader, own: number | undefined): Promise<number> {
+    const { topic, from } = this.#options;
+    const position = own ?? (await this.#shared('#positions')).get(reader.partition);
+    if (own === undefined) reader.committed = position;
+    let bounds = (await this.#shared('#bounds')).get(reader.partition)!;
+    if (position === undefined) {
+      const message = from === 'newest' ? bounds.high : bounds.low;
+      return positionOf(topic, { message, index: 0 });
+    }
+    const { message } = placeOf(topic, position);
+    // Asked again, as an answer shared with other partitions may be older than the position.
+    if (message > bounds.high) bounds = (await this.#askBounds()).get(reader.partition)!;
+    const where = `${this.topicName}/${reader.partition}`;
+    if (message > bounds.high) {
+      this.#log(
+        'error',
+        `Kafka's log of ${where} ends at ${bounds.high}, before position ${message} of group ${this.groupId}: ` +
+          'the topic was made anew, or lost its end. The group begins at the oldest record.',
+      );
+      return positionOf(topic, { message: bounds.low, index: 0 });
+    }
+    if (message < bounds.low) {
+      this.#tellOfLoss(reader, message, bounds.low);
+      return positionOf(topic, { message: bounds.low, index: 0 });
+    }
+    return position;
+  }
+
+  #tellOfLoss(reader: Reader, from: number, to: number): void {
+    this.#log(
+      'error',
+      `Messages ${from} to ${to - 1} of ${this.topicName}/${reader.partition} were deleted by Kafka's retention before ` +
+        `group ${this.groupId} had read them: it is too far behind. Raise bus.kafka.retentionHours (and the topic's ` +
+        'retention.ms), or run more consumers.',
+    );
+  }
+
+  /** One question to Kafka for all partitions that begin at the same time. */
+  #shared(what: '#bounds'): Promise<Map<number, { low: number; high: number }>>;
+  #shared(what: '#positions'): Promise<Map<number, number>>;
+  #shared(what: '#bounds' | '#positions'): Promise<Map<number, unknown>> {
+    if (what === '#bounds') {
+      this.#bounds ??= this.#askBounds().finally(() => (this.#bounds = undefined));
+      return this.#bounds;
+    }
+    this.#positions ??= this.#askPositions().finally(() => (this.#positions = undefined));
+    return this.#positions;
+  }
+
+  async #askBounds(): Promise<Map<number, { low: number; high: number }>> {
+    const admin = await this.#topics.admin();
+    const found = await admin.fetchTopicOffsets(this.topicName);
+    return new Map(
+      found.map(({ partition, low, high }) => [partition, { low: Number(low), high: Number(high) }]),
+    );
+  }
+
+  async #askPositions(): Promise<Map<number, number>> {
+    const admin = await this.#topics.admin();
+    const [found] = await admin.fetchOffsets({ groupId: this.groupId, topics: [this.topicName] });
+    const positions = new Map<number, number>();
+    for (const { partition, offset, metadata } of found?.partitions ?? []) {
+      if (Number(offset) < 0) continue;
+      const { index } = readCommitMetadata(metadata);
+      positions.set(partition, positionOf(this.#options.topic, { message: Number(offset), index }));
+    }
+    return positions;
+  }
+
+  /** Messages from kafkajs into the partition's queue. */
+  #takeIn(payload: EachBatchPayload): void {
+    const { batch } = payload;
+    const reader = this.#readers.get(batch.partition);
+    if (!reader || reader.wanted === undefined || this.#stopping) return;
+    // kafkajs does not declare what the fetch asked for.
+    const fetchedAt = Number(
+      (batch as Batch & { fetchedOffset?: string }).fetchedOffset ?? batch.firstOffset(),
+    );
+    if (fetchedAt < reader.wanted) {
+      // kafkajs went back by itself: Kafka's log ends before what was wanted.
+      const next = reader.next;
+      this.#forget(reader);
+      void this.#place(reader, next);
+      return;
+    }
+    const first = Number(batch.messages[0]!.offset);
+    if (first > reader.wanted && this.#options.topic !== 'responses')
+      this.#tellOfLoss(reader, reader.wanted, first);
+    for (const message of batch.messages) {
+      reader.waiting.push(message);
+      reader.waitingBytes += message.value?.length ?? 0;
+    }
+    const last = batch.lastOffset();
+    reader.wanted = Number(last) + 1;
+    payload.resolveOffset(last);
+    if (reader.waitingBytes >= this.#waitingMaxBytes()) this.#pause(reader);
+    this.#pumpOn(reader);
+  }
+
+  #waitingMaxBytes(): number {
+    const { least, most } = waitingMaxBytesPerPartition;
+    return Math.min(most, Math.max(least, waitingMaxBytes / this.#readers.size));
+  }
+
+  #forget(reader: Reader): void {
+    reader.next = undefined;
+    reader.wanted = undefined;
+    reader.waiting = [];
+    reader.waitingBytes = 0;
+    this.#pause(reader);
+  }
+
+  #pumpOn(reader: Reader): void {
+    if (reader.busy) return;
+    reader.busy = true;
+    const pump = this.#pump(reader).finally(() => {
+      reader.busy = false;
+      this.#pumps.delete(pump);
+    });
+    this.#pumps.add(pump);
+  }
+
+  /** Hands the queue to the handler, one batch at a time. */
+  async #pump(reader: Reader): Promise<void> {
+    while (!this.#isOver(reader) && !this.#rebalancing) {
+      const batch = this.#nextBatch(reader);
+      if (!batch) return;
+      if (reader.paused && reader.waitingBytes < this.#waitingMaxBytes() / 2) this.#resume(reader);
+      try {
+        await this.#options.onBatch(batch);
+      } catch (error) {
+        if (!(error instanceof BeginAgainError)) {
+          this.#end({ error });
+          return;
+        }
+        if (!reader.gone) await this.#beginAgain(reader);
+        continue;
+      }
+      // A partition that went meanwhile is its new reader's: the position must not move under it. The same when kafkajs
+      // went back meanwhile and the place is being looked for.
+      if (reader.gone || reader.next === undefined) return;
+      reader.next = batch.nextOffset;
+      if (this.#options.startAt) continue;
+      reader.passed = batch.nextOffset;
+      // In a rebalance the partition may go in a moment: the sooner the group knows, the less is delivered again.
+      this.#commitSoon(this.#rebalancing);
+    }
+  }
+
+  async #beginAgain(reader: Reader): Promise<void> {
+    this.#forget(reader);
+    await this.#stillMember(reader);
+    if (this.#isOver(reader)) return;
+    this.#options.onRevoked?.(reader.partition);
+    await this.#begin(reader);
+  }
+
+  /**
+   * Resolves when Kafka has confirmed that this consumer is still in its group, or when the partition has gone. The
+   * handler that began again may have lost the partition to another process without having heard of it; were it to take
+   * it back, the two would throw each other out in turns. Committing the known position is the one question that Kafka
+   * answers at once, by member and generation.
+   */
+  async #stillMember(reader: Reader): Promise<void> {
+    while (!this.#isOver(reader)) {
+      try {
+        const position = reader.passed ?? reader.committed;
+        if (position === undefined) return;
+        await this.#consumer?.commitOffsets([this.#commitOf(reader, position)]);
+        return;
+      } catch {
+        await waitFor(retryMs, () => undefined);
+      }
+    }
+  }
+
+  /** The next batch out of the queue; undefined if there is none yet. */
+  #nextBatch(reader: Reader): BusBatch | undefined {
+    if (reader.next === undefined) return undefined;
+    return isPacked(this.#options.topic) ? this.#nextPacked(reader) : this.#nextJoined(reader);
+  }
+
+  /** One message is one batch. */
+  #nextPacked(reader: Reader): BusBatch | undefined {
+    const { topic } = this.#options;
+    while (reader.waiting.length > 0) {
+      const { offset, value } = reader.waiting.shift()!;
+      reader.waitingBytes -= value?.length ?? 0;
+      const message = Number(offset);
+      const from = placeOf(topic, reader.next!);
+      if (message < from.message || value === null) continue;
+      let body = value;
+      if (body.length > 0 && body[body.length - 1] !== 10) body = Buffer.concat([body, Buffer.of(10)]);
+      const index = message === from.message ? from.index : 0;
+      let count = countLines(body);
+      this.#recordsPerMessage += (count - this.#recordsPerMessage) / 16;
+      if (count > packedRecordsMax) {
+        this.#log(
+          'error',
+          `Message ${offset} of ${this.topicName}/${reader.partition} has ${count} records, more than ${packedRecordsMax}: ` +
+            'it is not from Tripline. The first ones are taken, the others left out.',
+        );
+        body = body.subarray(0, body.length - skipLines(body, packedRecordsMax).length);
+        count = packedRecordsMax;
+      }
+      if (count <= index) continue;
+      return {
+        topic,
+        partition: reader.partition,
+        firstOffset: positionOf(topic, { message, index }),
+        nextOffset: positionOf(topic, { message: message + 1, index: 0 }),
+        count: count - index,
+        body: skipLines(body, index),
+      };
+    }
+    return undefined;
+  }
+
+  /** Messages whose offsets follow on each other are one batch. */
+  #nextJoined(reader: Reader): BusBatch | undefined {
+    const maxBytes = this.#options.maxBatchBytes ?? batchMaxBytes;
+    const values: Buffer[] = [];
+    let bytes = 0;
+    let first = -1;
+    let looked = 0;
+    for (const { offset, value } of reader.waiting) {
+      const message = Number(offset);
+      const wanted = message >= reader.next! && value !== null;
+      // Nothing is joined over a gap, as the records of a batch have consecutive positions.
+      if (first >= 0 && (!wanted || message !== first + values.length || bytes + value.length + 1 > maxBytes))
+        break;
+      looked++;
+      reader.waitingBytes -= value?.length ?? 0;
+      if (!wanted) continue;
+      if (first < 0) first = message;
+      values.push(oneLine(value));
+      bytes += value.length + 1;
+    }
+    reader.waiting.splice(0, looked);
+    if (first < 0) return undefined;
+    const body = Buffer.allocUnsafe(bytes);
+    let at = 0;
+    for (const value of values) {
+      at += value.copy(body, at);
+      body[at++] = 10;
+    }
+    return {
+      topic: this.#options.topic,
+      partition: reader.partition,
+      firstOffset: first,
+      nextOffset: first + values.length,
+      count: values.length,
+      body,
+    };
+  }
+
+  #commitSoon(now = false): void {
+    if (now) {
+      clearTimeout(this.#commitTimer);
+      this.#commitTimer = undefined;
+    }
+    if (this.#commitTimer !== undefined || !this.#consumer) return;
+    const waitMs = now
+      ? 0
+      : Math.max(0, Math.min(commitEveryMs, this.#committedAt + commitEveryMs - this.#now()));
+    this.#commitTimer = setTimeout(() => {
+      this.#commitTimer = undefined;
+      void this.#commit();
+    }, waitMs);
+  }
+
+  /** Tells Kafka the group's positions. Best effort: what is not told now is told with the next ones. */
+  #commit(): Promise<void> {
+    this.#committing = this.#committing.then(async () => {
+      this.#committedAt = this.#now();
+      const changed = [...this.#readers.values()].filter(({ passed, committed }) => passed !== committed);
+      const told = changed.map((reader) => ({ reader, position: reader.passed! }));
+      if (told.length === 0 || !this.#consumer) return;
+      try {
+        await this.#consumer.commitOffsets(
+          told.map(({ reader, position }) => this.#commitOf(reader, position)),
+        );
+        for (const { reader, position } of told) reader.committed = position;
+      } catch (error) {
+        this.#log(
+          'debug',
+          `Group ${this.groupId} could not tell Kafka its positions yet: ${(error as Error).message}`,
+        );
+        this.#commitSoon();
+      }
+    });
+    return this.#committing;
+  }
+
+  #commitOf(reader: Reader, position: number): kafkajs.TopicPartitionOffsetAndMetadata {
+    const { message, index } = placeOf(this.#options.topic, position);
+    return {
+      topic: this.topicName,
+      partition: reader.partition,
+      offset: String(message),
+      metadata: commitMetadata(index, this.#recordsPerMessage),
+    };
+  }
+}
+
+/** kafkajs's leader shares out every topic of the group to all members alike, so each topic has a group of its own. */
+export function groupIdOf(
+  options: Pick<KafkaBusOptions, 'topicPrefix'>,
+  group: string,
+  topic: string,
+): string {
+  return `${options.topicPrefix}${group}.${topic}`;
+}
+
+/** Somebody else may publish JSON over several lines; between its tokens a space means the same. */
+function oneLine(value: Buffer): Buffer {
+  if (!value.includes(10)) return value;
+  return Buffer.from(value.map((byte) => (byte === 10 ? 32 : byte)));
+}

@@ -1,0 +1,44 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { pack, unpack } from './pack.ts';
+
+it('gives back any text, and never takes more than one byte above its UTF-8', () => {
+  const json = fc.json().map((text) => text.toLowerCase());
+  const text = fc.oneof(
+    json,
+    fc.string(),
+    fc.string({ unit: 'binary' }),
+    fc.stringMatching(/^[0-9a-z,[\]]*$/),
+  );
+  fc.assert(
+    fc.property(text, (value) => {
+      const packed = pack(value);
+      expect(unpack(packed)).toBe(value);
+      expect(packed.length).toBeLessThanOrEqual(Buffer.byteLength(value) + 1);
+    }),
+    { numRuns: 2_000, seed: 3 },
+  );
+});
+
+it('gives back texts of any length, whatever came before them', () => {
+  for (const length of [100_000, 0, 1, 2, 3, 4, 5, 4_095, 4_096, 4_097, 1_000_000, 7]) {
+    for (const unit of ['0', 'Z', '€']) expect(unpack(pack(unit.repeat(length)))).toBe(unit.repeat(length));
+  }
+});
+
+it('takes three quarters of the bytes of what a state is made of', () => {
+  const state = JSON.stringify([
+    1,
+    1_769_990_339_627,
+    'accounts',
+    [0, 64, 0],
+    '0kb0op13907we0kb0p614w08re.'.repeat(30),
+  ]);
+  expect(pack(state).length / state.length).toBeLessThan(0.76);
+});
+
+it('hands on bytes that it did not write, for the reader to refuse', () => {
+  expect(unpack(Buffer.from('[1,2]'))).toBe('[1,2]');
+  expect(unpack(Buffer.from([1, 2]))).toBe('\u0001\u0002');
+  expect(unpack(Buffer.alloc(0))).toBe('');
+});
