@@ -394,7 +394,7 @@ function summaryOf(
     worst.learning === 'cold'
       ? `up to ${high} is accepted without a baseline (${worst.learntHours} h learnt so far)`
       : `normal is up to ${high} (learnt from ${worst.learntHours} h of its own traffic)`;
-  const got = opened > 0 ? ` ${opened} of the addresses got in.` : '';
+  const got = opened > 0 ? ` ${opened} of these addresses got in.` : '';
   return (
     `${id}: ${value} attempts with credentials that failed in ${WORDS[worst.size]!}, ${from}${on}; ${accepted}. ` +
     `${percent(ratio)} of the logins failed${usual}.${got}`

@@ -269,13 +269,13 @@ function lowerEnd(share: number, seen: number): number {
   return Math.max(0, (share + (z * z) / (2 * seen) - spread) / (1 + (z * z) / seen));
 }
 
-/** Addresses that failed and got in, and as whom as far as the calls tell: those that are in both samples. */
+/** Addresses that failed more often than mistyping explains, and got in all the same; and as whom, as far as the calls tell. */
 export function openedSources(minute: EndpointMinute): { ip: string; accounts: string[] }[] {
   const { failing, succeeded } = minute;
   if (!failing || !succeeded) return [];
   return succeeded
     .sorted()
-    .filter(([ip]) => failing.sources.get(ip) !== undefined)
+    .filter(([ip, { value }]) => (failing.sources.get(ip)?.failures ?? 0) > TRIES_PER_SUCCESS * value.calls)
     .map(([ip, { value }]) => ({ ip, accounts: [...value.names] }));
 }
 

@@ -86,15 +86,14 @@ export class MinuteHold {
       this.repeats++;
       return [];
     }
+    // All is read before anything is changed: a record that cannot be read must leave nothing behind.
+    const read = parts.map(
+      ([step, window, service, endpoint, minute]) =>
+        [step, { window, service, endpoint, minute: decodeMinute(minute) }] as const,
+    );
     this.#sources.set(from, { number, until, idle });
     // What comes after its step was given out (its source had been idle) is judged with the next one.
-    for (const [step, window, service, endpoint, minute] of parts)
-      this.#add(Math.max(step, this.#judged + 1), {
-        window,
-        service,
-        endpoint,
-        minute: decodeMinute(minute),
-      });
+    for (const [step, part] of read) this.#add(Math.max(step, this.#judged + 1), part);
 
     const ready = this.#giveOut(this.#reached());
     while (this.#held > HELD_MINUTES_MOST) {
