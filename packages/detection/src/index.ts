@@ -21,3 +21,4 @@ export {
   type ParameterFinding,
 } from './parameters/parameters.ts';
 export { createSeries, type Series, type SeriesRow } from './series/series.ts';
+export * from './endpoint/index.ts';
