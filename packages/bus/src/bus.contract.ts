@@ -180,6 +180,52 @@ export function busContract(name: string, create: (partitions: number) => Promis
       expect(values).toEqual(records(3, 10).map((record) => record.value));
     });
 
+    it('asks anew where to begin when it is told so between batches, also while a batch is under way', async () => {
+      const bus = await open();
+      await bus.publish('alerts', records(0, 4));
+      const happened: string[] = [];
+      let hold: Promise<void> | undefined;
+      let told: () => void = () => undefined;
+      const until = (length: number): Promise<void> =>
+        new Promise((resolve) => {
+          told = () => {
+            if (happened.length >= length) resolve();
+          };
+          told();
+        });
+      const subscription = bus.consume({
+        topic: 'alerts',
+        group: 'own',
+        startAt: () => {
+          happened.push('asked');
+          return Promise.resolve(0);
+        },
+        onRevoked: () => happened.push('revoked'),
+        onBatch: async ({ firstOffset }) => {
+          happened.push(`batch at ${firstOffset}`);
+          told();
+          await hold;
+        },
+      });
+      await until(2);
+      subscription.beginAgain(0);
+      await until(5);
+      let release: () => void = () => undefined;
+      hold = new Promise((resolve) => (release = resolve));
+      await bus.publish('alerts', records(4, 5));
+      await until(6);
+      // The batch at 4 is under way: its end must not move the position that is found out meanwhile.
+      subscription.beginAgain(0);
+      hold = undefined;
+      release();
+      await until(9);
+      await subscription.stop();
+      expect(happened).toEqual([
+        ...['asked', 'batch at 0', 'revoked', 'asked', 'batch at 0', 'batch at 4'],
+        ...['revoked', 'asked', 'batch at 0'],
+      ]);
+    });
+
     it('begins behind the newest record where a group asks for it', async () => {
       const bus = await open();
       await bus.publish('alerts', records(0, 5));

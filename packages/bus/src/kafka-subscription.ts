@@ -52,6 +52,8 @@ interface Reader {
   waitingBytes: number;
   paused: boolean;
   busy: boolean;
+  /** How often it was read from elsewhere: a batch of before must not move the position. */
+  turns: number;
   /** What the group's position is to be, and what it is known to be. */
   passed: number | undefined;
   committed: number | undefined;
@@ -126,6 +128,13 @@ export class KafkaSubscription implements Subscription {
     if (!reader) return;
     reader.passed = offset;
     this.#commitSoon();
+  }
+
+  beginAgain(partition: number): void {
+    const reader = this.#readers.get(partition);
+    // Without a position it is being begun already.
+    if (!reader || reader.next === undefined) return;
+    this.#beginAgain(reader).catch((error: unknown) => this.#end({ error }));
   }
 
   async stop(): Promise<void> {
@@ -289,6 +298,7 @@ export class KafkaSubscription implements Subscription {
         waitingBytes: 0,
         paused: false,
         busy: false,
+        turns: 0,
         passed: undefined,
         committed: undefined,
       };
@@ -473,6 +483,7 @@ export class KafkaSubscription implements Subscription {
   }
 
   #forget(reader: Reader): void {
+    reader.turns++;
     reader.next = undefined;
     reader.wanted = undefined;
     reader.waiting = [];
@@ -496,6 +507,7 @@ export class KafkaSubscription implements Subscription {
       const batch = this.#nextBatch(reader);
       if (!batch) return;
       if (reader.paused && reader.waitingBytes < this.#waitingMaxBytes() / 2) this.#resume(reader);
+      const { turns } = reader;
       try {
         await this.#options.onBatch(batch);
       } catch (error) {
@@ -503,12 +515,13 @@ export class KafkaSubscription implements Subscription {
           this.#end({ error });
           return;
         }
-        if (!reader.gone) await this.#beginAgain(reader);
+        if (!reader.gone && reader.turns === turns) await this.#beginAgain(reader);
         continue;
       }
-      // A partition that went meanwhile is its new reader's: the position must not move under it. The same when kafkajs
-      // went back meanwhile and the place is being looked for.
-      if (reader.gone || reader.next === undefined) return;
+      // A partition that went meanwhile is its new reader's: the position must not move under it. The same when it is
+      // read from elsewhere since.
+      if (reader.gone) return;
+      if (reader.turns !== turns) continue;
       reader.next = batch.nextOffset;
       if (this.#options.startAt) continue;
       reader.passed = batch.nextOffset;
