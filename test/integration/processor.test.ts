@@ -74,7 +74,14 @@ async function publish(bus: Bus, calls: readonly ApiCall[], batch: number): Prom
 
 /** Runs a processor until it has passed everything; what it must not do twice is seen by its effects. */
 async function run({ bus, state }: Parts, checkpointEveryMs = 0): Promise<void> {
-  const processor = startProcessor({ ...testContext(), bus, state, detection, checkpointEveryMs });
+  const processor = startProcessor({
+    ...testContext(),
+    bus,
+    state,
+    detection,
+    aggregates: false,
+    checkpointEveryMs,
+  });
   await Promise.race([
     processor.ended,
     until(
@@ -95,7 +102,13 @@ async function runMortal(
   death: { died: Promise<void>; answer: () => void },
   passedAll: Promise<void>,
 ): Promise<void> {
-  const processor = startProcessor({ ...testContext(), ...parts, detection, checkpointEveryMs });
+  const processor = startProcessor({
+    ...testContext(),
+    ...parts,
+    detection,
+    aggregates: false,
+    checkpointEveryMs,
+  });
   const killed = await Promise.race([death.died.then(() => true), passedAll.then(() => false)]);
   if (!killed) return processor.stop();
   undo.push(async () => {
@@ -272,6 +285,7 @@ describe('the processor', () => {
       ...testContext(),
       ...parts,
       detection,
+      aggregates: false,
       checkpointEveryMs: 0,
       maxActorsInMemory: 2,
     });
@@ -291,6 +305,7 @@ describe('the processor', () => {
       ...testContext(() => now),
       ...parts,
       detection,
+      aggregates: false,
       checkpointEveryMs: 0,
     });
     const alerts = watchTopic<Alert>(parts.bus, 'alerts');

@@ -9,8 +9,8 @@ import { createEmbeddedState, createRedisState, type StateStore } from '@triplin
 
 const month = 35 * 86_400_000;
 
-/** Roles that keep state, each in a store of its own. */
-export type StatefulRole = 'processor' | 'archiver' | 'responder';
+/** What keeps state, each in a store of its own; `aggregates` is the second half of the processor. */
+export type StatefulRole = 'processor' | 'aggregates' | 'archiver' | 'responder';
 
 /**
  * Bus, state and lake, as the configuration says: embedded in `dataDir`, or Kafka, Redis and a ClickHouse server. This is
@@ -95,8 +95,8 @@ function openState(
   logger: Logger,
   now: () => number,
 ): StateStore {
-  // Only what is learnt about actors may be forgotten: a permanent block may stand for years.
-  const expiry = role === 'processor' ? { idleExpiryMs: month } : {};
+  // Only what is learnt about actors and endpoints may be forgotten: a permanent block may stand for years.
+  const expiry = role === 'processor' || role === 'aggregates' ? { idleExpiryMs: month } : {};
   const { redis } = loaded.config.state;
   if (!redis) return createEmbeddedState({ path: join(dataDir, `state-${role}`), ...expiry, now });
   const { tls, url, cluster, username, password, keyPrefix } = redis;

@@ -1,7 +1,7 @@
 import { createReadStream, createWriteStream, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PartitionFold } from '@tripline/app-processor';
+import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
 import { openGeo } from '@tripline/app-collector';
 import { FrameSplitter } from '@tripline/kong';
 import type { Alert, Policies } from '@tripline/model';
@@ -50,14 +50,24 @@ export async function replay(args: string[]): Promise<number> {
       asnFile: asnFile && resolvePath(loaded, asnFile),
     });
     const normalise = createConfiguredNormaliser(loaded.config, sanitizer, locate);
+    const { detection, endpointDetection } = createConfiguredDetection(loaded.config);
     const fold = new PartitionFold({
-      detection: createConfiguredDetection(loaded.config),
+      detection,
+      aggregates: endpointDetection.enabled,
       state: await state.claim(0),
       maxActorsInMemory: () => 100_000,
       rememberedIds: 1_000_000,
       onUnreadable: () => undefined,
       onRelearn: () => undefined,
     });
+    const aggregateFold = new AggregateFold({
+      detection: endpointDetection,
+      state: await state.claim(1),
+      sources: 1,
+      onUnreadable: () => undefined,
+      onRelearn: () => undefined,
+    });
+    await fold.open();
 
     const write = async (alerts: readonly Alert[]): Promise<void> => {
       for (const alert of alerts) {
@@ -71,12 +81,22 @@ export async function replay(args: string[]): Promise<number> {
       }
     };
 
+    // Written last: where among the others they would come depends on how many lines are folded at a time.
+    const endpointAlerts: Alert[] = [];
+    const foldAggregates = async (): Promise<void> => {
+      const records = fold.emissions.flatMap((emission) => aggregateRecords(emission, 1));
+      if (records.length === 0) return;
+      const body = Buffer.from(`${records.map(({ value }) => value).join('\n')}\n`);
+      endpointAlerts.push(...(await aggregateFold.fold(body)));
+      fold.emitted();
+    };
     let gathered: string[] = [];
     const foldGathered = async (): Promise<void> => {
       if (gathered.length === 0) return;
       const body = Buffer.from(`${gathered.join('\n')}\n`);
       gathered = [];
       await write(await fold.fold(body));
+      await foldAggregates();
     };
     let saved = 0;
     const splitter = new FrameSplitter(loaded.config.collector.maxLineBytes);
@@ -103,12 +123,17 @@ export async function replay(args: string[]): Promise<number> {
       if (summary.lines - saved >= checkpointLines) {
         saved = summary.lines;
         await fold.checkpoint(summary.lines);
+        await aggregateFold.checkpoint(summary.lines);
       }
     }
     splitter.end(take);
     await foldGathered();
     // The input ends, and with it every episode that has not.
     await write(await fold.closeUntil(Number.MAX_SAFE_INTEGER));
+    fold.rest();
+    await foldAggregates();
+    endpointAlerts.push(...(await aggregateFold.closeUntil(Number.MAX_SAFE_INTEGER)));
+    await write(endpointAlerts);
     summary.duplicates = fold.counts.duplicates;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EISDIR')

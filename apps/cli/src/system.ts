@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { inheritedSockets, openGeo, startCollector, type Collector } from '@tripline/app-collector';
 import { startArchiver } from '@tripline/app-archiver';
-import { startProcessor } from '@tripline/app-processor';
+import { startAggregates, startProcessor } from '@tripline/app-processor';
 import {
   StandbyError,
   startResponder,
@@ -12,7 +12,13 @@ import {
   type RunningResponder,
 } from '@tripline/app-responder';
 import type { Bus } from '@tripline/bus';
-import { createDetection, detectionConfigSchema } from '@tripline/detection';
+import {
+  createDetection,
+  createEndpointDetection,
+  detectionConfigSchema,
+  type Detection,
+  type EndpointDetection,
+} from '@tripline/detection';
 import { createKongAdmin, createNormaliser, type KongAdmin } from '@tripline/kong';
 import type { Lake } from '@tripline/lake';
 import {
@@ -160,14 +166,25 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
     }
 
     if (runs('processor')) {
+      const { detection, endpointDetection } = createConfiguredDetection(config);
       add(
         startProcessor({
           ...context('processor'),
           bus,
           state: backends.state('processor'),
-          detection: createConfiguredDetection(config),
+          detection,
+          aggregates: endpointDetection.enabled,
         }),
       );
+      if (endpointDetection.enabled)
+        add(
+          startAggregates({
+            ...context('aggregates'),
+            bus,
+            state: backends.state('aggregates'),
+            detection: endpointDetection,
+          }),
+        );
     }
 
     let collector: Collector | undefined;
@@ -277,9 +294,16 @@ export function createConfiguredNormaliser(
   });
 }
 
-export function createConfiguredDetection(config: Config): ReturnType<typeof createDetection> {
+export function createConfiguredDetection(config: Config): {
+  detection: Detection;
+  endpointDetection: EndpointDetection;
+} {
   const parsed = detectionConfigSchema.safeParse(config.detectors);
-  if (parsed.success) return createDetection(parsed.data);
+  if (parsed.success)
+    return {
+      detection: createDetection(parsed.data),
+      endpointDetection: createEndpointDetection(parsed.data),
+    };
   const problems = parsed.error.issues.map(
     (issue) => `  detectors.${issue.path.join('.')}: ${issue.message}`,
   );

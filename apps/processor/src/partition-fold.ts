@@ -1,6 +1,16 @@
-import { idHash, RecentIds, type ActorState, type Detection, type PeersState } from '@tripline/detection';
+import {
+  idHash,
+  PreAggregator,
+  RecentIds,
+  type ActorState,
+  type Detection,
+  type Emission,
+  type PeersState,
+} from '@tripline/detection';
 import type { Alert, ApiCall } from '@tripline/model';
 import type { PartitionState, StateChanges } from '@tripline/state';
+import type { Fold } from './lanes.ts';
+import { parseRecords } from './records.ts';
 
 export interface FoldCounts {
   /** Calls folded into the detectors' states. */
@@ -15,6 +25,8 @@ export interface FoldCounts {
 
 export interface PartitionFoldOptions {
   detection: Detection;
+  /** Whether calls are counted per endpoint besides, see `emissions`. */
+  aggregates: boolean;
   state: PartitionState;
   /** How many actors are kept in memory; the others are loaded when they call. Asked at each checkpoint. */
   maxActorsInMemory: () => number;
@@ -35,6 +47,13 @@ export const latenessMs = 10 * 60_000;
 
 /** Under this key: event time reached, which actors have open episodes until when, and which chunks of ids there are. */
 const progressKey = 'progress';
+/** Under this key: what is being counted per endpoint, and what of it was not sent on yet. */
+const aggregatesKey = 'aggregates';
+/**
+ * Without calls for so long, by the clock, the partition is said to be idle, so that nobody waits for it. Longer than a window
+ * and its grace, so that calls that come thinly do not make it go back and forth.
+ */
+const restAfterMs = 90_000;
 /** So many ids at least are known again after a restart or a hand-over: a line that is sent twice comes soon again. */
 const savedIds = 20_000;
 
@@ -52,7 +71,7 @@ interface Progress {
  *
  * Same calls in the same order, same alerts: whatever the batches, and wherever a checkpoint and a restart fall between.
  */
-export class PartitionFold {
+export class PartitionFold implements Fold {
   readonly counts: FoldCounts = { folded: 0, duplicates: 0, unreadable: 0, relearnt: 0 };
   readonly #options: PartitionFoldOptions;
   readonly #recent: RecentIds;
@@ -69,6 +88,8 @@ export class PartitionFold {
   /** Chunks of ids in the store, oldest first. */
   #idChunks: [number, number][] = [];
   #dirty = 0;
+  #aggregator: PreAggregator | undefined;
+  #unsaved = false;
 
   constructor(options: PartitionFoldOptions) {
     this.#options = options;
@@ -93,10 +114,35 @@ export class PartitionFold {
     return this.#dirty;
   }
 
-  /** Takes up where the last checkpoint ended. */
+  get unsaved(): boolean {
+    return this.#unsaved;
+  }
+
+  /** What was counted per endpoint and is to be published; only once a checkpoint has it. */
+  get emissions(): readonly Emission[] {
+    return this.#aggregator?.unsent ?? [];
+  }
+
+  /** `emissions` are published. */
+  emitted(): void {
+    this.#aggregator?.sent();
+  }
+
+  /** Calls that were too late to be counted per endpoint, and calls of endpoints that were too many to be told apart. */
+  get aggregateCounts(): { late: number; pooled: number } {
+    return { late: this.#aggregator?.late ?? 0, pooled: this.#aggregator?.pooled ?? 0 };
+  }
+
   async open(): Promise<void> {
-    const { state } = this.#options;
-    const text = (await state.load([progressKey])).get(progressKey);
+    const { aggregates, state } = this.#options;
+    const texts = await state.load([progressKey, aggregatesKey]);
+    if (aggregates)
+      this.#aggregator = this.#decode(
+        aggregatesKey,
+        (saved) => new PreAggregator(state.partition, saved),
+        texts.get(aggregatesKey),
+      );
+    const text = texts.get(progressKey);
     if (text === undefined) return;
     const { watermark, open, ids = [] } = JSON.parse(text) as Progress;
     this.#watermark = watermark;
@@ -107,7 +153,6 @@ export class PartitionFold {
       for (const hash of decodeIds(chunks.get(idsKey(number)))) this.#recent.seen(hash);
   }
 
-  /** Folds a batch of NDJSON; returns the alert revisions to publish, oldest first. */
   async fold(body: Buffer): Promise<Alert[]> {
     const calls: ApiCall[] = [];
     for (const call of this.#parse(body)) {
@@ -136,7 +181,17 @@ export class PartitionFold {
     return alerts;
   }
 
-  /** Saves what changed together with the position that it includes: after a crash all of it is there, or nothing. */
+  /** Time goes on without calls: episodes end, and after a while nobody need wait for this partition. */
+  idle(idleMs: number): Promise<Alert[]> {
+    if (idleMs >= restAfterMs) this.rest();
+    return this.closeUntil(this.#watermark - latenessMs + idleMs);
+  }
+
+  /** No calls are coming: what was counted of minutes under way becomes `emissions` as well. */
+  rest(): void {
+    if (this.#aggregator?.rest() === true) this.#unsaved = true;
+  }
+
   async checkpoint(offset: number): Promise<void> {
     const { detection, state } = this.#options;
     const changes: StateChanges = new Map();
@@ -156,7 +211,9 @@ export class PartitionFold {
     const chunks = this.#nextIdChunks(changes);
     const progress: Progress = { watermark: this.#watermark, open: [...this.#open], ids: chunks };
     changes.set(progressKey, JSON.stringify(progress));
+    if (this.#aggregator) changes.set(aggregatesKey, this.#aggregator.encode());
     await state.checkpoint(changes, offset);
+    this.#unsaved = false;
     for (const held of saved) held.changed = false;
     this.#dirty = 0;
     this.#idChunks = chunks;
@@ -188,15 +245,7 @@ export class PartitionFold {
 
   /** The calls of NDJSON; what is none is told and left out. */
   #parse(body: Buffer): ApiCall[] {
-    const text = body.toString('utf8');
-    let records: unknown[];
-    try {
-      // One parse for all: no line break can stand within a record. Much cheaper than line by line.
-      records = JSON.parse(`[${text.slice(0, -1).replaceAll('\n', ',')}]`) as unknown[];
-    } catch {
-      records = text.split('\n').slice(0, -1).map(parseOrText);
-    }
-    return records.filter((record): record is ApiCall => {
+    return parseRecords(body).filter((record): record is ApiCall => {
       const call = record as ApiCall | null;
       if (typeof call?.id === 'string' && Number.isFinite(call.startedAt) && typeof call.actorId === 'string')
         return true;
@@ -215,6 +264,7 @@ export class PartitionFold {
     for (const alert of detection.fold(actor.state, peers.state, call)) alerts.push(alert);
     this.#change(actor);
     this.#change(peers);
+    this.#aggregator?.add(call);
     this.counts.folded++;
     if (call.startedAt > this.#watermark) this.#watermark = call.startedAt;
     const closesAt = detection.closesAt(actor.state);
@@ -318,12 +368,4 @@ function encodeIds(hashes: readonly number[]): string {
 
 function decodeIds(text = ''): Float64Array {
   return new Float64Array(Uint8Array.from(Buffer.from(text, 'base64')).buffer);
-}
-
-function parseOrText(line: string): unknown {
-  try {
-    return JSON.parse(line) as unknown;
-  } catch {
-    return line;
-  }
 }

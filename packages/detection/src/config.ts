@@ -4,25 +4,40 @@ const instant = z.iso
   .datetime({ offset: true, error: 'allowed: an ISO 8601 time with zone, such as "2026-03-01T22:00:00Z"' })
   .describe('ISO 8601 time with zone, such as "2026-03-01T22:00:00Z" or "2026-03-01T23:00:00+01:00".');
 
+const patterns = z.array(z.string().min(1).max(200)).min(1).max(100);
+
+/** When and why; what it is about comes besides. */
+const announced = {
+  from: instant,
+  until: instant,
+  owner: z.string().min(1).describe('Who asked for it.'),
+  comment: z.string().min(1).describe('Why.'),
+};
+
+const inOrder = (exception: { from: string; until: string }): boolean =>
+  Date.parse(exception.from) < Date.parse(exception.until);
+const orderProblem = { message: 'until must be later than from', path: ['until'] };
+
 export const exceptionSchema = z
   .strictObject({
-    consumers: z
-      .array(z.string().min(1).max(200))
-      .min(1)
-      .max(100)
-      .describe(
-        'Patterns of which any may match the id, username or custom id; * stands for any run, ? for one character.',
-      ),
-    from: instant,
-    until: instant,
-    owner: z.string().min(1).describe('Who asked for it.'),
-    comment: z.string().min(1).describe('Why.'),
+    consumers: patterns.describe(
+      'Patterns of which any may match the id, username or custom id; * stands for any run, ? for one character.',
+    ),
+    ...announced,
   })
-  .refine((exception) => Date.parse(exception.from) < Date.parse(exception.until), {
-    message: 'until must be later than from',
-    path: ['until'],
-  })
+  .refine(inOrder, orderProblem)
   .describe('An announced window, such as a load test: calls inside are neither judged nor learnt from.');
+
+export const endpointExceptionSchema = z
+  .strictObject({
+    endpoints: patterns.describe(
+      'Patterns of which any may match service, method and path template, "accounts POST /login"; * stands for any run, ' +
+        '? for one character.',
+    ),
+    ...announced,
+  })
+  .refine(inOrder, orderProblem)
+  .describe('An announced window, such as tests with wrong passwords: it is neither judged nor learnt from.');
 
 export const detectionConfigSchema = z
   .strictObject({
@@ -32,8 +47,15 @@ export const detectionConfigSchema = z
         exceptions: z.array(exceptionSchema).max(1_000).default([]),
       })
       .prefault({}),
+    credentialStuffing: z
+      .strictObject({
+        enabled: z.boolean().default(true),
+        exceptions: z.array(endpointExceptionSchema).max(1_000).default([]),
+      })
+      .prefault({}),
   })
   .describe('What the detectors look for.');
 
 export type Exception = z.infer<typeof exceptionSchema>;
+export type EndpointException = z.infer<typeof endpointExceptionSchema>;
 export type DetectionConfig = z.infer<typeof detectionConfigSchema>;

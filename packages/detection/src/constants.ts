@@ -35,12 +35,13 @@ export const CALL_WEIGHT = 64;
 export const FAILED_CALL_WEIGHT = 1;
 
 /** Below these counts per window nothing is ever a spike: 0 -> 5 requests is "infinitely more" and means nothing. */
-export const FLOORS = [50, 100, 300] as const;
+const FLOORS = [50, 100, 300] as const;
 /**
  * What an actor without history may do: 40 per second for ten seconds, 20 for a minute, 10 for ten minutes. 50 requests
  * per second fill one whole 10 s window with 500 at the latest 18 s after their beginning, whatever the alignment.
  */
-export const COLD_FLOORS = [400, 1_200, 6_000] as const;
+const COLD_FLOORS = [400, 1_200, 6_000] as const;
+export const REQUEST_FLOORS = { least: FLOORS, cold: COLD_FLOORS };
 /**
  * Active hours until the actor's own baseline counts. From there the cold floors sink with (24/hours)^1.5 towards FLOORS,
  * which they reach after a week: a few hours say little about what is a one-in-1,000-days hour.

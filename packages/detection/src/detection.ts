@@ -1,5 +1,7 @@
 import { actorKey, type Alert, type ApiCall } from '@tripline/model';
 import type { DetectionConfig, Exception } from './config.ts';
+import { globToRegExp } from './glob.ts';
+import { parseState } from './state-text.ts';
 import type { PeersState } from './profile.ts';
 import {
   closeSpike,
@@ -64,7 +66,7 @@ export function createDetection(config: DetectionConfig): Detection {
 
     decodeActor(text) {
       if (text === undefined) return { lastSeenAt: 0, requestSpike: newSpikeState() };
-      const [, lastSeenAt, requestSpike] = parseState(text, 'an actor') as EncodedActor;
+      const [, lastSeenAt, requestSpike] = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
       return { lastSeenAt, requestSpike: decodeSpike(requestSpike) };
     },
     encodeActor(state) {
@@ -73,7 +75,7 @@ export function createDetection(config: DetectionConfig): Detection {
     },
     decodePeers(text) {
       if (text === undefined) return { hours: 0, mean: 0, deviation: 0 };
-      const [, hours, mean, deviation] = parseState(text, 'peers') as EncodedPeers;
+      const [, hours, mean, deviation] = parseState(text, STATE_VERSION, 'peers') as EncodedPeers;
       return { hours, mean, deviation };
     },
     encodePeers({ hours, mean, deviation }) {
@@ -96,23 +98,6 @@ export function createDetection(config: DetectionConfig): Detection {
   };
 }
 
-/** The parts after the version check; only text of `encodeActor` and `encodePeers` comes here, so the shape is theirs. */
-function parseState(text: string, whose: string): unknown[] {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (error) {
-    throw new Error(`state of ${whose}: not JSON: ${text.slice(0, 80)}`, { cause: error });
-  }
-  if (!Array.isArray(parsed) || parsed[0] !== STATE_VERSION) {
-    throw new Error(
-      `state of ${whose}: expected version ${STATE_VERSION} of the detection state, got ${text.slice(0, 80)}; ` +
-        'delete the processor state to learn anew',
-    );
-  }
-  return parsed as unknown[];
-}
-
 function compileException(exception: Exception): (call: ApiCall) => boolean {
   const fromMs = Date.parse(exception.from);
   const untilMs = Date.parse(exception.until);
@@ -122,14 +107,4 @@ function compileException(exception: Exception): (call: ApiCall) => boolean {
     const names = [call.consumerId, call.consumerUsername, call.consumerCustomId];
     return names.some((name) => name !== undefined && patterns.some((pattern) => pattern.test(name)));
   };
-}
-
-/** `*` stands for any run of characters, `?` for one. Patterns are the operator's own and names are short. */
-function globToRegExp(glob: string): RegExp {
-  const source = glob
-    .replace(/\*+/g, '*')
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replace(/\*/g, '.*')
-    .replace(/\?/g, '.');
-  return new RegExp(`^${source}$`, 's');
 }

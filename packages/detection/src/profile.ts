@@ -1,11 +1,9 @@
 import {
   CALL_WEIGHT,
   COLD_DECAY,
-  COLD_FLOORS,
   COLD_HOURS,
   DEVIATION_PRIOR,
   DROP_LIMIT_LOG,
-  FLOORS,
   LEAST_FACTOR_LOG,
   LOG_SCALE,
   LONG_PER_MINUTE,
@@ -58,6 +56,12 @@ export interface PeersState {
   hours: number;
   mean: number;
   deviation: number;
+}
+
+/** Counts per 10 s, 60 s, 600 s below which nothing is ever a spike, with history (`least`) and without any (`cold`). */
+export interface Floors {
+  least: readonly [number, number, number];
+  cold: readonly [number, number, number];
 }
 
 /** On what a threshold rests: floors and peers; the actor's own hours together; its own hours of this time of day. */
@@ -199,7 +203,7 @@ export function learnPeer(peers: PeersState, level: number): void {
 }
 
 /** Where the three windows of one hour begin to be a spike. Computed once per hour and scope, not per call. */
-export function thresholdsAt(profile: Profile, peers: PeersState, hour: number): Thresholds {
+export function thresholdsAt(profile: Profile, peers: PeersState, hour: number, floors: Floors): Thresholds {
   const thresholds: Thresholds = { high: [0, 0, 0], expected: [0, 0, 0], learning: 'cold' };
   const { high, expected } = thresholds;
   const slots = slotsOf(profile);
@@ -236,9 +240,11 @@ export function thresholdsAt(profile: Profile, peers: PeersState, hour: number):
   if (known && profile.hours === 0) expected[1] = countOf(peers.mean);
   const inexperience = Math.min(1, COLD_HOURS / Math.max(1, profile.hours)) ** COLD_DECAY;
   for (let size = 0; size < 3; size++) {
-    const proportion = COLD_FLOORS[size]! / COLD_FLOORS[1];
-    const newcomer = Math.max(COLD_FLOORS[size]! * CALL_WEIGHT, borrowed * proportion);
-    high[size] = Math.floor(Math.max(high[size]!, FLOORS[size]! * CALL_WEIGHT, newcomer * inexperience));
+    const proportion = floors.cold[size]! / floors.cold[1];
+    const newcomer = Math.max(floors.cold[size]! * CALL_WEIGHT, borrowed * proportion);
+    high[size] = Math.floor(
+      Math.max(high[size]!, floors.least[size]! * CALL_WEIGHT, newcomer * inexperience),
+    );
   }
   // What bursts for a minute may burst for a few.
   high[1] = Math.max(high[1], Math.floor(high[0] * MINUTE_PER_SHORT));

@@ -1,19 +1,15 @@
-import { createHash } from 'node:crypto';
-import { actorKey, severities, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
+import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
 import {
   CALL_WEIGHT,
   FAILED_CALL_WEIGHT,
   LATENESS_MS,
-  QUIET_LEAST_MS,
-  QUIET_MOST_MS,
-  REVISION_LEAST_MS,
-  REVISION_SHARE,
   SERVICES_KEPT,
   STEP_MS,
   WINDOW_MS,
   WINDOW_UNITS,
   WINDOW_WORDS,
 } from './constants.ts';
+import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from './episode.ts';
 import type { PeersState } from './profile.ts';
 import {
   adoptShadow,
@@ -48,26 +44,16 @@ import {
 const REFERENCES = ['OWASP API4:2023', 'MITRE ATT&CK T1499'];
 const LONGEST_WINDOW_MS = WINDOW_MS[2];
 
-/** One run of exceeded windows: one alert that grows in place. Times are ms of event time. */
-interface Episode {
+interface Episode extends Growing {
   id: string;
   actor: AlertActor;
   /** The service whose scope raised it; null if the actor's whole traffic did. */
   service: string | null;
-  startedAt: number;
-  raisedAt: number;
-  /** Newest call in a window that exceeded. */
-  lastSeenAt: number;
-  /** Calls of the scope since startedAt: all so far, and up to the latest that exceeded. */
+  /** Calls of the scope since startedAt, whether they exceeded or not. */
   seen: number;
-  count: number;
   /** Late calls of the actor when the latest call exceeded. */
   late: number;
   worst: Excess;
-  revision: number;
-  publishedAt: number;
-  publishedCount: number;
-  publishedRank: number;
 }
 
 /** What the request-spike detector knows of one actor. At most SERVICES_KEPT service scopes, one episode, one tally. */
@@ -152,7 +138,7 @@ export function foldSpike(state: SpikeState, peers: PeersState, call: ApiCall): 
   episode.count = episode.seen;
   episode.late = state.late;
   if (excess.factor > episode.worst.factor) episode.worst = excess;
-  if (isNews(episode, newestMs)) alerts.push(publish(state, 'open'));
+  if (isNews(episode, scoreOf(episode.worst.factor), newestMs)) alerts.push(publish(state, 'open'));
   return alerts;
 }
 
@@ -163,12 +149,6 @@ export function closeSpike(state: SpikeState, nowMs: number): Alert[] {
 
 export function spikeClosesAt(state: SpikeState): number | undefined {
   return state.episode ? closesAt(state.episode) : undefined;
-}
-
-/** Quiet time grows with the episode: one minute in ten is one episode, and so are the days of a migration. */
-function closesAt(episode: Episode): number {
-  const durationMs = episode.lastSeenAt - episode.startedAt;
-  return episode.lastSeenAt + Math.min(QUIET_MOST_MS, Math.max(QUIET_LEAST_MS, 2 * durationMs));
 }
 
 function windowOf(atMs: number): number {
@@ -230,10 +210,7 @@ function closeEpisode(state: SpikeState): Alert {
 function raise(state: SpikeState, call: ApiCall, excess: Excess, service: string | null): Episode {
   const calls = Math.round(excess.count / CALL_WEIGHT);
   return {
-    id: createHash('sha256')
-      .update(`request-spike|${actorKey(call)}|${service ?? ''}|${excess.startsAt}`)
-      .digest('hex')
-      .slice(0, 32),
+    id: alertId('request-spike', actorKey(call), service ?? '', excess.startsAt),
     actor: {
       kind: call.actorKind,
       id: call.actorId,
@@ -257,28 +234,13 @@ function raise(state: SpikeState, call: ApiCall, excess: Excess, service: string
   };
 }
 
-/** 50 at the threshold, 100 at ten times the threshold. */
-function scoreOf(factor: number): number {
-  return Math.min(100, Math.round(50 + 50 * Math.log10(factor)));
-}
-
-function isNews(episode: Episode, nowMs: number): boolean {
-  if (severities.indexOf(severityOf(scoreOf(episode.worst.factor))) > episode.publishedRank) return true;
-  const pauseMs = Math.max(REVISION_LEAST_MS, REVISION_SHARE * (nowMs - episode.raisedAt));
-  return nowMs - episode.publishedAt >= pauseMs && episode.count > episode.publishedCount;
-}
-
 /** The next published state of the open episode. */
 function publish(state: SpikeState, status: Alert['status']): Alert {
   const episode = state.episode!;
   const tally = state.tally!;
   const { worst } = episode;
   const score = scoreOf(worst.factor);
-  const severity = severityOf(score);
-  episode.revision++;
-  episode.publishedAt = state.newestMs;
-  episode.publishedCount = episode.count;
-  episode.publishedRank = severities.indexOf(severity);
+  markPublished(episode, score, state.newestMs);
 
   const unit = WINDOW_UNITS[worst.size]!;
   const value = Math.round(worst.count / CALL_WEIGHT);
@@ -288,7 +250,7 @@ function publish(state: SpikeState, status: Alert['status']): Alert {
     id: episode.id,
     revision: episode.revision,
     type: 'request-spike',
-    severity,
+    severity: severityOf(score),
     score,
     actor: episode.actor,
     service: service === '' ? null : service,

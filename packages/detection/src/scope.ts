@@ -3,6 +3,7 @@ import {
   LATENESS_MS,
   PEAK_ALLOWANCE_LOG,
   PEAKS_KEPT,
+  REQUEST_FLOORS,
   SHADOW_HOURS,
   STEP_GROWTH_LOG,
   STEP_HOURS,
@@ -23,6 +24,7 @@ import {
   newProfile,
   thresholdsAt,
   type EncodedProfile,
+  type Floors,
   type Learning,
   type Levels,
   type PeersState,
@@ -58,8 +60,9 @@ interface ShadowHour {
   exceeded: boolean;
 }
 
-/** The traffic of an actor, whole or on one service: recent windows, the hours they lie in, and the baseline. */
+/** The traffic of an actor, whole or on one service, or what is counted of an endpoint: recent windows, the hours they lie in, and the baseline. */
 export interface Scope {
+  readonly floors: Floors;
   /** Number (since the epoch) of the newest 10 s window. */
   newest: number;
   /** Rings of the latest 10 s, 60 s and 600 s windows, one after the other, in 64ths of a call. */
@@ -79,8 +82,9 @@ export const CALM = 0;
 export const WARM = 1;
 export const EXCEEDED = 2;
 
-export function newScope(): Scope {
+export function newScope(floors: Floors = REQUEST_FLOORS): Scope {
   return {
+    floors,
     newest: -1,
     counts: new Array<number>(COUNTS).fill(0),
     current: null,
@@ -96,6 +100,7 @@ export function copyScope(scope: Scope): Scope {
   const copyHour = (hour: HourRecord | null): HourRecord | null =>
     hour && { ...hour, most: [...hour.most], high: [...hour.high], expected: [...hour.expected] };
   return {
+    floors: scope.floors,
     newest: scope.newest,
     counts: [...scope.counts],
     current: copyHour(scope.current),
@@ -176,6 +181,15 @@ export function worstExcess(scope: Scope, atMs: number): Excess {
   return worst!;
 }
 
+/**
+ * The threshold that a call at `atMs` exceeded means nothing, for a reason that lies outside the count: the hour is learnt
+ * like any other. To be asked right after `countCall` said so.
+ */
+export function excuse(scope: Scope, atMs: number): void {
+  const hour = Math.floor(atMs / HOUR_MS);
+  (scope.current!.hour === hour ? scope.current! : scope.before!).exceeded = false;
+}
+
 /** Counts of the windows around `atMs` (10 s, 60 s, 600 s), in calls; for tests. */
 export function countsAt(scope: Scope, atMs: number): number[] {
   const short = Math.floor(atMs / WINDOW_MS[0]);
@@ -229,7 +243,7 @@ function hourRecord(scope: Scope, peers: PeersState, hour: number): HourRecord {
 }
 
 function judgeBy(record: HourRecord, scope: Scope, peers: PeersState): void {
-  const { high, expected, learning } = thresholdsAt(scope.profile, peers, record.hour);
+  const { high, expected, learning } = thresholdsAt(scope.profile, peers, record.hour, scope.floors);
   const peak = foreseen(scope, record.hour);
   record.foreseen = peak !== undefined;
   if (peak) {
@@ -315,7 +329,7 @@ export function settle(
 
 /** Would the hour have exceeded, had its peak not been foreseen? */
 function isPeak(scope: Scope, record: HourRecord, peers: PeersState): boolean {
-  const { high } = thresholdsAt(scope.profile, peers, record.hour);
+  const { high } = thresholdsAt(scope.profile, peers, record.hour, scope.floors);
   return record.most.some((count, size) => count > high[size]!);
 }
 
@@ -395,9 +409,10 @@ export function encodeScope(scope: Scope): EncodedScope {
   ];
 }
 
-export function decodeScope(encoded: EncodedScope): Scope {
+export function decodeScope(encoded: EncodedScope, floors: Floors = REQUEST_FLOORS): Scope {
   const [newest, counts, current, before, profile, shadow, peaks] = encoded;
   return {
+    floors,
     newest,
     counts,
     current: decodeHour(current),

@@ -5,7 +5,7 @@ import { z } from 'zod';
  * Traffic as a small seeded program, so that a golden case is a page of JSON instead of a million lines. Times are
  * offsets from `start`, written as "14d9h30m".
  */
-const offset = z.string().regex(/^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$/);
+export const offset = z.string().regex(/^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$/);
 
 const rate = z.discriminatedUnion('kind', [
   /** Evenly spaced, each call up to `jitter` of the spacing aside. */
@@ -38,7 +38,7 @@ const rate = z.discriminatedUnion('kind', [
 ]);
 
 /** Share of the rate by hour of day and kind of day. */
-const profile = z.strictObject({
+export const profile = z.strictObject({
   /** The rate is `perMinute` at the peak and a `peakToTrough`-th of it at the trough, along a cosine. */
   peakToTrough: z.number().min(1),
   peakHour: z.number().min(0).max(24).default(14),
@@ -101,15 +101,20 @@ function pareto(random: () => number, mean: number, alpha: number): number {
   return ((mean * (alpha - 1)) / alpha) * (1 - random()) ** (-1 / alpha);
 }
 
-/** Share of the rate at a time; at most 1. */
-function shareAt(phase: Phase, startMs: number, fromMs: number, atMs: number): number {
-  if (phase.pulse && ((atMs - fromMs) / 1000) % phase.pulse.everySeconds >= phase.pulse.forSeconds) return 0;
-  if (!phase.profile) return 1;
-  const { peakToTrough, peakHour, weekend } = phase.profile;
+/** Share of the rate at a time of day and week; at most 1. */
+export function shareAt(profile: Phase['profile'], atMs: number): number {
+  if (!profile) return 1;
+  const { peakToTrough, peakHour, weekend } = profile;
   const hourOfDay = (atMs / 3_600_000) % 24;
   const wave = (1 + Math.cos(((hourOfDay - peakHour) / 24) * 2 * Math.PI)) / 2;
   const day = (Math.floor(atMs / 86_400_000) + 4) % 7;
   return (1 / peakToTrough + (1 - 1 / peakToTrough) * wave) * (day === 0 || day === 6 ? weekend : 1);
+}
+
+function isBetweenPulses(phase: Phase, fromMs: number, atMs: number): boolean {
+  return (
+    phase.pulse !== undefined && ((atMs - fromMs) / 1000) % phase.pulse.everySeconds >= phase.pulse.forSeconds
+  );
 }
 
 /** Times at which the calls of a phase begin, rising. */
@@ -145,7 +150,7 @@ function* timesOf(phase: Phase, startMs: number, random: () => number): Generato
       onUntil = atMs + pareto(random, rate.onSeconds, rate.alpha) * 1000;
     }
     if (atMs >= untilMs) return;
-    const share = shareAt(phase, startMs, fromMs, atMs);
+    const share = isBetweenPulses(phase, fromMs, atMs) ? 0 : shareAt(phase.profile, atMs);
     if (
       share < 1 &&
       (rate.kind === 'constant'

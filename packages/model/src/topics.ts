@@ -1,5 +1,8 @@
-/** The topics of the bus and what their records are (each record is one JSON object). */
-export const topics = ['api-calls', 'alerts', 'responses', 'dead-letters'] as const;
+/**
+ * The topics of the bus and what their records are (each record is one JSON object). `aggregates` carries what partitions of
+ * `api-calls` counted per endpoint, to the endpoint's partition: see `Emission` in `packages/detection`.
+ */
+export const topics = ['api-calls', 'aggregates', 'alerts', 'responses', 'dead-letters'] as const;
 export type Topic = (typeof topics)[number];
 
 /** A log line that was not accepted, as it is kept for inspection: sanitised and cut short. */

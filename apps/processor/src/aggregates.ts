@@ -1,0 +1,293 @@
+import { partitionOf, type Bus, type BusRecord } from '@tripline/bus';
+import {
+  ENDPOINT_WINDOW_MS,
+  endpointId,
+  MinuteHold,
+  type Emission,
+  type EncodedHold,
+  type EncodedStep,
+  type EndpointDetection,
+  type EndpointState,
+  type ReadyStep,
+} from '@tripline/detection';
+import type { Alert } from '@tripline/model';
+import type { RoleContext, RunningRole } from '@tripline/runtime';
+import type { PartitionState, StateChanges, StateStore } from '@tripline/state';
+import { startLanes, type Fold } from './lanes.ts';
+import { parseRecords } from './records.ts';
+
+/**
+ * An emission as records: one for every partition, as each must hear how far its source has come, with the parts of the
+ * endpoints that belong there.
+ */
+export function aggregateRecords(emission: Emission, partitions: number): BusRecord[] {
+  const records: BusRecord[] = [];
+  for (let partition = 0; partition < partitions; partition++) {
+    const parts = emission.parts.filter(
+      ([, , service, endpoint]) => partitionOf(endpointId({ service, endpoint }), partitions) === partition,
+    );
+    records.push({
+      key: `source-${emission.from}`,
+      partition,
+      value: JSON.stringify({ ...emission, parts }),
+    });
+  }
+  return records;
+}
+
+export interface AggregateFoldOptions {
+  detection: EndpointDetection;
+  state: PartitionState;
+  /** Partitions of `api-calls`. */
+  sources: number;
+  onUnreadable: (record: string, problem: string) => void;
+  onRelearn: (key: string, problem: string) => void;
+}
+
+interface Held {
+  state: EndpointState;
+  changed: boolean;
+}
+
+/** How late a minute may come and still count: an episode is not ended before minutes of its end can have come. */
+const latenessMs = 10 * 60_000;
+/** When so many are in memory, they leave it at the next checkpoint. */
+const maxEndpointsInMemory = 10_000;
+
+/** Under this key: where the sources stand, which steps are held, and which endpoints have open episodes until when. */
+const progressKey = 'progress';
+
+interface Progress {
+  hold: EncodedHold;
+  steps: number[];
+  open: [string, number][];
+}
+
+/**
+ * Folds what the partitions of `api-calls` counted about the endpoints of one partition of `aggregates`, and says which
+ * alerts come of it: the same ones in the same order however the sources interleave, and whatever comes again.
+ */
+export class AggregateFold implements Fold {
+  readonly counts = { emissions: 0, unreadable: 0, relearnt: 0 };
+  readonly #options: AggregateFoldOptions;
+  readonly #hold: MinuteHold;
+  /** Null: the store has none. */
+  readonly #endpoints = new Map<string, Held | null>();
+  /** Endpoints with an open episode, with the event time at which it may end. */
+  readonly #open = new Map<string, number>();
+  #dirty = 0;
+
+  constructor(options: AggregateFoldOptions) {
+    this.#options = options;
+    this.#hold = new MinuteHold(options.sources);
+  }
+
+  get changedStates(): number {
+    return this.#dirty;
+  }
+
+  /** Nothing of this fold changes without records but episodes that end, and those end again after a restart. */
+  get unsaved(): boolean {
+    return false;
+  }
+
+  get hold(): Pick<MinuteHold, 'held' | 'repeats' | 'forced' | 'waitingFor' | 'judged'> {
+    return this.#hold;
+  }
+
+  get openEpisodes(): number {
+    return this.#open.size;
+  }
+
+  async open(): Promise<void> {
+    const { state, onRelearn } = this.#options;
+    const text = (await state.load([progressKey])).get(progressKey);
+    if (text === undefined) return;
+    const { hold, steps, open } = JSON.parse(text) as Progress;
+    const held = await state.load(steps.map(stepKey));
+    const restored: [number, EncodedStep][] = [];
+    for (const step of steps) {
+      const saved = held.get(stepKey(step));
+      if (saved === undefined)
+        onRelearn(stepKey(step), 'what was held of this minute is gone from the store');
+      else restored.push([step, JSON.parse(saved) as EncodedStep]);
+    }
+    this.#hold.restore(hold, restored);
+    for (const [key, closesAt] of open) this.#open.set(key, closesAt);
+  }
+
+  async fold(body: Buffer): Promise<Alert[]> {
+    const alerts: Alert[] = [];
+    for (const record of parseRecords(body)) {
+      let ready: ReadyStep[];
+      try {
+        ready = this.#hold.take(asEmission(record));
+      } catch (error) {
+        this.counts.unreadable++;
+        const shown = typeof record === 'string' ? record : JSON.stringify(record);
+        this.#options.onUnreadable(shown, (error as Error).message);
+        continue;
+      }
+      this.counts.emissions++;
+      for (const step of ready) await this.#judge(step, alerts);
+    }
+    return alerts;
+  }
+
+  /** No source says anything: event time is taken to run on with the clock, so that episodes end. */
+  idle(idleMs: number): Promise<Alert[]> {
+    return this.closeUntil((this.#hold.judged + 1) * ENDPOINT_WINDOW_MS - latenessMs + idleMs);
+  }
+
+  /** Ends the episodes that are over at an event time, in the order in which they do. */
+  async closeUntil(eventTimeMs: number): Promise<Alert[]> {
+    const alerts: Alert[] = [];
+    const due = [...this.#open]
+      .filter(([, closesAt]) => closesAt <= eventTimeMs)
+      .sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1))
+      .map(([key]) => key);
+    if (due.length === 0) return alerts;
+    await this.#load(due);
+    for (const key of due) {
+      const held = this.#endpoints.get(key);
+      if (!held) {
+        this.#open.delete(key);
+        continue;
+      }
+      for (const alert of this.#options.detection.close(held.state, eventTimeMs)) alerts.push(alert);
+      this.#changed(key, held);
+    }
+    return alerts;
+  }
+
+  async checkpoint(offset: number): Promise<void> {
+    const { detection, state } = this.#options;
+    const changes: StateChanges = new Map();
+    for (const [key, held] of this.#endpoints)
+      if (held?.changed === true) changes.set(key, detection.encode(held.state));
+    for (const [step, held] of this.#hold.changedSteps())
+      changes.set(stepKey(step), held && JSON.stringify(held));
+    const progress: Progress = {
+      hold: this.#hold.encode(),
+      steps: this.#hold.heldSteps,
+      open: [...this.#open],
+    };
+    changes.set(progressKey, JSON.stringify(progress));
+    await state.checkpoint(changes, offset);
+    this.#hold.saved();
+    this.#dirty = 0;
+    if (this.#endpoints.size > maxEndpointsInMemory) this.#endpoints.clear();
+    else for (const held of this.#endpoints.values()) if (held) held.changed = false;
+  }
+
+  async #judge({ step, minutes }: ReadyStep, alerts: Alert[]): Promise<void> {
+    const { detection } = this.#options;
+    alerts.push(...(await this.closeUntil(step * ENDPOINT_WINDOW_MS)));
+    await this.#load(minutes.map((whole) => detection.stateKey(whole)));
+    for (const whole of minutes) {
+      const key = detection.stateKey(whole);
+      let held = this.#endpoints.get(key);
+      if (!held) {
+        if (!detection.isOfNote(whole)) continue;
+        this.#endpoints.set(key, (held = { state: detection.create(whole), changed: false }));
+      }
+      for (const alert of detection.judge(held.state, whole, step)) alerts.push(alert);
+      this.#changed(key, held);
+    }
+  }
+
+  #changed(key: string, held: Held): void {
+    if (!held.changed) this.#dirty++;
+    held.changed = true;
+    const closesAt = this.#options.detection.closesAt(held.state);
+    if (closesAt === undefined) this.#open.delete(key);
+    else this.#open.set(key, closesAt);
+  }
+
+  /** One round trip for all states that are needed and that memory lacks. */
+  async #load(keys: readonly string[]): Promise<void> {
+    const missing = keys.filter((key) => !this.#endpoints.has(key));
+    if (missing.length === 0) return;
+    const { detection, state, onRelearn } = this.#options;
+    const texts = await state.load(missing);
+    for (const key of missing) {
+      const text = texts.get(key);
+      let held: Held | null = null;
+      try {
+        if (text !== undefined) held = { state: detection.decode(text), changed: false };
+      } catch (error) {
+        this.counts.relearnt++;
+        onRelearn(key, (error as Error).message);
+      }
+      this.#endpoints.set(key, held);
+    }
+  }
+}
+
+function stepKey(step: number): string {
+  return `step:${step}`;
+}
+
+function asEmission(record: unknown): Emission {
+  const emission = record as Partial<Emission> | null;
+  if (
+    !Number.isInteger(emission?.from) ||
+    !Number.isInteger(emission?.number) ||
+    !Number.isInteger(emission?.until) ||
+    typeof emission?.idle !== 'boolean' ||
+    !Array.isArray(emission.parts)
+  )
+    throw new Error('no JSON object with from, number, until, idle and parts');
+  return emission as Emission;
+}
+
+export interface AggregatesOptions extends RoleContext {
+  bus: Bus;
+  /** A store of its own: its partitions are those of `aggregates`. */
+  state: StateStore;
+  detection: EndpointDetection;
+  /** Longest time between checkpoints while records come, in ms. Default 2,000. */
+  checkpointEveryMs?: number;
+}
+
+/** The second half of the re-key step: what processors counted per endpoint, to alerts about endpoints. */
+export function startAggregates(options: AggregatesOptions): RunningRole {
+  const { bus } = options;
+  const lanes = startLanes({
+    ...options,
+    name: 'aggregates',
+    topic: 'aggregates',
+    group: 'aggregates',
+    checkpointEveryMs: options.checkpointEveryMs ?? 2_000,
+    createFold: ({ state, onUnreadable, onRelearn }) =>
+      new AggregateFold({
+        detection: options.detection,
+        state,
+        sources: bus.partitions,
+        onUnreadable,
+        onRelearn,
+      }),
+    describe: (folds) => {
+      const waiting = [...new Set(folds.flatMap((fold) => fold.hold.waitingFor))].sort((a, b) => a - b);
+      const minutes = folds.reduce((sum, fold) => sum + fold.hold.held, 0);
+      return `${minutes} minutes of endpoints held${waiting.length > 0 ? ` for partitions ${waiting.join(', ')} of api-calls` : ''}`;
+    },
+  });
+  const { counter, gauge } = lanes;
+  counter('emissions_total', 'Emissions of processors taken.', (fold) => fold.counts.emissions);
+  counter('repeats_total', 'Emissions that came again.', (fold) => fold.hold.repeats);
+  counter('unreadable_total', 'Records that are no emissions.', (fold) => fold.counts.unreadable);
+  counter('relearnt_total', 'States begun anew.', (fold) => fold.counts.relearnt);
+  counter(
+    'forced_total',
+    'Minutes of endpoints judged before all partitions of api-calls had come so far.',
+    (fold) => fold.hold.forced,
+  );
+  gauge('held_minutes', 'Minutes of endpoints that wait for other partitions.', (folds) =>
+    folds.reduce((sum, fold) => sum + fold.hold.held, 0),
+  );
+  gauge('open_episodes', 'Alerts still growing.', (folds) =>
+    folds.reduce((sum, fold) => sum + fold.openEpisodes, 0),
+  );
+  return lanes;
+}

@@ -1,0 +1,61 @@
+import { MINUTE_MS } from '../constants.ts';
+
+/** Every number of what is judged per endpoint, with its reason. */
+
+/** Tumbling windows of event time. */
+export const ENDPOINT_WINDOW_MS = MINUTE_MS;
+/**
+ * A window is sent on when a call came that began so long after its end: Kong logs a call when it ends, and calls of several
+ * workers and collectors are not in order. What is later counts with the next window sent.
+ */
+export const GRACE_MS = 10_000;
+
+/** Open windows of endpoints per partition; further endpoints are counted together, per service. */
+export const OPEN_MINUTES_MOST = 1_024;
+/** Services of which endpoints are counted together; further ones are counted as one. */
+export const POOLED_SERVICES_MOST = 64;
+/** So many windows per record: about 500 KB at most, as brokers refuse records above 1 MB. */
+export const PARTS_PER_EMISSION = 32;
+/**
+ * Windows held per partition of `aggregates` until every source has come so far: a day of a busy endpoint and two quiet ones.
+ * Beyond that the oldest are judged without the missing source.
+ */
+export const HELD_MINUTES_MOST = 4_096;
+
+/** Kept of failed attempts, of addresses that failed, of accounts: 13 % standard error of the estimates. */
+export const ATTEMPTS_KEPT = 64;
+export const SOURCES_KEPT = 64;
+/** Kept of addresses that succeeded, which every endpoint has: half as many. */
+export const SUCCEEDED_KEPT = 32;
+/** Accounts per address that succeeded. */
+export const NAMES_KEPT = 4;
+/** Sample of failed calls: shares to 9 percentage points. */
+export const FAILED_CALLS_KEPT = 32;
+export const AGENT_LENGTH_MOST = 100;
+/** Failures that one success of the same address explains: people try a password three times. */
+export const TRIES_PER_SUCCESS = 3;
+/** Of the ATTEMPTS_KEPT: an address, or an account, with so many of them (an eighth, if there are more) is looked at alone. */
+export const MANY_ATTEMPTS = 8;
+
+/**
+ * Unexplained attempts per 60 s and 600 s that are never stuffing, with history and without any. The baseline is fed once a
+ * minute, so its 10 s windows count the same as those of 60 s; theirs is the lower threshold and the one that decides.
+ */
+export const ATTEMPT_FLOORS = { least: [15, 22, 70], cold: [30, 45, 135] } as const;
+/**
+ * Unexplained attempts per success must be so many times the usual: traffic that grows as a whole keeps its ratio, attacks
+ * of four times the usual failures shift it by four.
+ */
+export const ODDS_SHIFT = 2.5;
+/** The usual is never taken to be less than this, nor less than `cold` in the first day: one login in ten fails. */
+export const ODDS_LEAST = 0.02;
+export const ODDS_COLD = 0.12;
+/** Slowest learning rate of the usual ratios: a week of hours. */
+export const USUAL_MEMORY = 168;
+/** Of everything near or over the threshold at least this share of the attempts must be unexplained. */
+export const SHARE_LEAST = 0.4;
+/** An endpoint is remembered from its first minute with so many failures on. */
+export const FAILURES_OF_NOTE = 5;
+/** Evidence: networks, countries and user agents by their share; accounts that were opened. */
+export const SHARES_MOST = 5;
+export const OPENED_MOST = 20;

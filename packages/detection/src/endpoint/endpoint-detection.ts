@@ -1,0 +1,96 @@
+import type { Alert } from '@tripline/model';
+import type { DetectionConfig } from '../config.ts';
+import { globToRegExp } from '../glob.ts';
+import { parseState } from '../state-text.ts';
+import { ENDPOINT_WINDOW_MS } from './constants.ts';
+import {
+  closeStuffing,
+  decodeStuffing,
+  encodeStuffing,
+  endpointId,
+  isOfNote,
+  judgeMinute,
+  newStuffingState,
+  stuffingClosesAt,
+  type EncodedStuffing,
+  type StuffingState,
+} from './credential-stuffing.ts';
+import type { WholeMinute } from './minute-hold.ts';
+
+/** What is kept per endpoint: one part per detector. Opaque to the caller; mutated by `judge` and `close`. */
+export interface EndpointState {
+  readonly service: string;
+  readonly endpoint: string;
+  stuffing: StuffingState;
+}
+
+/**
+ * All detectors that look at an endpoint across actors: pure functions of state and minute, by event time only. What comes
+ * of them depends on the minutes and their order alone, wherever the states are encoded in between.
+ */
+export interface EndpointDetection {
+  /** False if there is nothing to look for: then nothing need be aggregated. */
+  readonly enabled: boolean;
+  stateKey(of: { service: string; endpoint: string }): string;
+  /** Must the endpoint get a state because of this minute, if it has none? If not, the minute may be passed over. */
+  isOfNote(minute: WholeMinute): boolean;
+  /** A state for an endpoint that has none. */
+  create(of: { service: string; endpoint: string }): EndpointState;
+  /** State from its text. Throws on text that `encode` did not write. */
+  decode(text: string): EndpointState;
+  /** Compact JSON: about 1 KB for an endpoint that is quiet, 20 KB during an episode. */
+  encode(state: EndpointState): string;
+  /** Judges a minute in its step, mutating the state; returns the alert revisions to publish now, oldest first. */
+  judge(state: EndpointState, whole: WholeMinute, step: number): Alert[];
+  /** Ends the episodes that are over at event time `nowMs`. What it returns does not depend on how late it is called. */
+  close(state: EndpointState, nowMs: number): Alert[];
+  /** Event time from which `close` has something to do; undefined if no episode is open. */
+  closesAt(state: EndpointState): number | undefined;
+}
+
+/** Version of the states' text; a change that old text cannot be read by must raise it. */
+const STATE_VERSION = 1;
+
+type EncodedState = [version: number, service: string, endpoint: string, stuffing: EncodedStuffing];
+
+/** `config` must have passed `detectionConfigSchema`. */
+export function createEndpointDetection(config: DetectionConfig): EndpointDetection {
+  const { enabled } = config.credentialStuffing;
+  const exceptions = config.credentialStuffing.exceptions.map(({ endpoints, from, until }) => ({
+    patterns: endpoints.map(globToRegExp),
+    fromMs: Date.parse(from),
+    untilMs: Date.parse(until),
+  }));
+  const isExcepted = (whole: WholeMinute): boolean => {
+    const atMs = whole.window * ENDPOINT_WINDOW_MS;
+    const id = endpointId(whole);
+    return exceptions.some(
+      ({ patterns, fromMs, untilMs }) =>
+        atMs + ENDPOINT_WINDOW_MS > fromMs && atMs < untilMs && patterns.some((pattern) => pattern.test(id)),
+    );
+  };
+
+  return {
+    enabled,
+    stateKey: (of) => `e:${endpointId(of)}`,
+    isOfNote: ({ minute }) => enabled && isOfNote(minute),
+    create: ({ service, endpoint }) => ({ service, endpoint, stuffing: newStuffingState() }),
+    decode(text) {
+      const parts = parseState(text, STATE_VERSION, 'an endpoint') as EncodedState;
+      const [, service, endpoint, stuffing] = parts;
+      return { service, endpoint, stuffing: decodeStuffing(stuffing) };
+    },
+    encode({ service, endpoint, stuffing }) {
+      const encoded: EncodedState = [STATE_VERSION, service, endpoint, encodeStuffing(stuffing)];
+      return JSON.stringify(encoded);
+    },
+    judge(state, whole, step) {
+      const nowMs = (step + 1) * ENDPOINT_WINDOW_MS;
+      if (!enabled || isExcepted(whole))
+        return closeStuffing(state.stuffing, state, step * ENDPOINT_WINDOW_MS);
+      return judgeMinute(state.stuffing, whole, nowMs);
+    },
+    close: (state, nowMs) => closeStuffing(state.stuffing, state, nowMs),
+    closesAt: (state) => stuffingClosesAt(state.stuffing),
+  };
+}

@@ -1,0 +1,348 @@
+import type { ApiCall } from '@tripline/model';
+import {
+  AGENT_LENGTH_MOST,
+  ATTEMPTS_KEPT,
+  FAILED_CALLS_KEPT,
+  MANY_ATTEMPTS,
+  NAMES_KEPT,
+  SOURCES_KEPT,
+  SUCCEEDED_KEPT,
+  TRIES_PER_SUCCESS,
+} from './constants.ts';
+import { Sample, sampleHash } from './sample.ts';
+
+/** A source address whose calls failed. */
+interface FailingSource {
+  failures: number;
+  country: string | null;
+  asn: number | null;
+}
+
+/** A failed call as one of many: from a fair sample of them follows what share each network or client has. */
+interface FailedCall {
+  ip: string;
+  userAgent: string;
+  country: string | null;
+  asn: number | null;
+}
+
+/** A pair of address and account that failed, both as far as the calls tell. */
+interface Attempt {
+  ip: string;
+  account: string;
+  failures: number;
+}
+
+/** What the failed calls of an endpoint have in common. */
+interface Failing {
+  /** Event time of the newest, ms. */
+  newestAt: number;
+  /** Those that Kong itself refused; the others are the upstream's. */
+  byKong: number;
+  /** Distinct pairs of address and account: one client that repeats itself is one attempt. */
+  attempts: Sample<Attempt>;
+  sources: Sample<FailingSource>;
+  /** Tokens of the users, else of the credentials, that were presented, with the number of failures. */
+  accounts: Sample<{ failures: number }>;
+  /** By call id. */
+  calls: Sample<FailedCall>;
+}
+
+/** A source address whose calls succeeded, and as whom: at most NAMES_KEPT, the first ones in order. */
+interface SucceededSource {
+  calls: number;
+  names: string[];
+}
+
+/**
+ * What happened on one endpoint within a minute of event time, as one partition of `api-calls` saw it, or several together:
+ * `mergeMinute` is commutative and associative, so that the whole does not depend on how the calls were spread, nor on the
+ * order in which the parts come. Bounded: about 17 KB as text under attack, 40 bytes without calls of note.
+ */
+export interface EndpointMinute {
+  /** All but those that Kong turned away from a known consumer (our own blocks look like that). */
+  calls: number;
+  successes: number;
+  failures: number;
+  /** Status 5xx or 499: neither a success nor a failure. */
+  serverErrors: number;
+  failing: Failing | null;
+  succeeded: Sample<SucceededSource> | null;
+}
+
+export function newMinute(): EndpointMinute {
+  return { calls: 0, successes: 0, failures: 0, serverErrors: 0, failing: null, succeeded: null };
+}
+
+/**
+ * Credentials were judged and refused: 401, or 403 to nobody in particular. A 403 to a consumer that Kong knows is about
+ * what it may do, not about who it is.
+ */
+function isFailure(call: ApiCall): boolean {
+  return call.status === 401 || (call.status === 403 && call.consumerId === undefined);
+}
+
+/** Adds a call. `call.refused` must not be set. */
+export function addToMinute(minute: EndpointMinute, call: ApiCall): void {
+  minute.calls++;
+  const { status } = call;
+  if (status >= 200 && status < 400) {
+    minute.successes++;
+    if (call.ip !== undefined) addSuccess((minute.succeeded ??= new Sample(SUCCEEDED_KEPT)), call, call.ip);
+  } else if (isFailure(call)) {
+    minute.failures++;
+    addFailure((minute.failing ??= newFailing()), call);
+  } else if (status >= 500 || status === 499) minute.serverErrors++;
+}
+
+function newFailing(): Failing {
+  return {
+    newestAt: 0,
+    byKong: 0,
+    attempts: new Sample(ATTEMPTS_KEPT),
+    sources: new Sample(SOURCES_KEPT),
+    accounts: new Sample(SOURCES_KEPT),
+    calls: new Sample(FAILED_CALLS_KEPT),
+  };
+}
+
+const noCalls = (): SucceededSource => ({ calls: 0, names: [] });
+const noFailures = (): { failures: number } => ({ failures: 0 });
+
+function addSuccess(succeeded: Sample<SucceededSource>, call: ApiCall, ip: string): void {
+  const hash = sampleHash(ip);
+  if (!succeeded.takes(hash)) return;
+  const source = succeeded.pick(ip, hash, noCalls);
+  if (!source) return;
+  source.calls++;
+  const name = call.consumerId === undefined ? (call.user ?? call.credential) : call.actorName;
+  if (name !== undefined) addName(source.names, name);
+}
+
+/** Keeps the first NAMES_KEPT in order of their characters, sorted. */
+function addName(names: string[], name: string): void {
+  if (names.includes(name)) return;
+  if (names.length >= NAMES_KEPT && name > names.at(-1)!) return;
+  names.push(name);
+  names.sort();
+  if (names.length > NAMES_KEPT) names.pop();
+}
+
+function attemptKey(ip: string, account: string): string {
+  return `${ip} ${account}`;
+}
+
+function addFailure(failing: Failing, call: ApiCall): void {
+  const { ip = '', country = null, asn = null } = call;
+  failing.newestAt = Math.max(failing.newestAt, call.startedAt);
+  if (call.source === 'kong') failing.byKong++;
+
+  const account = call.user ?? call.credential;
+  const pair = attemptKey(ip, account ?? '');
+  const attempt = failing.attempts.pick(pair, sampleHash(pair), () => ({
+    ip,
+    account: account ?? '',
+    failures: 0,
+  }));
+  if (attempt) attempt.failures++;
+  if (ip !== '') {
+    const source = failing.sources.pick(ip, sampleHash(ip), () => ({ failures: 0, country, asn }));
+    if (source) source.failures++;
+  }
+  if (account !== undefined) {
+    const known = failing.accounts.pick(account, sampleHash(account), noFailures);
+    if (known) known.failures++;
+  }
+  failing.calls.pick(call.id, sampleHash(call.id), () => ({
+    ip,
+    userAgent: (call.userAgent ?? '').slice(0, AGENT_LENGTH_MOST),
+    country,
+    asn,
+  }));
+}
+
+/** Adds `other` to `minute`; `other` stays as it is. */
+export function mergeMinute(minute: EndpointMinute, other: EndpointMinute): void {
+  minute.calls += other.calls;
+  minute.successes += other.successes;
+  minute.failures += other.failures;
+  minute.serverErrors += other.serverErrors;
+  if (other.failing) mergeFailing((minute.failing ??= newFailing()), other.failing);
+  if (other.succeeded) {
+    const succeeded = (minute.succeeded ??= new Sample(SUCCEEDED_KEPT));
+    for (const [ip, { hash, value }] of other.succeeded.entries()) {
+      const source = succeeded.pick(ip, hash, noCalls);
+      if (!source) continue;
+      source.calls += value.calls;
+      for (const name of value.names) addName(source.names, name);
+    }
+  }
+}
+
+function mergeFailing(failing: Failing, other: Failing): void {
+  failing.newestAt = Math.max(failing.newestAt, other.newestAt);
+  failing.byKong += other.byKong;
+  for (const [pair, { hash, value }] of other.attempts.entries()) {
+    const attempt = failing.attempts.pick(pair, hash, () => ({ ...value, failures: 0 }));
+    if (attempt) attempt.failures += value.failures;
+  }
+  for (const [ip, { hash, value }] of other.sources.entries()) {
+    const { country, asn } = value;
+    const source = failing.sources.pick(ip, hash, () => ({ failures: 0, country, asn }));
+    if (!source) continue;
+    source.failures += value.failures;
+    // Where the databases of two collectors disagree: the same choice in whatever order they come.
+    source.country = greater(source.country, country);
+    source.asn = greater(source.asn, asn);
+  }
+  for (const [account, { hash, value }] of other.accounts.entries()) {
+    const known = failing.accounts.pick(account, hash, noFailures);
+    if (known) known.failures += value.failures;
+  }
+  for (const [id, { hash, value }] of other.calls.entries()) failing.calls.pick(id, hash, () => value);
+}
+
+function greater<T extends string | number>(a: T | null, b: T | null): T | null {
+  if (a === null || b === null) return a ?? b;
+  return a > b ? a : b;
+}
+
+/** How many of the failed attempts nothing harmless explains. */
+export interface Unexplained {
+  /** Estimate that is rather too low than too high. */
+  attempts: number;
+  /** Their share of all failed attempts, 0 to 1, as likely too high as too low; 1 where nothing is known. */
+  share: number;
+}
+
+/**
+ * Who mistypes, or presents a token that ran out, gets in a moment later from the same address; who tries stolen passwords
+ * does not. Each success of an address explains TRIES_PER_SUCCESS of its failures. Many addresses with one account are
+ * explained as well: a fleet with a stale key, or one account under attack, which is not for this measure to find.
+ *
+ * Addresses that succeeded are sampled. Below the hash to which that sample is complete it is known of each attempt whether
+ * its address got in; the share among those stands for all. The fewer they are, the less it is trusted (lower end of the
+ * score interval of Wilson, "Probable inference", JASA 1927, with z = 2). An address with many of the attempts speaks for itself: where
+ * it is not known whether it got in, it is taken not to have.
+ */
+export function unexplainedOf(minute: EndpointMinute): Unexplained {
+  const { failing, succeeded } = minute;
+  if (!failing) return { attempts: 0, share: 0 };
+  const perAddress = new Map<string, { attempts: number; failures: number }>();
+  const perAccount = new Map<string, number>();
+  for (const [, { value }] of failing.attempts.entries()) {
+    const address = perAddress.get(value.ip) ?? { attempts: 0, failures: 0 };
+    perAddress.set(value.ip, {
+      attempts: address.attempts + 1,
+      failures: address.failures + value.failures,
+    });
+    if (value.account !== '') perAccount.set(value.account, (perAccount.get(value.account) ?? 0) + 1);
+  }
+
+  const completeTo = succeeded?.completeTo ?? Infinity;
+  let known = 0;
+  let unexplained = 0;
+  for (const [ip, { attempts, failures }] of perAddress) {
+    if (attempts < MANY_ATTEMPTS && ip !== '' && sampleHash(ip) > completeTo) continue;
+    const explained = (succeeded?.get(ip)?.calls ?? 0) * TRIES_PER_SUCCESS;
+    const failed = failing.sources.get(ip)?.failures ?? failures;
+    known += attempts;
+    unexplained += attempts * Math.max(0, 1 - explained / failed);
+  }
+  let oneAccount = 0;
+  for (const attempts of perAccount.values()) if (attempts >= MANY_ATTEMPTS) oneAccount += attempts;
+  const other = 1 - oneAccount / failing.attempts.size;
+
+  const share = known === 0 ? 1 : unexplained / known;
+  const isExact = known === failing.attempts.size && failing.attempts.completeTo === Infinity;
+  const cautious = isExact ? share : lowerEnd(share, known);
+  return {
+    attempts: Math.round(failing.attempts.distinct() * cautious * other),
+    share: share * other,
+  };
+}
+
+function lowerEnd(share: number, seen: number): number {
+  if (seen === 0) return 0;
+  const z = 2;
+  const spread = z * Math.sqrt((share * (1 - share)) / seen + (z * z) / (4 * seen * seen));
+  return Math.max(0, (share + (z * z) / (2 * seen) - spread) / (1 + (z * z) / seen));
+}
+
+/** Addresses that failed more often than mistyping explains, and got in all the same; and as whom, as far as the calls tell. */
+export function openedSources(minute: EndpointMinute): { ip: string; accounts: string[] }[] {
+  const { failing, succeeded } = minute;
+  if (!failing || !succeeded) return [];
+  return succeeded
+    .sorted()
+    .filter(([ip, { value }]) => (failing.sources.get(ip)?.failures ?? 0) > TRIES_PER_SUCCESS * value.calls)
+    .map(([ip, { value }]) => ({ ip, accounts: [...value.names] }));
+}
+
+export type EncodedMinute = [
+  calls: number,
+  successes: number,
+  failures: number,
+  serverErrors: number,
+  succeeded: [ip: string, calls: number, ...names: string[]][],
+  failing?: EncodedFailing,
+];
+type EncodedFailing = [
+  newestAt: number,
+  byKong: number,
+  attempts: [ip: string, account: string, failures: number][],
+  sources: [ip: string, failures: number, country: string | null, asn: number | null][],
+  accounts: [token: string, failures: number][],
+  calls: [id: string, ip: string, userAgent: string, country: string | null, asn: number | null][],
+];
+
+/** As JSON; equal minutes give equal JSON. */
+export function encodeMinute(minute: EndpointMinute): EncodedMinute {
+  const { calls, successes, failures, serverErrors, failing, succeeded } = minute;
+  const sources: EncodedMinute[4] = [];
+  for (const [ip, { value }] of succeeded?.sorted() ?? []) sources.push([ip, value.calls, ...value.names]);
+  const encoded: EncodedMinute = [calls, successes, failures, serverErrors, sources];
+  if (failing) encoded.push(encodeFailing(failing));
+  return encoded;
+}
+
+function encodeFailing(failing: Failing): EncodedFailing {
+  return [
+    failing.newestAt,
+    failing.byKong,
+    failing.attempts.sorted().map(([, { value }]) => [value.ip, value.account, value.failures]),
+    failing.sources.sorted().map(([ip, { value }]) => [ip, value.failures, value.country, value.asn]),
+    failing.accounts.sorted().map(([account, { value }]) => [account, value.failures]),
+    failing.calls
+      .sorted()
+      .map(([id, { value }]) => [id, value.ip, value.userAgent, value.country, value.asn]),
+  ];
+}
+
+export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
+  const [calls, successes, failures, serverErrors, sources, failing] = encoded;
+  const minute: EndpointMinute = { calls, successes, failures, serverErrors, failing: null, succeeded: null };
+  if (sources.length > 0) {
+    minute.succeeded = new Sample(SUCCEEDED_KEPT);
+    for (const [ip, count, ...names] of sources)
+      minute.succeeded.pick(ip, sampleHash(ip), () => ({ calls: count, names }));
+  }
+  if (failing) minute.failing = decodeFailing(failing);
+  return minute;
+}
+
+function decodeFailing(encoded: EncodedFailing): Failing {
+  const [newestAt, byKong, attempts, sources, accounts, calls] = encoded;
+  const failing: Failing = { ...newFailing(), newestAt, byKong };
+  for (const [ip, account, count] of attempts) {
+    const pair = attemptKey(ip, account);
+    failing.attempts.pick(pair, sampleHash(pair), () => ({ ip, account, failures: count }));
+  }
+  for (const [ip, failures, country, asn] of sources)
+    failing.sources.pick(ip, sampleHash(ip), () => ({ failures, country, asn }));
+  for (const [account, failures] of accounts)
+    failing.accounts.pick(account, sampleHash(account), () => ({ failures }));
+  for (const [id, ip, userAgent, country, asn] of calls)
+    failing.calls.pick(id, sampleHash(id), () => ({ ip, userAgent, country, asn }));
+  return failing;
+}
