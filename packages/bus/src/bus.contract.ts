@@ -151,6 +151,24 @@ export function busContract(name: string, create: (partitions: number) => Promis
       },
     );
 
+    it('moves the position of a partition on after a restart although nothing comes on another', async () => {
+      const bus = await open(2);
+      const both = [0, 1].map((partition) => ({ key: 'k', value: `{"p":${partition}}`, partition }));
+      await bus.publish('alerts', both);
+      const startAt = (): Promise<undefined> => Promise.resolve(undefined);
+      const first = collect(bus, 'own', { startAt });
+      await first.until(2);
+      for (const { partition, nextOffset } of first.batches) first.subscription.passed(partition, nextOffset);
+      await first.subscription.stop();
+      const second = collect(bus, 'own', { startAt });
+      await bus.publish('alerts', [both[1]!]);
+      await second.until(1);
+      second.subscription.passed(1, second.batches[0]!.nextOffset);
+      while ((await bus.lag()).some(({ group, records }) => group === 'own' && records > 0))
+        await new Promise((resolve) => setImmediate(resolve));
+      await second.subscription.stop();
+    });
+
     it('asks anew where to begin after BeginAgainError, and goes on from there', async () => {
       const bus = await open();
       await bus.publish('alerts', records(0, 10));
