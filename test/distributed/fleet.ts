@@ -248,12 +248,13 @@ export async function settled(fleet: Fleet, withinMs = 120_000): Promise<void> {
   let lag: { topic: string; group: string; records: number }[] = [];
   const problems = async (): Promise<string> => {
     const details = await Promise.all(
-      fleet.members.map(async ({ url, role }) => {
+      fleet.members.map(async ({ url, role, running }) => {
         const text = await fetch(`${url}/readyz`).then(
           (answer) => answer.text(),
           (error: unknown) => String(error),
         );
-        return `${role}: ${text.trim()}`;
+        const log = running().stderr().split('\n').slice(-9);
+        return `${role}: ${text.trim()}\n  ${log.join('\n  ')}`;
       }),
     );
     return `${JSON.stringify(lag)}\n${details.join('\n')}`;

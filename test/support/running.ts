@@ -43,6 +43,8 @@ export function runProgram(
 
 export interface Running {
   process: ChildProcess;
+  /** What it wrote to standard error so far. */
+  stderr: () => string;
   ended: Promise<Ended>;
 }
 
@@ -68,7 +70,7 @@ export function startProgram(
       }),
     ),
   );
-  return { process: child, ended };
+  return { process: child, stderr: () => Buffer.concat(output.stderr).toString(), ended };
 }
 
 /** Of a process with a collector. */

@@ -184,8 +184,8 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
         if (stopping.signal.aborted) return;
         timer ??= setTimeout(() => {
           flush().catch((error: unknown) => {
-            // The next batch tells the bus.
-            if (error instanceof FencedError) forget(partition);
+            // Another archiver claimed the partition in passing, or for good: the bus knows whose it is.
+            if (error instanceof FencedError) subscription.beginAgain(partition);
             else fail(error);
           });
         }, flushAfterMs);

@@ -259,7 +259,9 @@ export function startLanes<F extends Fold>(options: LanesOptions<F>): Lanes<F> {
         if (idleMs >= idleAfterMs && bus.problem() === null) await publish(await at.fold.idle(idleMs));
         if (now() - at.savedAt >= checkpointEveryMs) await checkpoint(at, partition);
       }).catch((error: unknown) => {
-        if (!(error instanceof StoppedError) && !at.spoilt)
+        if (error instanceof FencedError || error instanceof StateLostError)
+          subscription.beginAgain(partition);
+        else if (!(error instanceof StoppedError))
           logger.error({ err: error }, 'could not end episodes; trying again');
       });
     }

@@ -151,6 +151,24 @@ export function busContract(name: string, create: (partitions: number) => Promis
       },
     );
 
+    it('moves the position of a partition on after a restart although nothing comes on another', async () => {
+      const bus = await open(2);
+      const both = [0, 1].map((partition) => ({ key: 'k', value: `{"p":${partition}}`, partition }));
+      await bus.publish('alerts', both);
+      const startAt = (): Promise<undefined> => Promise.resolve(undefined);
+      const first = collect(bus, 'own', { startAt });
+      await first.until(2);
+      for (const { partition, nextOffset } of first.batches) first.subscription.passed(partition, nextOffset);
+      await first.subscription.stop();
+      const second = collect(bus, 'own', { startAt });
+      await bus.publish('alerts', [both[1]!]);
+      await second.until(1);
+      second.subscription.passed(1, second.batches[0]!.nextOffset);
+      while ((await bus.lag()).some(({ group, records }) => group === 'own' && records > 0))
+        await new Promise((resolve) => setImmediate(resolve));
+      await second.subscription.stop();
+    });
+
     it('asks anew where to begin after BeginAgainError, and goes on from there', async () => {
       const bus = await open();
       await bus.publish('alerts', records(0, 10));
@@ -178,6 +196,52 @@ export function busContract(name: string, create: (partitions: number) => Promis
       });
       expect(happened.slice(0, 5)).toEqual(['asked', 'batch at 0', 'revoked', 'asked', 'batch at 3']);
       expect(values).toEqual(records(3, 10).map((record) => record.value));
+    });
+
+    it('asks anew where to begin when it is told so between batches, also while a batch is under way', async () => {
+      const bus = await open();
+      await bus.publish('alerts', records(0, 4));
+      const happened: string[] = [];
+      let hold: Promise<void> | undefined;
+      let told: () => void = () => undefined;
+      const until = (length: number): Promise<void> =>
+        new Promise((resolve) => {
+          told = () => {
+            if (happened.length >= length) resolve();
+          };
+          told();
+        });
+      const subscription = bus.consume({
+        topic: 'alerts',
+        group: 'own',
+        startAt: () => {
+          happened.push('asked');
+          return Promise.resolve(0);
+        },
+        onRevoked: () => happened.push('revoked'),
+        onBatch: async ({ firstOffset }) => {
+          happened.push(`batch at ${firstOffset}`);
+          told();
+          await hold;
+        },
+      });
+      await until(2);
+      subscription.beginAgain(0);
+      await until(5);
+      let release: () => void = () => undefined;
+      hold = new Promise((resolve) => (release = resolve));
+      await bus.publish('alerts', records(4, 5));
+      await until(6);
+      // The batch at 4 is under way: its end must not move the position that is found out meanwhile.
+      subscription.beginAgain(0);
+      hold = undefined;
+      release();
+      await until(9);
+      await subscription.stop();
+      expect(happened).toEqual([
+        ...['asked', 'batch at 0', 'revoked', 'asked', 'batch at 0', 'batch at 4'],
+        ...['revoked', 'asked', 'batch at 0'],
+      ]);
     });
 
     it('begins behind the newest record where a group asks for it', async () => {

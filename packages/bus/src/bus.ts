@@ -62,6 +62,11 @@ export interface Subscription {
    * go of it and can tell the lag. A hint: losing it is harmless.
    */
   passed(partition: number, offset: number): void;
+  /**
+   * What the consumer knows of the partition is worth nothing any more: the bus asks `startAt` again and goes on from
+   * there, as after a `BeginAgainError`. For what is found out between batches; of no effect if the partition has gone.
+   */
+  beginAgain(partition: number): void;
   /** Lets the batch under way finish, then ends. */
   stop(): Promise<void>;
 }

@@ -257,10 +257,16 @@ class EmbeddedBus implements Bus {
     const wakeUp = (): void => wake();
     this.#wakers.add(wakeUp);
 
+    /** Partitions that are to be begun again. */
+    const again = new Set<number>();
     const run = async (number: number): Promise<void> => {
       const part = this.#part(options.topic, number);
       let offset = await this.#beginAt(options, part);
       while (!stopping) {
+        if (again.delete(number)) {
+          options.onRevoked?.(number);
+          offset = await this.#beginAt(options, part);
+        }
         const batch = this.#read(part, offset, options.maxBatchBytes ?? 4 * 2 ** 20);
         if (!batch) {
           await idle();
@@ -270,10 +276,9 @@ class EmbeddedBus implements Bus {
           await options.onBatch(batch);
         } catch (error) {
           if (!(error instanceof BeginAgainError)) throw error;
-          options.onRevoked?.(number);
-          offset = await this.#beginAt(options, part);
-          continue;
+          again.add(number);
         }
+        if (again.has(number)) continue;
         offset = batch.nextOffset;
         if (!options.startAt) await this.#savePosition(options.topic, options.group, number, offset);
       }
@@ -308,6 +313,10 @@ class EmbeddedBus implements Bus {
       stopped,
       passed: (partition, offset) => {
         void this.#savePosition(options.topic, options.group, partition, offset);
+      },
+      beginAgain: (partition) => {
+        again.add(partition);
+        wake();
       },
       stop: async () => {
         stopping = true;

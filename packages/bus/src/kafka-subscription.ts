@@ -31,6 +31,7 @@ const waitingMaxBytes = 48 * 2 ** 20;
 const waitingMaxBytesPerPartition = { least: 2 ** 20, most: 8 * 2 ** 20 };
 const batchMaxBytes = 4 * 2 ** 20;
 const commitEveryMs = 1_000;
+const commitMaxMs = 5_000;
 const retryMs = 500;
 const restartMaxMs = 5_000;
 /** kafkajs that has not fetched for so long hangs, and is replaced. */
@@ -52,6 +53,8 @@ interface Reader {
   waitingBytes: number;
   paused: boolean;
   busy: boolean;
+  /** How often it was read from elsewhere: a batch of before must not move the position. */
+  turns: number;
   /** What the group's position is to be, and what it is known to be. */
   passed: number | undefined;
   committed: number | undefined;
@@ -76,6 +79,8 @@ export class KafkaSubscription implements Subscription {
   readonly #now: () => number;
   readonly #readers = new Map<number, Reader>();
   readonly #pumps = new Set<Promise<void>>();
+  /** The latest `#begin` per partition. */
+  readonly #beginning = new Map<number, Promise<void>>();
   #consumer: Consumer | undefined;
   #memberId: string | null = null;
   #joinAttempts = 0;
@@ -126,6 +131,13 @@ export class KafkaSubscription implements Subscription {
     if (!reader) return;
     reader.passed = offset;
     this.#commitSoon();
+  }
+
+  beginAgain(partition: number): void {
+    const reader = this.#readers.get(partition);
+    // Without a position it is being begun already.
+    if (!reader || reader.next === undefined) return;
+    this.#beginAgain(reader).catch((error: unknown) => this.#end({ error }));
   }
 
   async stop(): Promise<void> {
@@ -289,6 +301,7 @@ export class KafkaSubscription implements Subscription {
         waitingBytes: 0,
         paused: false,
         busy: false,
+        turns: 0,
         passed: undefined,
         committed: undefined,
       };
@@ -332,14 +345,26 @@ export class KafkaSubscription implements Subscription {
     });
   }
 
-  /** Finds out where a partition that came begins, and lets its messages come. */
-  async #begin(reader: Reader): Promise<void> {
-    try {
-      const own = await this.#options.startAt?.(reader.partition);
-      await this.#place(reader, own);
-    } catch (error) {
-      if (!reader.gone) this.#end({ error });
-    }
+  /**
+   * Finds out where a partition that came begins, and lets its messages come. The consumer is asked once at a time: were a
+   * partition to go and come back meanwhile, an old answer could otherwise come after the new one.
+   */
+  #begin(reader: Reader): Promise<void> {
+    const { partition } = reader;
+    const before = this.#beginning.get(partition) ?? Promise.resolve();
+    const begun = before.then(async () => {
+      if (this.#isOver(reader)) return;
+      try {
+        const own = await this.#options.startAt?.(partition);
+        // It prepared itself for a partition that it has no longer.
+        if (reader.gone) this.#options.onRevoked?.(partition);
+        await this.#place(reader, own);
+      } catch (error) {
+        if (!reader.gone) this.#end({ error });
+      }
+    });
+    this.#beginning.set(partition, begun);
+    return begun;
   }
 
   async #place(reader: Reader, own: number | undefined): Promise<void> {
@@ -473,6 +498,7 @@ export class KafkaSubscription implements Subscription {
   }
 
   #forget(reader: Reader): void {
+    reader.turns++;
     reader.next = undefined;
     reader.wanted = undefined;
     reader.waiting = [];
@@ -496,6 +522,7 @@ export class KafkaSubscription implements Subscription {
       const batch = this.#nextBatch(reader);
       if (!batch) return;
       if (reader.paused && reader.waitingBytes < this.#waitingMaxBytes() / 2) this.#resume(reader);
+      const { turns } = reader;
       try {
         await this.#options.onBatch(batch);
       } catch (error) {
@@ -503,12 +530,13 @@ export class KafkaSubscription implements Subscription {
           this.#end({ error });
           return;
         }
-        if (!reader.gone) await this.#beginAgain(reader);
+        if (!reader.gone && reader.turns === turns) await this.#beginAgain(reader);
         continue;
       }
-      // A partition that went meanwhile is its new reader's: the position must not move under it. The same when kafkajs
-      // went back meanwhile and the place is being looked for.
-      if (reader.gone || reader.next === undefined) return;
+      // A partition that went meanwhile is its new reader's: the position must not move under it. The same when it is
+      // read from elsewhere since.
+      if (reader.gone) return;
+      if (reader.turns !== turns) continue;
       reader.next = batch.nextOffset;
       if (this.#options.startAt) continue;
       reader.passed = batch.nextOffset;
@@ -643,12 +671,16 @@ export class KafkaSubscription implements Subscription {
   #commit(): Promise<void> {
     this.#committing = this.#committing.then(async () => {
       this.#committedAt = this.#now();
-      const changed = [...this.#readers.values()].filter(({ passed, committed }) => passed !== committed);
-      const told = changed.map((reader) => ({ reader, position: reader.passed! }));
-      if (told.length === 0 || !this.#consumer) return;
+      const told = [...this.#readers.values()].flatMap((reader) => {
+        const { passed, committed } = reader;
+        return passed === undefined || passed === committed ? [] : [{ reader, position: passed }];
+      });
+      const consumer = this.#consumer;
+      if (told.length === 0 || !consumer) return;
       try {
-        await this.#consumer.commitOffsets(
-          told.map(({ reader, position }) => this.#commitOf(reader, position)),
+        // kafkajs may never answer one that meets a rebalance; those behind it must not wait for it.
+        await inTime(commitMaxMs, () =>
+          consumer.commitOffsets(told.map(({ reader, position }) => this.#commitOf(reader, position))),
         );
         for (const { reader, position } of told) reader.committed = position;
       } catch (error) {
