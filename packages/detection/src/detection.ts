@@ -1,5 +1,4 @@
 import { actorKey, type Alert, type ApiCall } from '@tripline/model';
-import { actorDetectors } from './actor-detector.ts';
 import type { DetectionConfig, Exception } from './config.ts';
 import { globToRegExp } from './glob.ts';
 import { parseState } from './state-text.ts';
@@ -22,8 +21,6 @@ export interface ActorState {
   /** Event time of the newest call, counted or not. */
   lastSeenAt: number;
   requestSpike: SpikeState;
-  /** By name of the detector; those that the actor's calls have not concerned yet are missing. */
-  others: Map<string, unknown>;
 }
 
 /**
@@ -55,52 +52,25 @@ export interface Detection {
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
 const STATE_VERSION = 1;
 
-type EncodedActor = [
-  version: number,
-  lastSeenAt: number,
-  requestSpike: EncodedSpike,
-  others?: Record<string, unknown>,
-];
+type EncodedActor = [version: number, lastSeenAt: number, requestSpike: EncodedSpike];
 type EncodedPeers = [version: number, hours: number, mean: number, deviation: number];
 
 /** `config` must have passed `detectionConfigSchema`. */
 export function createDetection(config: DetectionConfig): Detection {
   const { enabled } = config.requestSpike;
   const exceptions = config.requestSpike.exceptions.map(compileException);
-  const others = actorDetectors(config);
-
-  const foldSpikes = (actor: ActorState, peers: PeersState, call: ApiCall): Alert[] => {
-    // What Kong turned away is neither judged nor learnt from: it may well be our own block.
-    if (!enabled || call.refused === true) return closeSpike(actor.requestSpike, call.startedAt);
-    for (const excepted of exceptions) {
-      if (excepted(call)) return closeSpike(actor.requestSpike, call.startedAt);
-    }
-    return foldSpike(actor.requestSpike, peers, call);
-  };
 
   return {
     actorStateKey: (call) => `a:${actorKey(call)}`,
     peersStateKey: (call) => `p:${call.service ?? ''}`,
 
     decodeActor(text) {
-      const kept = new Map<string, unknown>();
-      if (text === undefined) return { lastSeenAt: 0, requestSpike: newSpikeState(), others: kept };
-      const [, lastSeenAt, requestSpike, parts] = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
-      for (const detector of others) {
-        const part = parts?.[detector.name];
-        if (part !== undefined) kept.set(detector.name, detector.decode(part));
-      }
-      return { lastSeenAt, requestSpike: decodeSpike(requestSpike), others: kept };
+      if (text === undefined) return { lastSeenAt: 0, requestSpike: newSpikeState() };
+      const [, lastSeenAt, requestSpike] = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
+      return { lastSeenAt, requestSpike: decodeSpike(requestSpike) };
     },
     encodeActor(state) {
       const encoded: EncodedActor = [STATE_VERSION, state.lastSeenAt, encodeSpike(state.requestSpike)];
-      if (state.others.size > 0) {
-        encoded[3] = Object.fromEntries(
-          others
-            .filter(({ name }) => state.others.has(name))
-            .map(({ name, encode }) => [name, encode(state.others.get(name))]),
-        );
-      }
       return JSON.stringify(encoded);
     },
     decodePeers(text) {
@@ -115,36 +85,15 @@ export function createDetection(config: DetectionConfig): Detection {
 
     fold(actor, peers, call) {
       if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;
-      const alerts = foldSpikes(actor, peers, call);
-      if (call.refused === true) return alerts;
-      for (const detector of others) {
-        let state = actor.others.get(detector.name);
-        if (state === undefined) {
-          state = detector.create(call);
-          if (state === undefined) continue;
-          actor.others.set(detector.name, state);
-        }
-        for (const alert of detector.fold(state, call)) alerts.push(alert);
+      // What Kong turned away is neither judged nor learnt from: it may well be our own block.
+      if (!enabled || call.refused === true) return closeSpike(actor.requestSpike, call.startedAt);
+      for (const excepted of exceptions) {
+        if (excepted(call)) return closeSpike(actor.requestSpike, call.startedAt);
       }
-      return alerts;
+      return foldSpike(actor.requestSpike, peers, call);
     },
-    close(actor, nowMs) {
-      const alerts = closeSpike(actor.requestSpike, nowMs);
-      for (const detector of others) {
-        const state = actor.others.get(detector.name);
-        if (state !== undefined) for (const alert of detector.close(state, nowMs)) alerts.push(alert);
-      }
-      return alerts;
-    },
-    closesAt(actor) {
-      let earliest = spikeClosesAt(actor.requestSpike);
-      for (const detector of others) {
-        const state = actor.others.get(detector.name);
-        const at = state === undefined ? undefined : detector.closesAt(state);
-        if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
-      }
-      return earliest;
-    },
+    close: (actor, nowMs) => closeSpike(actor.requestSpike, nowMs),
+    closesAt: (actor) => spikeClosesAt(actor.requestSpike),
     lastSeenAt: (actor) => actor.lastSeenAt,
   };
 }
