@@ -18,7 +18,6 @@ const config = detectionConfigSchema.parse({ requestSpike: { enabled: false } })
 const detection = createDetection(config);
 const endpointDetection = createEndpointDetection(config);
 const beganMs = Date.parse('2026-03-02T09:00:00Z');
-const restMs = 90_000;
 
 /** Half an hour of logins on two endpoints; each is attacked from hundreds of addresses, one after the other. */
 const calls: readonly ApiCall[] = loginsOf(
@@ -122,7 +121,9 @@ function startBoth({ bus: under, state, aggregateState }: Parts, clock: Clock): 
     detection: endpointDetection,
   });
   return {
-    stop: async () => void (await Promise.all([processor.stop(), aggregates.stop()])),
+    stop: async () => {
+      await Promise.all([processor.stop(), aggregates.stop()]);
+    },
     ended: Promise.all([processor.ended, aggregates.ended]),
     passed: (topic) =>
       [...positions].reduce((sum, [key, at]) => (key.startsWith(`${topic} `) ? sum + at : sum), 0),
