@@ -1,10 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { severities } from '@tripline/model';
+import { alertTypes, severities, type ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { loginsOf, loginsSchema } from '../test-support/logins.ts';
 import { callsOf, offsetMs, phaseSchema } from '../test-support/program.ts';
+import { EndpointPipeline } from '../test-support/run-endpoints.ts';
 import { run } from '../test-support/run.ts';
-import { createDetection, detectionConfigSchema } from './index.ts';
+import { createDetection, createEndpointDetection, detectionConfigSchema } from './index.ts';
 
 const caseSchema = z.strictObject({
   proves: z.string(),
@@ -12,13 +14,16 @@ const caseSchema = z.strictObject({
   start: z.iso.datetime(),
   seeds: z.array(z.int()).min(1),
   exceptions: z.array(z.unknown()).default([]),
-  traffic: z.array(phaseSchema).min(1),
+  /** Either calls of consumers, or logins. */
+  traffic: z.array(phaseSchema).default([]),
+  logins: z.array(loginsSchema).default([]),
 });
 
 /** The alerts of the whole case, in the order in which they are raised; `alerts: []` means none. */
 const expectedSchema = z.strictObject({
   alerts: z.array(
     z.strictObject({
+      type: z.enum(alertTypes).default('request-spike'),
       actor: z.string(),
       /** Bounds of the event time of the first revision, as offsets from the start. */
       raisedFrom: z.string(),
@@ -33,7 +38,7 @@ const expectedSchema = z.strictObject({
 
 const root = new URL('../cases/', import.meta.url);
 
-function read<T>(schema: z.ZodType<T>, name: string, file: string): T {
+function read<T extends z.ZodType>(schema: T, name: string, file: string): z.infer<T> {
   return schema.parse(JSON.parse(readFileSync(new URL(`${name}/${file}`, root), 'utf8')));
 }
 
@@ -45,7 +50,15 @@ describe('golden cases', () => {
     for (const seed of golden.seeds) {
       it(`${name}${golden.seeds.length > 1 ? ` (seed ${seed})` : ''}: ${golden.proves}`, () => {
         const config = detectionConfigSchema.parse({ requestSpike: { exceptions: golden.exceptions } });
-        const { alerts, revisions } = run(createDetection(config), callsOf(golden.traffic, startMs, seed));
+        const calls: Iterable<ApiCall> =
+          golden.logins.length > 0
+            ? loginsOf(golden.logins, startMs, seed)
+            : callsOf(golden.traffic, startMs, seed);
+        const endpoints = new EndpointPipeline(createEndpointDetection(config));
+        const perActor = run(createDetection(config), calls, (call) => endpoints.add(call));
+        endpoints.end();
+        const revisions = [...perActor.revisions, ...endpoints.run.alerts];
+        const alerts = [...new Map(revisions.map((alert) => [alert.id, alert])).values()];
 
         const found = alerts.map(
           (alert) => `${alert.actor.id} at ${describeMs(alert.raisedAt - startMs)}: ${alert.summary}`,
@@ -66,7 +79,7 @@ describe('golden cases', () => {
             `alert of ${one.actor} within ${one.raisedFrom} and ${one.raisedUntil}; found: ${found.join('\n')}`,
           ).not.toBe(-1);
           const [alert] = byTime.splice(at, 1);
-          expect(alert!.type).toBe('request-spike');
+          expect(alert!.type).toBe(one.type);
           if (one.service !== undefined) expect(alert!.service).toBe(one.service);
           if (one.severity !== undefined) expect(alert!.severity).toBe(one.severity);
           if (one.learning !== undefined) expect(alert!.evidence['learning']).toBe(one.learning);

@@ -191,7 +191,10 @@ describe('what a request spike is not', () => {
 
 describe('configuration and states', () => {
   it('needs no configuration and tells what is wrong with one', () => {
-    expect(detectionConfigSchema.parse({})).toEqual({ requestSpike: { enabled: true, exceptions: [] } });
+    expect(detectionConfigSchema.parse({})).toEqual({
+      requestSpike: { enabled: true, exceptions: [] },
+      credentialStuffing: { enabled: true, exceptions: [] },
+    });
     const exception = {
       consumers: ['a'],
       from: '2026-03-02T13:00:00Z',

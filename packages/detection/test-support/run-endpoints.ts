@@ -42,20 +42,29 @@ export class EndpointRun {
   }
 }
 
-/** All revisions in the order of publishing, from one partition, with everything closed at the end of the input. */
-export function runEndpoints(detection: EndpointDetection, calls: Iterable<ApiCall>): EndpointRun {
-  const run = new EndpointRun(detection, 1);
-  const source = new PreAggregator(0);
-  const send = (): void => {
-    for (const emission of source.unsent) run.take(emission);
-    source.sent();
-  };
-  for (const call of calls) {
-    source.add(call);
-    if (source.unsent.length > 0) send();
+/** Both halves with one partition: calls in, alerts in `run`. */
+export class EndpointPipeline {
+  readonly run: EndpointRun;
+  readonly #source = new PreAggregator(0);
+
+  constructor(detection: EndpointDetection) {
+    this.run = new EndpointRun(detection, 1);
   }
-  source.rest();
-  send();
-  run.close(Number.MAX_SAFE_INTEGER);
-  return run;
+
+  add(call: ApiCall): void {
+    this.#source.add(call);
+    if (this.#source.unsent.length > 0) this.#send();
+  }
+
+  /** The input ends, and with it every episode. */
+  end(): void {
+    this.#source.rest();
+    this.#send();
+    this.run.close(Number.MAX_SAFE_INTEGER);
+  }
+
+  #send(): void {
+    for (const emission of this.#source.unsent) this.run.take(emission);
+    this.#source.sent();
+  }
 }

@@ -57,7 +57,7 @@ interface SucceededSource {
 /**
  * What happened on one endpoint within a minute of event time, as one partition of `api-calls` saw it, or several together:
  * `mergeMinute` is commutative and associative, so that the whole does not depend on how the calls were spread, nor on the
- * order in which the parts come. Bounded: about 17 KB as text under attack, 40 bytes without calls of note.
+ * order in which the parts come. Bounded: 20 KB as text under attack, 40 bytes without calls of note.
  */
 export interface EndpointMinute {
   /** All but those that Kong turned away from a known consumer (our own blocks look like that). */
@@ -147,7 +147,10 @@ function addFailure(failing: Failing, call: ApiCall): void {
   if (attempt) attempt.failures++;
   if (ip !== '') {
     const source = failing.sources.pick(ip, sampleHash(ip), () => ({ failures: 0, country, asn }));
-    if (source) source.failures++;
+    if (source) {
+      source.failures++;
+      locate(source, country, asn);
+    }
   }
   if (account !== undefined) {
     const known = failing.accounts.pick(account, sampleHash(account), noFailures);
@@ -191,15 +194,19 @@ function mergeFailing(failing: Failing, other: Failing): void {
     const source = failing.sources.pick(ip, hash, () => ({ failures: 0, country, asn }));
     if (!source) continue;
     source.failures += value.failures;
-    // Where the databases of two collectors disagree: the same choice in whatever order they come.
-    source.country = greater(source.country, country);
-    source.asn = greater(source.asn, asn);
+    locate(source, country, asn);
   }
   for (const [account, { hash, value }] of other.accounts.entries()) {
     const known = failing.accounts.pick(account, hash, noFailures);
     if (known) known.failures += value.failures;
   }
   for (const [id, { hash, value }] of other.calls.entries()) failing.calls.pick(id, hash, () => value);
+}
+
+/** Where the databases of two collectors disagree: the same choice in whatever order they come. */
+function locate(source: FailingSource, country: string | null, asn: number | null): void {
+  source.country = greater(source.country, country);
+  source.asn = greater(source.asn, asn);
 }
 
 function greater<T extends string | number>(a: T | null, b: T | null): T | null {
