@@ -29,6 +29,8 @@ class EmbeddedState implements StateStore {
   readonly #idleExpiryMs: number | undefined;
   readonly #now: () => number;
   readonly #claims = new Map<number, symbol>();
+  /** The latest checkpoint per partition. */
+  readonly #writing = new Map<number, Promise<void>>();
   /** Of this process alone: one at a time uses the store. */
   readonly #leases = new Map<string, { holder: string; until: number }>();
   #sweptTo: [number, string] = [0, ''];
@@ -42,10 +44,12 @@ class EmbeddedState implements StateStore {
     this.#now = options.now ?? Date.now;
   }
 
-  claim(partition: number): Promise<PartitionState> {
+  async claim(partition: number): Promise<PartitionState> {
     const claim = Symbol();
     this.#claims.set(partition, claim);
-    return Promise.resolve({
+    // A checkpoint of the former owner that had begun is part of what the new one finds, position and states alike.
+    await this.#writing.get(partition)?.catch(() => undefined);
+    return {
       partition,
       offset: this.#offsets.get(partition),
       load: (keys) => Promise.resolve(this.#load(partition, keys)),
@@ -54,9 +58,11 @@ class EmbeddedState implements StateStore {
         // One process at a time uses the store, so who claimed last need not be on the disk.
         if (this.#claims.get(partition) !== claim)
           throw new FencedError(`Partition ${partition} was claimed again since.`);
-        await this.#checkpoint(partition, changes, offset);
+        const writing = this.#checkpoint(partition, changes, offset);
+        this.#writing.set(partition, writing);
+        await writing;
       },
-    });
+    };
   }
 
   lease(name: string, holder: string, ttlMs: number): Promise<{ held: boolean; holder: string }> {
