@@ -140,7 +140,7 @@ describe('quality on labelled series of cloud services', () => {
   // Not skipped but absent without the whole data set: a skipped test is a failure of the gate.
   if (all !== undefined)
     it('ranks and alerts better than an EWMA and a MAD z-score on the files that were not tuned on', () => {
-      const { tuned, reported } = halves(readSeries(all!));
+      const { tuned, reported } = halves(readSeries(all));
       const ewma = bestThreshold(tuned, ewmaZScore);
       const mad = bestThreshold(tuned, madZScore);
       const result = evaluate(reported, ours);
