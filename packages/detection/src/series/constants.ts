@@ -43,7 +43,7 @@ export const SLOT_TRUST_HOURS = 12;
  */
 export const FLOOR = 0.06;
 export const FLOOR_AT_ZERO = 0.2;
-export const FLOOR_WIDTH = 0.3;
+export const FLOOR_WIDTH = 0.2;
 
 /** What a deviation from the lasting predictions counts of one from all (tuned). */
 export const LASTING_SHARE = 0.7;
@@ -58,7 +58,9 @@ export const TAIL_ROWS = 1_000;
 /** Decades at which an alert begins, for a series with one row an hour, and what is asked for per decade of rows an hour (tuned). */
 export const ALERT_DECADES = 2.4;
 export const RATE_DECADES = 0.4;
-/** Rows below the threshold that end an episode (tuned). */
+/** Share of the threshold below which a row counts as quiet: what hovers around the threshold is one episode. */
+export const CALM_SHARE = 0.7;
+/** Quiet rows that end an episode (tuned). */
 export const QUIET_ROWS = 3;
 /** What an episode's largest deviations count in the tail, in rows (tuned): once is news, every day is usual in the end. */
 export const ANOMALY_WEIGHT = 0.15;

@@ -2,6 +2,7 @@ import {
   ADOPT_DAY_ROWS,
   ADOPT_LEAST_ROWS,
   ALERT_DECADES,
+  CALM_SHARE,
   COMES_AGAIN_TIMES,
   EPISODES_KEPT,
   PERIODS_MS,
@@ -317,7 +318,7 @@ export function createSeries(): Series {
         shadow = scaledValue;
         peaks = views.map(() => 0);
       }
-      if (over) quietRows = 0;
+      if (decades >= CALM_SHARE * ALERT_DECADES) quietRows = 0;
       else if (open && ++quietRows >= QUIET_ROWS) close();
       if (open) {
         openRows++;
