@@ -1,4 +1,5 @@
 import type { Alert, ApiCall } from '@tripline/model';
+import { createBruteForceDetector } from './brute-force/brute-force.ts';
 import type { DetectionConfig } from './config.ts';
 
 /**
@@ -23,6 +24,11 @@ export interface ActorDetector<State = unknown> {
 
 /** Those that the configuration switches on, in the order in which they see a call. */
 export function actorDetectors(config: DetectionConfig): readonly ActorDetector[] {
-  void config;
-  return [];
+  const detectors: ActorDetector[] = [];
+  // Each knows its own state only, as the states are kept by the detector's name.
+  const add = <State>(detector: ActorDetector<State>): void => {
+    detectors.push(detector as ActorDetector);
+  };
+  if (config.bruteForce.enabled) add(createBruteForceDetector(config.bruteForce));
+  return detectors;
 }
