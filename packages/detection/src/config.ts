@@ -21,7 +21,8 @@ const orderProblem = { message: 'until must be later than from', path: ['until']
 export const exceptionSchema = z
   .strictObject({
     consumers: patterns.describe(
-      'Patterns of which any may match the id, username or custom id; * stands for any run, ? for one character.',
+      'Patterns of which any may match the id, username or custom id, or the address where there is no consumer; * stands ' +
+        'for any run, ? for one character.',
     ),
     ...announced,
   })
@@ -51,6 +52,12 @@ export const detectionConfigSchema = z
       .strictObject({
         enabled: z.boolean().default(true),
         exceptions: z.array(endpointExceptionSchema).max(1_000).default([]),
+      })
+      .prefault({}),
+    bruteForce: z
+      .strictObject({
+        enabled: z.boolean().default(true),
+        exceptions: z.array(exceptionSchema).max(1_000).default([]),
       })
       .prefault({}),
   })

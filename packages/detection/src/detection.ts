@@ -1,6 +1,7 @@
 import { actorKey, type Alert, type ApiCall } from '@tripline/model';
-import type { DetectionConfig, Exception } from './config.ts';
-import { globToRegExp } from './glob.ts';
+import { actorDetectors } from './actor-detector.ts';
+import type { DetectionConfig } from './config.ts';
+import { compileExceptions } from './exception.ts';
 import { parseState } from './state-text.ts';
 import type { PeersState } from './profile.ts';
 import {
@@ -21,6 +22,8 @@ export interface ActorState {
   /** Event time of the newest call, counted or not. */
   lastSeenAt: number;
   requestSpike: SpikeState;
+  /** By name of the detector; those that the actor's calls have not concerned yet are missing. */
+  others: Map<string, unknown>;
 }
 
 /**
@@ -52,25 +55,50 @@ export interface Detection {
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
 const STATE_VERSION = 1;
 
-type EncodedActor = [version: number, lastSeenAt: number, requestSpike: EncodedSpike];
+type EncodedActor = [
+  version: number,
+  lastSeenAt: number,
+  requestSpike: EncodedSpike,
+  others?: Record<string, unknown>,
+];
 type EncodedPeers = [version: number, hours: number, mean: number, deviation: number];
 
 /** `config` must have passed `detectionConfigSchema`. */
 export function createDetection(config: DetectionConfig): Detection {
   const { enabled } = config.requestSpike;
-  const exceptions = config.requestSpike.exceptions.map(compileException);
+  const isExcepted = compileExceptions(config.requestSpike.exceptions);
+  const others = actorDetectors(config);
+
+  const foldSpikes = (actor: ActorState, peers: PeersState, call: ApiCall): Alert[] => {
+    // What Kong turned away is neither judged nor learnt from: it may well be our own block.
+    if (!enabled || call.refused === true || isExcepted(call))
+      return closeSpike(actor.requestSpike, call.startedAt);
+    return foldSpike(actor.requestSpike, peers, call);
+  };
 
   return {
     actorStateKey: (call) => `a:${actorKey(call)}`,
     peersStateKey: (call) => `p:${call.service ?? ''}`,
 
     decodeActor(text) {
-      if (text === undefined) return { lastSeenAt: 0, requestSpike: newSpikeState() };
-      const [, lastSeenAt, requestSpike] = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
-      return { lastSeenAt, requestSpike: decodeSpike(requestSpike) };
+      const kept = new Map<string, unknown>();
+      if (text === undefined) return { lastSeenAt: 0, requestSpike: newSpikeState(), others: kept };
+      const [, lastSeenAt, requestSpike, parts] = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
+      for (const detector of others) {
+        const part = parts?.[detector.name];
+        if (part !== undefined) kept.set(detector.name, detector.decode(part));
+      }
+      return { lastSeenAt, requestSpike: decodeSpike(requestSpike), others: kept };
     },
     encodeActor(state) {
       const encoded: EncodedActor = [STATE_VERSION, state.lastSeenAt, encodeSpike(state.requestSpike)];
+      if (state.others.size > 0) {
+        encoded[3] = Object.fromEntries(
+          others
+            .filter(({ name }) => state.others.has(name))
+            .map((detector) => [detector.name, detector.encode(state.others.get(detector.name))]),
+        );
+      }
       return JSON.stringify(encoded);
     },
     decodePeers(text) {
@@ -85,26 +113,36 @@ export function createDetection(config: DetectionConfig): Detection {
 
     fold(actor, peers, call) {
       if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;
-      // What Kong turned away is neither judged nor learnt from: it may well be our own block.
-      if (!enabled || call.refused === true) return closeSpike(actor.requestSpike, call.startedAt);
-      for (const excepted of exceptions) {
-        if (excepted(call)) return closeSpike(actor.requestSpike, call.startedAt);
+      const alerts = foldSpikes(actor, peers, call);
+      if (call.refused === true) return alerts;
+      for (const detector of others) {
+        let state = actor.others.get(detector.name);
+        if (state === undefined) {
+          state = detector.create(call);
+          if (state === undefined) continue;
+          actor.others.set(detector.name, state);
+        }
+        for (const alert of detector.fold(state, call)) alerts.push(alert);
       }
-      return foldSpike(actor.requestSpike, peers, call);
+      return alerts;
     },
-    close: (actor, nowMs) => closeSpike(actor.requestSpike, nowMs),
-    closesAt: (actor) => spikeClosesAt(actor.requestSpike),
+    close(actor, nowMs) {
+      const alerts = closeSpike(actor.requestSpike, nowMs);
+      for (const detector of others) {
+        const state = actor.others.get(detector.name);
+        if (state !== undefined) for (const alert of detector.close(state, nowMs)) alerts.push(alert);
+      }
+      return alerts;
+    },
+    closesAt(actor) {
+      let earliest = spikeClosesAt(actor.requestSpike);
+      for (const detector of others) {
+        const state = actor.others.get(detector.name);
+        const at = state === undefined ? undefined : detector.closesAt(state);
+        if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
+      }
+      return earliest;
+    },
     lastSeenAt: (actor) => actor.lastSeenAt,
-  };
-}
-
-function compileException(exception: Exception): (call: ApiCall) => boolean {
-  const fromMs = Date.parse(exception.from);
-  const untilMs = Date.parse(exception.until);
-  const patterns = exception.consumers.map(globToRegExp);
-  return (call) => {
-    if (call.startedAt < fromMs || call.startedAt >= untilMs || call.consumerId === undefined) return false;
-    const names = [call.consumerId, call.consumerUsername, call.consumerCustomId];
-    return names.some((name) => name !== undefined && patterns.some((pattern) => pattern.test(name)));
   };
 }

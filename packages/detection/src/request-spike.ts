@@ -1,4 +1,5 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
+import { alertActor } from './alert-actor.ts';
 import {
   CALL_WEIGHT,
   FAILED_CALL_WEIGHT,
@@ -211,14 +212,7 @@ function raise(state: SpikeState, call: ApiCall, excess: Excess, service: string
   const calls = Math.round(excess.count / CALL_WEIGHT);
   return {
     id: alertId('request-spike', actorKey(call), service ?? '', excess.startsAt),
-    actor: {
-      kind: call.actorKind,
-      id: call.actorId,
-      name: call.actorName,
-      ...(call.consumerUsername === undefined ? {} : { username: call.consumerUsername }),
-      ...(call.consumerCustomId === undefined ? {} : { customId: call.consumerCustomId }),
-      ...(call.consumerTags === undefined ? {} : { tags: call.consumerTags }),
-    },
+    actor: alertActor(call),
     service,
     startedAt: excess.startsAt,
     raisedAt: state.newestMs,

@@ -1,0 +1,34 @@
+import type { Alert, ApiCall } from '@tripline/model';
+import { createBruteForceDetector } from './brute-force/brute-force.ts';
+import type { DetectionConfig } from './config.ts';
+
+/**
+ * A detector over one actor's own calls. Pure: the same calls in the same order give the same alerts, wherever the state is
+ * encoded in between. Calls that Kong refused to a known consumer do not come here.
+ */
+export interface ActorDetector<State = unknown> {
+  /** Of its settings, and of its part of an actor's state. */
+  readonly name: string;
+  /** State of an actor whose first call this is; undefined if the call does not concern the detector. */
+  create(call: ApiCall): State | undefined;
+  /** Folds one call in, mutating the state; returns the alert revisions to publish now, oldest first (usually none). */
+  fold(state: State, call: ApiCall): Alert[];
+  /** Ends the episodes that are over at event time `nowMs`. What it returns does not depend on how late it is called. */
+  close(state: State, nowMs: number): Alert[];
+  /** Event time from which `close` has something to do; undefined if no episode is open. */
+  closesAt(state: State): number | undefined;
+  /** As compact JSON as can be: states of idle actors are what the store is full of. */
+  encode(state: State): unknown;
+  decode(encoded: unknown): State;
+}
+
+/** Those that the configuration switches on, in the order in which they see a call. */
+export function actorDetectors(config: DetectionConfig): readonly ActorDetector[] {
+  const detectors: ActorDetector[] = [];
+  // Each knows its own state only, as the states are kept by the detector's name.
+  const add = <State>(detector: ActorDetector<State>): void => {
+    detectors.push(detector as ActorDetector);
+  };
+  if (config.bruteForce.enabled) add(createBruteForceDetector(config.bruteForce));
+  return detectors;
+}
