@@ -28,7 +28,10 @@ export async function openPipeline(
     throw new Error(`${problem}: ${what.slice(0, 200)}`);
   };
   const fold = new PartitionFold({
-    detection: createDetection(detectionConfigSchema.parse({ requestSpike: { exceptions } })),
+    detection: createDetection(
+      detectionConfigSchema.parse({ requestSpike: { exceptions }, objectEnumeration: { exceptions } }),
+    ),
+    aggregates: false,
     state: await state.claim(0),
     maxActorsInMemory: () => 100_000,
     rememberedIds: 500_000,

@@ -1,5 +1,7 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import type { DetectionConfig } from './config.ts';
+import { createObjectEnumerationDetector } from './objects/object-enumeration.ts';
+import { createPathProbingDetector } from './probing/path-probing.ts';
 
 /**
  * A detector over one actor's own calls. Pure: the same calls in the same order give the same alerts, wherever the state is
@@ -23,6 +25,9 @@ export interface ActorDetector<State = unknown> {
 
 /** Those that the configuration switches on, in the order in which they see a call. */
 export function actorDetectors(config: DetectionConfig): readonly ActorDetector[] {
-  void config;
-  return [];
+  const detectors: ActorDetector[] = [];
+  if (config.objectEnumeration.enabled)
+    detectors.push(createObjectEnumerationDetector(config.objectEnumeration));
+  if (config.pathProbing.enabled) detectors.push(createPathProbingDetector(config.pathProbing));
+  return detectors;
 }

@@ -53,6 +53,19 @@ export const detectionConfigSchema = z
         exceptions: z.array(endpointExceptionSchema).max(1_000).default([]),
       })
       .prefault({}),
+    objectEnumeration: z
+      .strictObject({
+        enabled: z.boolean().default(true),
+        exceptions: z.array(exceptionSchema).max(1_000).default([]),
+      })
+      .prefault({})
+      .describe('Alerts of the types object-enumeration and data-scraping.'),
+    pathProbing: z
+      .strictObject({
+        enabled: z.boolean().default(true),
+        exceptions: z.array(exceptionSchema).max(1_000).default([]),
+      })
+      .prefault({}),
   })
   .describe('What the detectors look for.');
 

@@ -1,7 +1,7 @@
 import { actorKey, type Alert, type ApiCall } from '@tripline/model';
 import { actorDetectors } from './actor-detector.ts';
-import type { DetectionConfig, Exception } from './config.ts';
-import { globToRegExp } from './glob.ts';
+import type { DetectionConfig } from './config.ts';
+import { compileExceptions } from './exception.ts';
 import { parseState } from './state-text.ts';
 import type { PeersState } from './profile.ts';
 import {
@@ -66,15 +66,13 @@ type EncodedPeers = [version: number, hours: number, mean: number, deviation: nu
 /** `config` must have passed `detectionConfigSchema`. */
 export function createDetection(config: DetectionConfig): Detection {
   const { enabled } = config.requestSpike;
-  const exceptions = config.requestSpike.exceptions.map(compileException);
+  const isExcepted = compileExceptions(config.requestSpike.exceptions);
   const others = actorDetectors(config);
 
   const foldSpikes = (actor: ActorState, peers: PeersState, call: ApiCall): Alert[] => {
     // What Kong turned away is neither judged nor learnt from: it may well be our own block.
-    if (!enabled || call.refused === true) return closeSpike(actor.requestSpike, call.startedAt);
-    for (const excepted of exceptions) {
-      if (excepted(call)) return closeSpike(actor.requestSpike, call.startedAt);
-    }
+    if (!enabled || call.refused === true || isExcepted(call))
+      return closeSpike(actor.requestSpike, call.startedAt);
     return foldSpike(actor.requestSpike, peers, call);
   };
 
@@ -98,7 +96,7 @@ export function createDetection(config: DetectionConfig): Detection {
         encoded[3] = Object.fromEntries(
           others
             .filter(({ name }) => state.others.has(name))
-            .map(({ name, encode }) => [name, encode(state.others.get(name))]),
+            .map((detector) => [detector.name, detector.encode(state.others.get(detector.name))]),
         );
       }
       return JSON.stringify(encoded);
@@ -146,16 +144,5 @@ export function createDetection(config: DetectionConfig): Detection {
       return earliest;
     },
     lastSeenAt: (actor) => actor.lastSeenAt,
-  };
-}
-
-function compileException(exception: Exception): (call: ApiCall) => boolean {
-  const fromMs = Date.parse(exception.from);
-  const untilMs = Date.parse(exception.until);
-  const patterns = exception.consumers.map(globToRegExp);
-  return (call) => {
-    if (call.startedAt < fromMs || call.startedAt >= untilMs || call.consumerId === undefined) return false;
-    const names = [call.consumerId, call.consumerUsername, call.consumerCustomId];
-    return names.some((name) => name !== undefined && patterns.some((pattern) => pattern.test(name)));
   };
 }
