@@ -1,6 +1,8 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import { createBruteForceDetector } from './brute-force/brute-force.ts';
 import type { DetectionConfig } from './config.ts';
+import { createObjectEnumerationDetector } from './objects/object-enumeration.ts';
+import { createPathProbingDetector } from './probing/path-probing.ts';
 
 /**
  * A detector over one actor's own calls. Pure: the same calls in the same order give the same alerts, wherever the state is
@@ -30,5 +32,7 @@ export function actorDetectors(config: DetectionConfig): readonly ActorDetector[
     detectors.push(detector as ActorDetector);
   };
   if (config.bruteForce.enabled) add(createBruteForceDetector(config.bruteForce));
+  if (config.objectEnumeration.enabled) add(createObjectEnumerationDetector(config.objectEnumeration));
+  if (config.pathProbing.enabled) add(createPathProbingDetector(config.pathProbing));
   return detectors;
 }

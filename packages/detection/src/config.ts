@@ -40,26 +40,28 @@ export const endpointExceptionSchema = z
   .refine(inOrder, orderProblem)
   .describe('An announced window, such as tests with wrong passwords: it is neither judged nor learnt from.');
 
+/** Of a detector over an actor's own calls. */
+const actorDetectorSchema = z
+  .strictObject({
+    enabled: z.boolean().default(true),
+    exceptions: z.array(exceptionSchema).max(1_000).default([]),
+  })
+  .prefault({});
+
 export const detectionConfigSchema = z
   .strictObject({
-    requestSpike: z
-      .strictObject({
-        enabled: z.boolean().default(true),
-        exceptions: z.array(exceptionSchema).max(1_000).default([]),
-      })
-      .prefault({}),
+    requestSpike: actorDetectorSchema,
     credentialStuffing: z
       .strictObject({
         enabled: z.boolean().default(true),
         exceptions: z.array(endpointExceptionSchema).max(1_000).default([]),
       })
       .prefault({}),
-    bruteForce: z
-      .strictObject({
-        enabled: z.boolean().default(true),
-        exceptions: z.array(exceptionSchema).max(1_000).default([]),
-      })
-      .prefault({}),
+    bruteForce: actorDetectorSchema,
+    objectEnumeration: actorDetectorSchema.describe('Alerts of the types object-enumeration and data-scraping.'),
+    pathProbing: actorDetectorSchema,
+    impossibleTravel: actorDetectorSchema,
+    credentialSharing: actorDetectorSchema,
   })
   .describe('What the detectors look for.');
 

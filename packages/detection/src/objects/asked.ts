@@ -1,0 +1,151 @@
+import type { ApiCall } from '@tripline/model';
+import { objectHash } from './seen.ts';
+
+/** One call asks for at most so many objects here; further ones are not looked at. */
+export const OBJECTS_MOST = 200;
+/** Of at least so many characters, letters and digits mixed: drawn by lot, nobody guesses or counts through such ids. */
+const RANDOM_LENGTH = 16;
+
+/** Parameters and kept headers that name an object: `id`, `ids`, `order_id`, `orderId`, `account`, `username`, … */
+const OBJECT_NAME =
+  /(^|[-_.[])(id|ids|uuid|key|number|no)[\])[]*$|[a-z](Id|Ids|ID|IDs)(\[\])?$|^(account|user|username|user_name|login|email|e-mail|mail|phone|customer|member|order|invoice|ticket|document|sku|isbn|vin)s?(\[\])?$/;
+/** Not objects, although they end like one. */
+const NO_OBJECT_NAME = /request|correlation|trace|span|session|device|client|idempotency|api|public/i;
+const PAGE_NAME = /^(page|offset|skip|cursor|after|before|page_?token|next_?token|continuation)$/i;
+const LIMIT_NAME = /^(limit|size|count|top|first|per_?page|page_?size|max_?results)$/i;
+
+const OBJECT = 1;
+const PAGE = 2;
+const LIMIT = 3;
+/** What a name is, remembered: there are few of them, and attackers can send many. */
+const NAMES_MOST = 1_000;
+
+/** What a call asks for. */
+export interface Asked {
+  /** Hashes of the objects. Endpoints, parameters and ids in it; ids that nobody can guess are left out. */
+  objects: number[];
+  /** Their numeric ids, the largest of each object; NaN if it has none. */
+  numbers: number[];
+  /** Hash of the page of a list: endpoint, position and size; -1 if it is none. */
+  page: number;
+  /** As the call asked for; 0 if it did not. */
+  limit: number;
+}
+
+/** Reads what calls ask for. Holds a bounded memory of names; what it returns is overwritten by the next call. */
+export function createAsked(): (call: ApiCall) => Asked {
+  const asked: Asked = { objects: [], numbers: [], page: -1, limit: 0 };
+  const kinds = new Map<string, number>();
+  const kindOf = (name: string): number => {
+    let kind = kinds.get(name);
+    if (kind !== undefined) return kind;
+    kind = PAGE_NAME.test(name)
+      ? PAGE
+      : LIMIT_NAME.test(name)
+        ? LIMIT
+        : OBJECT_NAME.test(name) && !NO_OBJECT_NAME.test(name)
+          ? OBJECT
+          : 0;
+    if (kinds.size >= NAMES_MOST) kinds.clear();
+    kinds.set(name, kind);
+    return kind;
+  };
+  /** The ids of one parameter: `7`, or `7,8,9`. */
+  const addValue = (text: string, seed: number): void => {
+    let from = 0;
+    while (from < text.length && asked.objects.length < OBJECTS_MOST) {
+      const comma = text.indexOf(',', from);
+      const to = comma < 0 ? text.length : comma;
+      if (to > from && !isRandom(text, from, to)) {
+        asked.objects.push(objectHash(text, seed, from, to));
+        asked.numbers.push(numberIn(text, from, to));
+      }
+      from = to + 1;
+    }
+  };
+
+  return (call) => {
+    asked.objects.length = 0;
+    asked.numbers.length = 0;
+    asked.page = -1;
+    asked.limit = 0;
+    if (call.endpoint.includes('{')) addPath(asked, call);
+    const { query, headers } = call;
+    if (query !== undefined) {
+      let page = 0;
+      for (const name in query) {
+        const kind = kindOf(name);
+        if (kind === 0) continue;
+        const values = query[name]!;
+        if (kind === OBJECT) {
+          const seed = objectHash(name, objectHash(call.endpoint, 0));
+          for (const value of values) addValue(value, seed);
+          continue;
+        }
+        for (const value of values) {
+          // Added up, so that the order of the parameters does not matter.
+          page += 1 + objectHash(value, objectHash(name, 0));
+          if (kind === LIMIT) asked.limit = Math.max(asked.limit, Number(value) || 0);
+        }
+      }
+      if (page > 0) asked.page = objectHash(call.endpoint, page & 0xffff_ffff);
+    }
+    if (headers !== undefined)
+      for (const name in headers)
+        if (kindOf(name) === OBJECT) addValue(headers[name]!, objectHash(name, objectHash(call.endpoint, 1)));
+    return asked;
+  };
+}
+
+/** The path as one object, however many ids are in it, unless none of them can be guessed. */
+function addPath(asked: Asked, { endpoint, path }: ApiCall): void {
+  let at = endpoint.indexOf('/');
+  let begin = 0;
+  let guessable = false;
+  let largest = NaN;
+  // Segment by segment, of the template and of the path together.
+  while (at >= 0 && begin >= 0 && begin < path.length) {
+    const next = path.indexOf('/', begin + 1);
+    if (endpoint.charCodeAt(at + 1) === 123) {
+      const to = next < 0 ? path.length : next;
+      if (!isRandom(path, begin + 1, to)) {
+        guessable = true;
+        const number = numberIn(path, begin + 1, to);
+        if (!(number <= largest)) largest = Number.isNaN(number) ? largest : number;
+      }
+    }
+    at = endpoint.indexOf('/', at + 1);
+    begin = next;
+  }
+  if (!guessable) return;
+  asked.objects.push(objectHash(path, 0));
+  asked.numbers.push(largest);
+}
+
+/** Is it drawn by lot: a uuid, a hash, a secret's token? Tokens of e-mail addresses, user names and phones are not. */
+function isRandom(text: string, from: number, to: number): boolean {
+  if (to - from < RANDOM_LENGTH) return false;
+  if (text.charCodeAt(from) === 126) return !/^~(email|user|phone|card|iban)~/.test(text.slice(from, to));
+  let digits = false;
+  let letters = false;
+  for (let at = from; at < to; at++) {
+    const code = text.charCodeAt(at);
+    if (code >= 48 && code <= 57) digits = true;
+    else if (code > 64) letters = true;
+  }
+  return digits && letters;
+}
+
+/** The number that the text is, or ends with; NaN if there is none. */
+function numberIn(text: string, from: number, to: number): number {
+  let first = to;
+  while (first > from && to - first < 15) {
+    const code = text.charCodeAt(first - 1);
+    if (code < 48 || code > 57) break;
+    first--;
+  }
+  if (first === to) return NaN;
+  let number = 0;
+  for (let at = first; at < to; at++) number = number * 10 + text.charCodeAt(at) - 48;
+  return number;
+}
