@@ -1,8 +1,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PartitionFold } from '@tripline/app-processor';
-import { createDetection, detectionConfigSchema, type DetectionConfig } from '@tripline/detection';
+import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
+import {
+  createDetection,
+  createEndpointDetection,
+  detectionConfigSchema,
+  type DetectionConfig,
+} from '@tripline/detection';
 import type { Alert, ApiCall } from '@tripline/model';
 import { createEmbeddedState } from '@tripline/state';
 
@@ -27,14 +32,31 @@ export async function openPipeline(
   const complain = (what: string, problem: string): never => {
     throw new Error(`${problem}: ${what.slice(0, 200)}`);
   };
+  const config = detectionConfigSchema.parse({ requestSpike: { exceptions } });
+  const endpointDetection = createEndpointDetection(config);
   const fold = new PartitionFold({
-    detection: createDetection(detectionConfigSchema.parse({ requestSpike: { exceptions } })),
+    detection: createDetection(config),
+    aggregates: endpointDetection.enabled,
     state: await state.claim(0),
     maxActorsInMemory: () => 100_000,
     rememberedIds: 500_000,
     onUnreadable: complain,
     onRelearn: complain,
   });
+  const aggregateFold = new AggregateFold({
+    detection: endpointDetection,
+    state: await state.claim(1),
+    sources: 1,
+    onUnreadable: complain,
+    onRelearn: complain,
+  });
+  const foldAggregates = async (): Promise<Alert[]> => {
+    const records = fold.emissions.flatMap((emission) => aggregateRecords(emission, 1));
+    if (records.length === 0) return [];
+    const alerts = await aggregateFold.fold(Buffer.from(`${records.map(({ value }) => value).join('\n')}\n`));
+    fold.emitted();
+    return alerts;
+  };
   let folded = 0;
   let saved = 0;
   return {
@@ -44,15 +66,22 @@ export async function openPipeline(
         const batch = calls.slice(from, from + batchCalls);
         const body = `${batch.map((call) => JSON.stringify(call)).join('\n')}\n`;
         for (const alert of await fold.fold(Buffer.from(body))) alerts.push(alert);
+        for (const alert of await foldAggregates()) alerts.push(alert);
         folded += batch.length;
       }
       if (folded - saved >= checkpointCalls) {
         saved = folded;
         await fold.checkpoint(folded);
+        await aggregateFold.checkpoint(folded);
       }
       return alerts;
     },
-    end: () => fold.closeUntil(Number.MAX_SAFE_INTEGER),
+    async end() {
+      const alerts = await fold.closeUntil(Number.MAX_SAFE_INTEGER);
+      fold.rest();
+      alerts.push(...(await foldAggregates()));
+      return [...alerts, ...(await aggregateFold.closeUntil(Number.MAX_SAFE_INTEGER))];
+    },
     async close() {
       await state.close();
       rmSync(scratch, { recursive: true, force: true });

@@ -1,5 +1,6 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import type { DetectionConfig } from './config.ts';
+import { createPlacesDetector } from './places/places-detector.ts';
 
 /**
  * A detector over one actor's own calls. Pure: the same calls in the same order give the same alerts, wherever the state is
@@ -23,6 +24,8 @@ export interface ActorDetector<State = unknown> {
 
 /** Those that the configuration switches on, in the order in which they see a call. */
 export function actorDetectors(config: DetectionConfig): readonly ActorDetector[] {
-  void config;
-  return [];
+  const all: ActorDetector[] = [];
+  if (config.impossibleTravel.enabled || config.credentialSharing.enabled)
+    all.push(createPlacesDetector(config));
+  return all;
 }

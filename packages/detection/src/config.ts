@@ -53,6 +53,18 @@ export const detectionConfigSchema = z
         exceptions: z.array(endpointExceptionSchema).max(1_000).default([]),
       })
       .prefault({}),
+    impossibleTravel: z
+      .strictObject({
+        enabled: z.boolean().default(true),
+        exceptions: z.array(exceptionSchema).max(1_000).default([]),
+      })
+      .prefault({}),
+    credentialSharing: z
+      .strictObject({
+        enabled: z.boolean().default(true),
+        exceptions: z.array(exceptionSchema).max(1_000).default([]),
+      })
+      .prefault({}),
   })
   .describe('What the detectors look for.');
 

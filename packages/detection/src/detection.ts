@@ -1,7 +1,7 @@
 import { actorKey, type Alert, type ApiCall } from '@tripline/model';
 import { actorDetectors } from './actor-detector.ts';
-import type { DetectionConfig, Exception } from './config.ts';
-import { globToRegExp } from './glob.ts';
+import type { DetectionConfig } from './config.ts';
+import { compileException } from './exception.ts';
 import { parseState } from './state-text.ts';
 import type { PeersState } from './profile.ts';
 import {
@@ -146,16 +146,5 @@ export function createDetection(config: DetectionConfig): Detection {
       return earliest;
     },
     lastSeenAt: (actor) => actor.lastSeenAt,
-  };
-}
-
-function compileException(exception: Exception): (call: ApiCall) => boolean {
-  const fromMs = Date.parse(exception.from);
-  const untilMs = Date.parse(exception.until);
-  const patterns = exception.consumers.map(globToRegExp);
-  return (call) => {
-    if (call.startedAt < fromMs || call.startedAt >= untilMs || call.consumerId === undefined) return false;
-    const names = [call.consumerId, call.consumerUsername, call.consumerCustomId];
-    return names.some((name) => name !== undefined && patterns.some((pattern) => pattern.test(name)));
   };
 }
