@@ -182,7 +182,8 @@ function logins(stage: Stage): void {
     0.8,
     (at) => shareAt(schoolDay, at),
     (atMs) => {
-      const index = random.int(Math.min(500, users.count));
+      // Accounts of its own: nobody is at school in London and at home on another continent.
+      const index = users.count + random.int(500);
       stage.send(
         users.login(index, schoolIp, random.pick(clients), atMs, !random.chance(0.1), random),
         school,

@@ -2,6 +2,7 @@ import type { Alert, ApiCall } from '@tripline/model';
 import { createBruteForceDetector } from './brute-force/brute-force.ts';
 import type { DetectionConfig } from './config.ts';
 import { createObjectEnumerationDetector } from './objects/object-enumeration.ts';
+import { createPlacesDetector } from './places/places-detector.ts';
 import { createPathProbingDetector } from './probing/path-probing.ts';
 
 /**
@@ -34,5 +35,6 @@ export function actorDetectors(config: DetectionConfig): readonly ActorDetector[
   if (config.bruteForce.enabled) add(createBruteForceDetector(config.bruteForce));
   if (config.objectEnumeration.enabled) add(createObjectEnumerationDetector(config.objectEnumeration));
   if (config.pathProbing.enabled) add(createPathProbingDetector(config.pathProbing));
+  if (config.impossibleTravel.enabled || config.credentialSharing.enabled) add(createPlacesDetector(config));
   return detectors;
 }

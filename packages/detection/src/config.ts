@@ -58,7 +58,9 @@ export const detectionConfigSchema = z
       })
       .prefault({}),
     bruteForce: actorDetectorSchema,
-    objectEnumeration: actorDetectorSchema.describe('Alerts of the types object-enumeration and data-scraping.'),
+    objectEnumeration: actorDetectorSchema.describe(
+      'Alerts of the types object-enumeration and data-scraping.',
+    ),
     pathProbing: actorDetectorSchema,
     impossibleTravel: actorDetectorSchema,
     credentialSharing: actorDetectorSchema,
