@@ -30,7 +30,7 @@ export function actorDetectors(config: DetectionConfig): readonly ActorDetector[
   const detectors: ActorDetector[] = [];
   // Each knows its own state only, as the states are kept by the detector's name.
   const add = <State>(detector: ActorDetector<State>): void => {
-    detectors.push(detector as ActorDetector);
+    detectors.push(detector);
   };
   if (config.bruteForce.enabled) add(createBruteForceDetector(config.bruteForce));
   if (config.objectEnumeration.enabled) add(createObjectEnumerationDetector(config.objectEnumeration));

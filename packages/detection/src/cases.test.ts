@@ -63,7 +63,7 @@ describe('golden cases', () => {
         const found = alerts.map(
           (alert) => `${alert.actor.id} at ${describeMs(alert.raisedAt - startMs)}: ${alert.summary}`,
         );
-        expect(found, 'number of alerts').toHaveLength(expected.length);
+        expect(found, `number of alerts: ${found.join('\n')}`).toHaveLength(expected.length);
         const byTime = alerts.toSorted(
           (a, b) => a.raisedAt - b.raisedAt || (a.actor.id < b.actor.id ? -1 : 1),
         );
