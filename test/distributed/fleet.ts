@@ -92,9 +92,9 @@ export async function startFleet(
   const scratch = scratchDir();
   const name = `t${process.pid}-${++fleets}-`;
   const { url, username, password } = engines.clickhouse;
-  const clickhouse = createClient({ url, username, password });
   // One server has one lake.
-  await clickhouse.command({ query: 'DROP DATABASE IF EXISTS tripline SYNC' });
+  await engines.clickhouse.empty();
+  const clickhouse = createClient({ url, username, password });
   writeFileSync(join(scratch.path, 'token.key'), `${Buffer.alloc(32, 7).toString('base64')}\n`, {
     mode: 0o600,
   });
