@@ -22,7 +22,7 @@ it('cuts what is delivered again in other pieces exactly where it had noted, wha
       load: () => Promise.resolve(note),
       save: (text) => Promise.resolve(void (note = text)),
       insert: (ndjson, token) => {
-        written.push({ token, rows: ndjson.toString('utf8').split('\n').length - 1 });
+        written.push({ token, rows: Buffer.concat(ndjson).toString('utf8').split('\n').length - 1 });
         return Promise.resolve();
       },
       now: () => 0,

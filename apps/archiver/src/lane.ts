@@ -35,7 +35,7 @@ export interface LaneOptions {
   /** Tries until the note is kept: rejects when the role stops, or when the partition is another's now. */
   save: (note: string) => Promise<void>;
   /** Tries until it succeeds: rejects only with `LakeRefusedError`, or when the role stops. */
-  insert: (ndjson: Buffer, token: string) => Promise<void>;
+  insert: (ndjson: readonly Buffer[], token: string) => Promise<void>;
   now: () => number;
   on: {
     archived: (records: number, bytes: number) => void;
@@ -85,7 +85,7 @@ export class Lane {
     return this.#expected;
   }
 
-  /** Takes a copy of the batch. False if it does not follow what is pending: write that first. */
+  /** Takes the batch. False if it does not follow what is pending: write that first. */
   add(batch: BusBatch): boolean {
     if (this.#expected !== undefined && batch.firstOffset !== this.#expected) {
       if (this.#pending.length > 0 && !this.#unsure) return false;
@@ -98,7 +98,7 @@ export class Lane {
       this.#unsure = undefined;
     }
     const { firstOffset, nextOffset, count } = batch;
-    this.#pending.push({ firstOffset, nextOffset, count, body: Buffer.from(batch.body) });
+    this.#pending.push({ firstOffset, nextOffset, count, body: batch.body });
     this.#pendingRecords += count;
     this.#pendingBytes += batch.body.length;
     this.#expected = nextOffset;
@@ -124,7 +124,7 @@ export class Lane {
   #setPending(pieces: Piece[]): void {
     this.#pending = pieces;
     this.#pendingRecords = countOf(pieces);
-    this.#pendingBytes = pieces.reduce((sum, { body }) => sum + body.length, 0);
+    this.#pendingBytes = bytesOf(pieces.map(({ body }) => body));
   }
 
   #take(): Stretch | undefined {
@@ -143,20 +143,20 @@ export class Lane {
   async #write(stretch: Stretch): Promise<void> {
     const { topic, partition, save, insert, on } = this.options;
     const { firstOffset, nextOffset, pieces } = stretch;
-    const body = pieces.length === 1 ? pieces[0]!.body : Buffer.concat(pieces.map((piece) => piece.body));
+    const bodies = pieces.map(({ body }) => body);
     const count = countOf(pieces);
-    const note: Note = { firstOffset, nextOffset, mark: markOf(body) };
+    const note: Note = { firstOffset, nextOffset, mark: markOf(bodies[0]!) };
     await save(JSON.stringify(note));
     try {
-      await insert(body, `${topic}/${partition}/${firstOffset}-${nextOffset}/${note.mark}`);
+      await insert(bodies, `${topic}/${partition}/${firstOffset}-${nextOffset}/${note.mark}`);
     } catch (error) {
       if (!(error instanceof LakeRefusedError)) throw error;
-      if (count === 1) return this.#bury(firstOffset, body, error);
+      if (count === 1) return this.#bury(firstOffset, bodies[0]!, error);
       const [left, right] = cutAt(stretch, offsetOf(stretch, count >> 1));
       await this.#write(left);
       return this.#write(right);
     }
-    on.archived(count, body.length);
+    on.archived(count, bytesOf(bodies));
   }
 
   async #bury(firstOffset: number, body: Buffer, error: LakeRefusedError): Promise<void> {
@@ -179,6 +179,10 @@ export class Lane {
 
 function countOf(pieces: readonly Piece[]): number {
   return pieces.reduce((sum, { count }) => sum + count, 0);
+}
+
+function bytesOf(bodies: readonly Buffer[]): number {
+  return bodies.reduce((sum, { length }) => sum + length, 0);
 }
 
 /** Offset of the `n`-th record of a stretch. */

@@ -22,9 +22,9 @@ export class MemoryLake implements Lake {
   migrate(): Promise<void> {
     return this.onMigrate();
   }
-  async insert(table: string, ndjson: Buffer, token: string): Promise<void> {
+  async insert(table: string, ndjson: readonly Buffer[], token: string): Promise<void> {
     await this.before();
-    const rows = ndjson.toString('utf8').split('\n').slice(0, -1);
+    const rows = Buffer.concat(ndjson).toString('utf8').split('\n').slice(0, -1);
     if (rows.some((row) => row.includes('poison')))
       throw new LakeRefusedError('it does not take a row of these');
     this.inserts.push({ table, token, rows: rows.length });

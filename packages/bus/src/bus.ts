@@ -21,7 +21,7 @@ export interface BusBatch {
   nextOffset: number;
   /** How many records there are. */
   count: number;
-  /** The records' values as NDJSON: each followed by one line feed. Only valid until the handler returns. */
+  /** The records' values as NDJSON: each followed by one line feed. The handler may keep it. */
   body: Buffer;
 }
 

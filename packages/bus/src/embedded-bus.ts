@@ -364,7 +364,8 @@ class EmbeddedBus implements Bus {
       firstOffset: offset,
       nextOffset: next,
       count: next - offset,
-      body: bodies.length === 1 ? bodies[0]! : Buffer.concat(bodies),
+      // A copy: the memory of what was read is LMDB's.
+      body: Buffer.concat(bodies),
     };
   }
 

@@ -6,6 +6,7 @@ import { isPacked, readCommitMetadata } from './kafka-layout.ts';
 import { inTime, KafkaSender } from './kafka-sender.ts';
 import { groupIdOf, KafkaSubscription } from './kafka-subscription.ts';
 import { KafkaTopics } from './kafka-topics.ts';
+import { calmKafkajs } from './kafkajs-timer.ts';
 
 export interface KafkaBusOptions {
   /** host:port of the brokers to ask first. */
@@ -57,6 +58,7 @@ class KafkaBus implements Bus {
   #closed: Promise<void> | undefined;
 
   constructor(options: KafkaBusOptions) {
+    calmKafkajs();
     this.#options = options;
     this.partitions = options.partitions;
     this.#log = options.onLog ?? (() => undefined);

@@ -29,7 +29,7 @@ export interface LakeOptions {
    * Hands a batch to the engine as a file, calls `work` with its absolute path, and takes it away again. Only for an
    * engine on this machine; without it batches travel with the statement.
    */
-  stage?: (ndjson: Buffer, work: (file: string) => Promise<void>) => Promise<void>;
+  stage?: (pieces: readonly Buffer[], work: (file: string) => Promise<void>) => Promise<void>;
   /** Servers that are replicas of each other, by the name of their cluster: the tables are made and replicated on all. */
   cluster?: string | undefined;
   /** Runs after the writer was closed. */
@@ -96,8 +96,13 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     return row?.sql ?? '';
   };
 
-  const insert = async (table: LakeTable, ndjson: Buffer, token: string): Promise<void> => {
-    if (ndjson.length === 0) return;
+  const insert = async (
+    table: LakeTable,
+    ndjson: Buffer | readonly Buffer[],
+    token: string,
+  ): Promise<void> => {
+    const pieces = Array.isArray(ndjson) ? (ndjson as readonly Buffer[]) : [ndjson as Buffer];
+    if (pieces.every(({ length }) => length === 0)) return;
     const { name, columns, structure, format } = tables[table];
     // In the statement, not beside it: the embedded engine would keep them for the statements to come. One thread reads
     // one block, so that a batch becomes one part per day, which is either there or not. Equal ids in one batch are left
@@ -109,13 +114,13 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
       input_format_defaults_for_omitted_fields = 0`;
     try {
       if (stage) {
-        await stage(ndjson, (file) =>
+        await stage(pieces, (file) =>
           write(`${into} SELECT * FROM file(${quote(file)}, ${format}, ${quote(structure)})`),
         );
       } else {
         const done = await writer.exec({
           query: `${into} FORMAT ${format}`,
-          values: Readable.from([ndjson], { objectMode: false }),
+          values: Readable.from(pieces, { objectMode: false }),
         });
         await done.stream.resume().toArray();
       }

@@ -36,10 +36,10 @@ export async function openEmbeddedLake(options: { path: string }): Promise<Lake>
   let staged = 0;
   return createLake(writer, {
     reading: readingSessions(path, createChdbConnection),
-    stage: async (ndjson, work) => {
+    stage: async (pieces, work) => {
       const file = join(staging, `${++staged}.ndjson`);
       try {
-        await writeFile(file, ndjson);
+        await writeFile(file, pieces);
         await work(file);
       } finally {
         await unlink(file).catch(() => undefined);
