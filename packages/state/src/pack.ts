@@ -17,44 +17,62 @@ for (let code = 0; code < escape; code++) {
 const asItIs = 0;
 
 /** Room to work in, which grows with the largest value; nothing stays in it from one call to the next. */
-let text = Buffer.alloc(4_096);
-let sixes = new Uint8Array(4_096);
+let plain = Buffer.alloc(4_096);
+let dense = Buffer.alloc(4_096);
 
 /** Text as bytes for the store; at most one byte longer than its UTF-8. */
 export function pack(value: string): Buffer {
-  if (text.length < value.length * 3) text = Buffer.alloc(value.length * 6);
-  const length = text.write(value);
-  if (sixes.length < length * 3 + 3) sixes = new Uint8Array(length * 6 + 3);
-  const [from, to] = [text, sixes];
-  let count = 0;
-  for (let at = 0; at < length; at++) {
-    const byte = from[at]!;
-    const code = codes[byte]!;
-    to[count++] = code;
-    if (code === escape) {
-      to[count++] = byte >> 4;
-      to[count++] = byte & 15;
-    }
-  }
-  const filling = -count & 3;
-  for (let fill = 0; fill < filling; fill++) to[count++] = 0;
-  if ((count / 4) * 3 >= length) {
-    const plain = Buffer.allocUnsafe(length + 1);
-    plain[0] = asItIs;
-    from.copy(plain, 1, 0, length);
-    return plain;
-  }
-  const packed = Buffer.allocUnsafe((count / 4) * 3 + 1);
-  packed[0] = 1 + filling;
+  if (plain.length < value.length * 3) plain = Buffer.alloc(value.length * 6);
+  const from = plain;
+  const length = from.write(value);
+  // At worst three codes a byte, of which four make three bytes.
+  if (dense.length < length * 2.25 + 4) dense = Buffer.alloc(Math.ceil(length * 4.5) + 4);
+  const to = dense;
   let end = 1;
-  for (let at = 0; at < count; at += 4) {
-    const group = (to[at]! << 18) | (to[at + 1]! << 12) | (to[at + 2]! << 6) | to[at + 3]!;
-    packed[end] = group >> 16;
-    packed[end + 1] = group >> 8;
-    packed[end + 2] = group;
+  let group = 0;
+  let held = 0;
+  const add = (code: number): void => {
+    group = (group << 6) | code;
+    if (++held < 4) return;
+    to[end] = group >> 16;
+    to[end + 1] = group >> 8;
+    to[end + 2] = group;
     end += 3;
+    group = held = 0;
+  };
+  for (let at = 0; at < length; ) {
+    // Nearly all of a state goes this way: four characters of the alphabet at once.
+    if (held === 0 && at + 4 <= length) {
+      const a = codes[from[at]!]!;
+      const b = codes[from[at + 1]!]!;
+      const c = codes[from[at + 2]!]!;
+      const d = codes[from[at + 3]!]!;
+      if (a !== escape && b !== escape && c !== escape && d !== escape) {
+        const four = (a << 18) | (b << 12) | (c << 6) | d;
+        to[end] = four >> 16;
+        to[end + 1] = four >> 8;
+        to[end + 2] = four;
+        end += 3;
+        at += 4;
+        continue;
+      }
+    }
+    const byte = from[at++]!;
+    const code = codes[byte]!;
+    add(code);
+    if (code !== escape) continue;
+    add(byte >> 4);
+    add(byte & 15);
   }
-  return packed;
+  const filling = -held & 3;
+  for (let fill = 0; fill < filling; fill++) add(0);
+  if (end - 1 >= length) {
+    to[0] = asItIs;
+    from.copy(to, 1, 0, length);
+    return Buffer.from(to.subarray(0, length + 1));
+  }
+  to[0] = 1 + filling;
+  return Buffer.from(to.subarray(0, end));
 }
 
 /** The text that was packed. Bytes that `pack` did not write come back as they are: whoever reads them finds no state. */
@@ -63,28 +81,38 @@ export function unpack(packed: Buffer): string {
   if (format === asItIs) return packed.toString('utf8', 1);
   const groups = (packed.length - 1) / 3;
   if (format === undefined || format > 4 || !Number.isInteger(groups)) return packed.toString('utf8');
-  const count = groups * 4 - (format - 1);
-  if (text.length < groups * 4) text = Buffer.alloc(groups * 8);
-  const to = text;
+  let left = groups * 4 - (format - 1);
+  if (plain.length < groups * 4) plain = Buffer.alloc(groups * 8);
+  const to = plain;
   let length = 0;
-  let end = 1;
-  for (let at = 0; at < groups; at++) {
-    const group = (packed[end]! << 16) | (packed[end + 1]! << 8) | packed[end + 2]!;
-    end += 3;
-    to[length] = group >> 18;
-    to[length + 1] = (group >> 12) & 63;
-    to[length + 2] = (group >> 6) & 63;
-    to[length + 3] = group & 63;
-    length += 4;
-  }
-  // In place: what is written never overtakes what is read.
-  length = 0;
-  for (let at = 0; at < count; at++) {
-    const code = to[at]!;
-    if (code !== escape) to[length++] = bytes[code]!;
-    else {
-      to[length++] = (to[at + 1]! << 4) | to[at + 2]!;
-      at += 2;
+  /** Codes of an escaped byte that are still to come, and the one that came. */
+  let expected = 0;
+  let half = 0;
+  const add = (code: number): void => {
+    if (left-- <= 0) return;
+    if (expected === 2) half = code;
+    else if (expected === 1) to[length++] = (half << 4) | code;
+    else if (code !== escape) to[length++] = bytes[code]!;
+    expected = expected > 0 ? expected - 1 : code === escape ? 2 : 0;
+  };
+  for (let at = 1; at < packed.length; at += 3) {
+    const group = (packed[at]! << 16) | (packed[at + 1]! << 8) | packed[at + 2]!;
+    const a = group >> 18;
+    const b = (group >> 12) & 63;
+    const c = (group >> 6) & 63;
+    const d = group & 63;
+    if (expected === 0 && left >= 4 && a !== escape && b !== escape && c !== escape && d !== escape) {
+      to[length] = bytes[a]!;
+      to[length + 1] = bytes[b]!;
+      to[length + 2] = bytes[c]!;
+      to[length + 3] = bytes[d]!;
+      length += 4;
+      left -= 4;
+    } else {
+      add(a);
+      add(b);
+      add(c);
+      add(d);
     }
   }
   return to.toString('utf8', 0, length);
