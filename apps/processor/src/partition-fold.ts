@@ -5,6 +5,7 @@ import {
   type ActorState,
   type Detection,
   type Emission,
+  type ParametersState,
   type PeersState,
 } from '@tripline/detection';
 import type { Alert, ApiCall } from '@tripline/model';
@@ -36,7 +37,7 @@ export interface PartitionFoldOptions {
   onRelearn: (key: string, problem: string) => void;
 }
 
-/** State of an actor, or of the peers on a service, while it is in memory. */
+/** State of an actor, of the peers on a service or of an endpoint, while it is in memory. */
 interface Held<State> {
   state: State;
   changed: boolean;
@@ -45,7 +46,7 @@ interface Held<State> {
 /** How late a call may come and still count: an episode is not ended before calls of its end can have come. */
 export const latenessMs = 10 * 60_000;
 
-/** Under this key: event time reached, which actors have open episodes until when, and which chunks of ids there are. */
+/** Under this key: event time reached, which states have open episodes until when, and which chunks of ids there are. */
 const progressKey = 'progress';
 /** Under this key: what is being counted per endpoint, and what of it was not sent on yet. */
 const aggregatesKey = 'aggregates';
@@ -56,6 +57,8 @@ const aggregatesKey = 'aggregates';
 const restAfterMs = 90_000;
 /** So many ids at least are known again after a restart or a hand-over: a line that is sent twice comes soon again. */
 const savedIds = 20_000;
+/** Endpoints are few, and their states large; more than these are let go at a checkpoint. */
+const maxEndpointsInMemory = 1_000;
 
 interface Progress {
   watermark: number;
@@ -78,7 +81,8 @@ export class PartitionFold implements Fold {
   #actors = new Map<string, Held<ActorState>>();
   #olderActors = new Map<string, Held<ActorState>>();
   readonly #peers = new Map<string, Held<PeersState>>();
-  /** Actors with an open episode, with the event time at which it may end. */
+  readonly #endpoints = new Map<string, Held<ParametersState>>();
+  /** States with an open episode, with the event time at which it may end. */
   readonly #open = new Map<string, number>();
   /** Earliest event time at which one of them may end. */
   #nextClose = Infinity;
@@ -176,7 +180,7 @@ export class PartitionFold implements Fold {
   /** Ends episodes that are over at an event time beyond the newest call: for when no calls come any more. */
   async closeUntil(eventTimeMs: number): Promise<Alert[]> {
     const alerts: Alert[] = [];
-    await this.#loadActors(this.#dueBy(eventTimeMs));
+    await this.#loadDue(eventTimeMs, []);
     this.#close(eventTimeMs, alerts);
     return alerts;
   }
@@ -208,6 +212,11 @@ export class PartitionFold implements Fold {
       changes.set(key, detection.encodePeers(held.state));
       saved.push(held);
     }
+    for (const [key, held] of this.#endpoints) {
+      if (!held.changed) continue;
+      changes.set(key, detection.encodeParameters(held.state));
+      saved.push(held);
+    }
     const chunks = this.#nextIdChunks(changes);
     const progress: Progress = { watermark: this.#watermark, open: [...this.#open], ids: chunks };
     changes.set(progressKey, JSON.stringify(progress));
@@ -224,6 +233,7 @@ export class PartitionFold implements Fold {
       this.#actors = new Map();
       this.#peers.clear();
     }
+    if (this.#endpoints.size > maxEndpointsInMemory) this.#endpoints.clear();
   }
 
   /** The chunks of ids that the store holds after this checkpoint; adds to its changes what comes and what goes. */
@@ -269,6 +279,18 @@ export class PartitionFold implements Fold {
     if (call.startedAt > this.#watermark) this.#watermark = call.startedAt;
     const closesAt = detection.closesAt(actor.state);
     if (closesAt !== undefined || this.#open.size > 0) this.#setOpen(key, closesAt);
+    this.#foldParameters(call, alerts);
+  }
+
+  #foldParameters(call: ApiCall, alerts: Alert[]): void {
+    const { detection } = this.#options;
+    const key = detection.parametersStateKey(call);
+    if (key === undefined) return;
+    const endpoint = this.#endpoints.get(key)!;
+    for (const alert of detection.foldParameters(endpoint.state, call)) alerts.push(alert);
+    this.#change(endpoint);
+    const closesAt = detection.parametersClosesAt(endpoint.state);
+    if (closesAt !== undefined || this.#open.size > 0) this.#setOpen(key, closesAt);
   }
 
   #change(held: Held<unknown>): void {
@@ -283,7 +305,7 @@ export class PartitionFold implements Fold {
     if (closesAt !== undefined && closesAt < this.#nextClose) this.#nextClose = closesAt;
   }
 
-  /** Actors whose episode may end by an event time, in the order in which they do. */
+  /** Keys of the states whose episode may end by an event time, in the order in which they do. */
   #dueBy(eventTimeMs: number): string[] {
     return [...this.#open]
       .filter(([, closesAt]) => closesAt <= eventTimeMs)
@@ -291,10 +313,17 @@ export class PartitionFold implements Fold {
       .map(([key]) => key);
   }
 
-  /** The actors that are due must be in memory. */
+  /** The states that are due must be in memory. */
   #close(eventTimeMs: number, alerts: Alert[]): void {
     const { detection } = this.#options;
     for (const key of this.#dueBy(eventTimeMs)) {
+      const endpoint = this.#endpoints.get(key);
+      if (endpoint) {
+        for (const alert of detection.closeParameters(endpoint.state, eventTimeMs)) alerts.push(alert);
+        this.#change(endpoint);
+        this.#setOpen(key, detection.parametersClosesAt(endpoint.state));
+        continue;
+      }
       const actor = this.#actors.get(key)!;
       for (const alert of detection.close(actor.state, eventTimeMs)) alerts.push(alert);
       this.#change(actor);
@@ -308,11 +337,14 @@ export class PartitionFold implements Fold {
     const { detection, state } = this.#options;
     const actors = new Set<string>();
     const peers = new Set<string>();
+    const endpoints = new Set<string>();
     for (const call of calls) {
       const key = detection.actorStateKey(call);
       if (!this.#actors.has(key)) actors.add(key);
       const shared = detection.peersStateKey(call);
       if (!this.#peers.has(shared)) peers.add(shared);
+      const endpoint = detection.parametersStateKey(call);
+      if (endpoint !== undefined) endpoints.add(endpoint);
     }
     if (peers.size > 0) {
       const texts = await state.load([...peers]);
@@ -322,8 +354,27 @@ export class PartitionFold implements Fold {
       }
     }
     const newest = calls.reduce((latest, call) => Math.max(latest, call.startedAt), this.#watermark);
-    // Episodes that are due within the batch are of actors in it, or open already.
-    await this.#loadActors([...actors, ...this.#dueBy(newest - latenessMs)]);
+    // Episodes that are due within the batch are of states in it, or open already.
+    await this.#loadDue(newest - latenessMs, [...actors, ...endpoints]);
+  }
+
+  /** States by their keys, and those whose episode may end by an event time. */
+  async #loadDue(eventTimeMs: number, keys: readonly string[]): Promise<void> {
+    const { detection } = this.#options;
+    const all = [...keys, ...this.#dueBy(eventTimeMs)];
+    await this.#loadActors(all.filter((key) => !detection.isParametersKey(key)));
+    await this.#loadEndpoints(all.filter((key) => detection.isParametersKey(key)));
+  }
+
+  async #loadEndpoints(keys: readonly string[]): Promise<void> {
+    const { detection, state } = this.#options;
+    const missing = [...new Set(keys)].filter((key) => !this.#endpoints.has(key));
+    if (missing.length === 0) return;
+    const texts = await state.load(missing);
+    for (const key of missing) {
+      const read = this.#decode(key, (text) => detection.decodeParameters(text), texts.get(key));
+      this.#endpoints.set(key, { state: read, changed: false });
+    }
   }
 
   async #loadActors(keys: readonly string[]): Promise<void> {

@@ -64,6 +64,7 @@ export const detectionConfigSchema = z
     pathProbing: actorDetectorSchema,
     impossibleTravel: actorDetectorSchema,
     credentialSharing: actorDetectorSchema,
+    abnormalParameters: actorDetectorSchema,
   })
   .describe('What the detectors look for.');
 

@@ -2,6 +2,15 @@ import { actorKey, type Alert, type ApiCall } from '@tripline/model';
 import { actorDetectors } from './actor-detector.ts';
 import type { DetectionConfig } from './config.ts';
 import { compileExceptions } from './exception.ts';
+import {
+  abnormalParameterClosesAt,
+  abnormalParameterStateKey,
+  closeAbnormalParameter,
+  decodeAbnormalParameter,
+  encodeAbnormalParameter,
+  foldAbnormalParameter,
+  type AbnormalParameterState,
+} from './parameters/abnormal-parameter.ts';
 import { parseState } from './state-text.ts';
 import type { PeersState } from './profile.ts';
 import {
@@ -16,6 +25,8 @@ import {
 } from './request-spike.ts';
 
 export type { PeersState };
+/** What is known of the calls of one endpoint, whoever makes them. */
+export type ParametersState = AbnormalParameterState;
 
 /** What is kept per actor: one part per detector. Opaque to the caller; mutated by `fold` and `close`. */
 export interface ActorState {
@@ -35,6 +46,10 @@ export interface Detection {
   actorStateKey(call: ApiCall): string;
   /** Key of the state that the actors of the call's service share. */
   peersStateKey(call: ApiCall): string;
+  /** Key of the state of the call's endpoint; undefined if the call concerns none that is kept. */
+  parametersStateKey(call: ApiCall): string | undefined;
+  /** Whether a key is one of `parametersStateKey`. */
+  isParametersKey(key: string): boolean;
   /** State from its text; `undefined` for an actor never seen. Throws on text that `encodeActor` did not write. */
   decodeActor(text: string | undefined): ActorState;
   /** Compact JSON, at most about 1 KB for an idle actor with one service. */
@@ -42,8 +57,17 @@ export interface Detection {
   /** As `decodeActor`, for the state of a service's actors. */
   decodePeers(text: string | undefined): PeersState;
   encodePeers(state: PeersState): string;
+  /** As `decodeActor`, for the state of an endpoint. */
+  decodeParameters(text: string | undefined): ParametersState;
+  /** Compact JSON, 1 to 2 KB per parameter of the endpoint; null if there is nothing to keep. */
+  encodeParameters(state: ParametersState): string | null;
   /** Folds one call in, mutating both states; returns the alert revisions to publish now, oldest first (usually none). */
   fold(actor: ActorState, peers: PeersState, call: ApiCall): Alert[];
+  /** Folds a call of the endpoint in, beside `fold`. */
+  foldParameters(endpoint: ParametersState, call: ApiCall): Alert[];
+  /** As `close`, for what is open on the endpoint. */
+  closeParameters(endpoint: ParametersState, nowMs: number): Alert[];
+  parametersClosesAt(endpoint: ParametersState): number | undefined;
   /** Ends the actor's episodes that are over at event time `nowMs`. What it returns does not depend on how late it is called. */
   close(actor: ActorState, nowMs: number): Alert[];
   /** Event time from which `close` has something to do; undefined if no episode is open. */
@@ -68,6 +92,7 @@ export function createDetection(config: DetectionConfig): Detection {
   const { enabled } = config.requestSpike;
   const isExcepted = compileExceptions(config.requestSpike.exceptions);
   const others = actorDetectors(config);
+  const isExceptedFromParameters = compileExceptions(config.abnormalParameters.exceptions);
 
   const foldSpikes = (actor: ActorState, peers: PeersState, call: ApiCall): Alert[] => {
     // What Kong turned away is neither judged nor learnt from: it may well be our own block.
@@ -79,6 +104,10 @@ export function createDetection(config: DetectionConfig): Detection {
   return {
     actorStateKey: (call) => `a:${actorKey(call)}`,
     peersStateKey: (call) => `p:${call.service ?? ''}`,
+    parametersStateKey: (call) =>
+      config.abnormalParameters.enabled && !isExceptedFromParameters(call)
+        ? abnormalParameterStateKey(call)
+        : undefined,
 
     decodeActor(text) {
       const kept = new Map<string, unknown>();
@@ -110,6 +139,13 @@ export function createDetection(config: DetectionConfig): Detection {
       const encoded: EncodedPeers = [STATE_VERSION, hours, mean, deviation];
       return JSON.stringify(encoded);
     },
+
+    isParametersKey: (key) => key.startsWith('q:'),
+    decodeParameters: decodeAbnormalParameter,
+    encodeParameters: encodeAbnormalParameter,
+    foldParameters: foldAbnormalParameter,
+    closeParameters: closeAbnormalParameter,
+    parametersClosesAt: abnormalParameterClosesAt,
 
     fold(actor, peers, call) {
       if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;

@@ -1,16 +1,12 @@
 export { detectionConfigSchema, exceptionSchema, type DetectionConfig, type Exception } from './config.ts';
-export { createDetection, type ActorState, type Detection, type PeersState } from './detection.ts';
-export { idHash, RecentIds } from './recent-ids.ts';
 export {
-  abnormalParameterClosesAt,
-  abnormalParameterStateKey,
-  closeAbnormalParameter,
-  decodeAbnormalParameter,
-  encodeAbnormalParameter,
-  foldAbnormalParameter,
-  newAbnormalParameterState,
-  type AbnormalParameterState,
-} from './parameters/abnormal-parameter.ts';
+  createDetection,
+  type ActorState,
+  type Detection,
+  type ParametersState,
+  type PeersState,
+} from './detection.ts';
+export { idHash, RecentIds } from './recent-ids.ts';
 export {
   decodeEndpointProfile,
   encodeEndpointProfile,

@@ -24,8 +24,15 @@ import {
 import { hashOf } from './value.ts';
 
 const MINUTE_MS = 60_000;
-/** Successful calls of an endpoint before any of its calls is judged. */
+/** Successful calls of an endpoint before any of its calls is judged, at first only by what looks like an attack. */
 const LEARNING_CALLS = 30;
+/**
+ * What is merely unusual is judged once so many calls of so many actors over so long are known: a client that comes on the
+ * second day has ways of its own, and the night does not ask as the day does.
+ */
+const MATURE_CALLS = 200;
+const MATURE_ACTORS = 5;
+const MATURE_MS = 24 * 60 * MINUTE_MS;
 /**
  * A new value or name that so many actors bring within an hour is a rollout: learnt, and no alert. Until then what is merely new
  * waits ten minutes for the others; what has anything else unusual about it does not wait.
@@ -33,6 +40,8 @@ const LEARNING_CALLS = 30;
 const ROLLOUT_ACTORS = 4;
 const ROLLOUT_MS = 60 * MINUTE_MS;
 const HOLD_MS = 10 * MINUTE_MS;
+/** What is merely new and still comes after so long is how that client works. It was told of once. */
+const ADOPT_MS = 24 * 60 * MINUTE_MS;
 const HELD_MOST = 32;
 const NEWS_KEPT = 64;
 const EPISODES_MOST = 32;
@@ -63,21 +72,36 @@ interface Episode {
 /** What is known of the parameters of one endpoint, and what is under way there. Bounded: about 100 KB at the very most. */
 export interface AbnormalParameterState {
   newestMs: number;
+  /** Event time of the first call that was learnt; 0 before it. */
+  sinceMs: number;
+  /** Who was learnt from: hashes of actors, until they are `MATURE_ACTORS`. */
+  actors: number[];
   profile: EndpointProfile;
   episodes: Map<string, Episode>;
   /** Calls with something new, until others bring the same or their time is over; oldest first. */
   held: { dueMs: number; news: string[]; call: ApiCall }[];
-  /** Who brought what is new, since when: hashes of actors. */
-  news: Map<string, { sinceMs: number; actors: number[] }>;
+  /** What is new: when it first came, and who brought it since when (hashes of actors). */
+  news: Map<string, { firstMs: number; sinceMs: number; actors: number[] }>;
 }
 
 export function newAbnormalParameterState(): AbnormalParameterState {
-  return { newestMs: 0, profile: newEndpointProfile(), episodes: new Map(), held: [], news: new Map() };
+  return {
+    newestMs: 0,
+    sinceMs: 0,
+    actors: [],
+    profile: newEndpointProfile(),
+    episodes: new Map(),
+    held: [],
+    news: new Map(),
+  };
 }
 
-/** Key of the state: one per endpoint of a service. */
+/** What editors and administrators leave beside a file: it is asked for by who looks for forgotten copies. */
+const leftover = /(\.(bak|backup|old|orig|save|swp|tmp|copy)|~)$/i;
+
+/** Key of the state: one per endpoint of a service. A forgotten copy belongs to what it would be a copy of. */
 export function abnormalParameterStateKey(call: ApiCall): string {
-  return `q:${call.service ?? ''}|${call.endpoint}`;
+  return `q:${call.service ?? ''}|${call.endpoint.replace(leftover, '')}`;
 }
 
 /**
@@ -86,29 +110,30 @@ export function abnormalParameterStateKey(call: ApiCall): string {
  */
 export function foldAbnormalParameter(state: AbnormalParameterState, call: ApiCall): Alert[] {
   if (call.refused === true || call.startedAt < state.newestMs - LATENESS_MS) return [];
+  const succeeded = call.status < 400;
+  // An endpoint that has never answered well is none: a scanner must not fill the store with its guesses.
+  if (!succeeded && state.profile.calls === 0) return [];
   const alerts = closeAbnormalParameter(state, call.startedAt);
   state.newestMs = Math.max(state.newestMs, call.startedAt);
   const parameters = parametersOf(call);
-  const succeeded = call.status < 400;
   if (state.profile.calls < LEARNING_CALLS) {
-    if (succeeded) learnParameters(state.profile, parameters);
+    if (succeeded && !leftover.test(call.endpoint)) learn(state, call, parameters);
     return alerts;
   }
-  const finding = judgeParameters(state.profile, parameters);
-  if (!finding.alert) {
-    if (succeeded) learnParameters(state.profile, parameters);
+  const finding = leftoverFinding(call) ?? judgeParameters(state.profile, parameters);
+  if (!finding.alert || (!isMature(state) && !looksLikeAttack(finding))) {
+    if (succeeded) learn(state, call, parameters);
     return alerts;
   }
   const news = merelyNew(finding);
-  if (news.length === 0 || state.episodes.has(actorKey(call))) {
-    alerts.push(...raise(state, call, finding, call.startedAt));
-    return alerts;
-  }
-  if (rolledOut(state, news, call)) {
+  if (news.length > 0 && isUsualByNow(state, news, call)) {
     const same = state.held.filter((one) => one.news.every((key) => news.includes(key)));
     state.held = state.held.filter((one) => !same.includes(one));
-    for (const one of [...same.map((held) => held.call), call])
-      learnParameters(state.profile, parametersOf(one));
+    for (const one of [...same.map((held) => held.call), call]) learn(state, one, parametersOf(one));
+    return alerts;
+  }
+  if (news.length === 0 || state.episodes.has(actorKey(call))) {
+    alerts.push(...raise(state, call, finding, call.startedAt));
     return alerts;
   }
   state.held.push({ dueMs: call.startedAt + HOLD_MS, news, call });
@@ -143,6 +168,30 @@ export function abnormalParameterClosesAt(state: AbnormalParameterState): number
   return atMs;
 }
 
+function leftoverFinding(call: ApiCall): ParameterFinding | undefined {
+  const suffix = leftover.exec(call.endpoint)?.[0];
+  if (suffix === undefined) return undefined;
+  const reason = `the path ends in "${suffix}", as a forgotten copy of a file does`;
+  const surprise = { decades: 2.5, reason, news: undefined, supports: true, weakness: 'CWE-530' } as const;
+  return { score: 0.58, alert: true, reasons: [reason], surprises: [surprise] };
+}
+
+function learn(state: AbnormalParameterState, call: ApiCall, parameters: Record<string, unknown>): void {
+  learnParameters(state.profile, parameters);
+  if (state.sinceMs === 0) state.sinceMs = call.startedAt;
+  if (state.actors.length >= MATURE_ACTORS) return;
+  const actor = hashOf(actorKey(call));
+  if (!state.actors.includes(actor)) state.actors.push(actor);
+}
+
+function isMature({ profile, actors, sinceMs, newestMs }: AbnormalParameterState): boolean {
+  return profile.calls >= MATURE_CALLS && actors.length >= MATURE_ACTORS && newestMs - sinceMs >= MATURE_MS;
+}
+
+function looksLikeAttack({ surprises }: ParameterFinding): boolean {
+  return surprises.some(({ supports }) => supports === true);
+}
+
 /** Query parameters by name, and the path's segments that the endpoint's template leaves open as `{0}`, `{1}`, … */
 function parametersOf(call: ApiCall): Record<string, unknown> {
   const parameters: Record<string, unknown> = { ...call.query };
@@ -167,14 +216,14 @@ function merelyNew(finding: ParameterFinding): string[] {
   return news;
 }
 
-/** Notes that the call's actor brings these news; have enough others, too? */
-function rolledOut(state: AbnormalParameterState, news: readonly string[], call: ApiCall): boolean {
+/** Notes that the call's actor brings these news; have enough others, too, or has it gone on for long enough? */
+function isUsualByNow(state: AbnormalParameterState, news: readonly string[], call: ApiCall): boolean {
   const actor = hashOf(actorKey(call));
   let all = true;
   for (const key of news) {
     let known = state.news.get(key);
     if (!known || call.startedAt - known.sinceMs > ROLLOUT_MS) {
-      known = { sinceMs: call.startedAt, actors: [] };
+      known = { firstMs: known?.firstMs ?? call.startedAt, sinceMs: call.startedAt, actors: [] };
       state.news.delete(key);
       state.news.set(key, known);
       if (state.news.size > NEWS_KEPT) {
@@ -183,7 +232,7 @@ function rolledOut(state: AbnormalParameterState, news: readonly string[], call:
       }
     }
     if (!known.actors.includes(actor) && known.actors.length < ROLLOUT_ACTORS) known.actors.push(actor);
-    all &&= known.actors.length >= ROLLOUT_ACTORS;
+    all &&= known.actors.length >= ROLLOUT_ACTORS || call.startedAt - known.firstMs >= ADOPT_MS;
   }
   return all;
 }
@@ -308,16 +357,21 @@ function publish(episode: Episode, status: Alert['status'], atMs: number, call: 
 
 type EncodedState = [
   newestMs: number,
+  sinceMs: number,
+  actors: number[],
   profile: string,
   episodes: [string, Omit<Episode, 'tally'>, EncodedTally][],
   held: AbnormalParameterState['held'],
-  news: [string, { sinceMs: number; actors: number[] }][],
+  news: [string, { firstMs: number; sinceMs: number; actors: number[] }][],
 ];
 
-/** Compact JSON; 1 to 2 KB per parameter. */
-export function encodeAbnormalParameter(state: AbnormalParameterState): string {
+/** Compact JSON, 1 to 2 KB per parameter; null if there is nothing to keep. */
+export function encodeAbnormalParameter(state: AbnormalParameterState): string | null {
+  if (state.profile.calls === 0) return null;
   const encoded: EncodedState = [
     state.newestMs,
+    state.sinceMs,
+    state.actors,
     encodeEndpointProfile(state.profile),
     [...state.episodes].map(([key, { tally, ...rest }]) => [key, rest, encodeTally(tally)]),
     state.held,
@@ -329,9 +383,11 @@ export function encodeAbnormalParameter(state: AbnormalParameterState): string {
 /** Reads what `encodeAbnormalParameter` wrote; undefined is an endpoint never seen. Throws on text that is not JSON. */
 export function decodeAbnormalParameter(text: string | undefined): AbnormalParameterState {
   if (text === undefined) return newAbnormalParameterState();
-  const [newestMs, profile, episodes, held, news] = JSON.parse(text) as EncodedState;
+  const [newestMs, sinceMs, actors, profile, episodes, held, news] = JSON.parse(text) as EncodedState;
   return {
     newestMs,
+    sinceMs,
+    actors,
     profile: decodeEndpointProfile(profile),
     episodes: new Map(episodes.map(([key, rest, tally]) => [key, { ...rest, tally: decodeTally(tally) }])),
     held,

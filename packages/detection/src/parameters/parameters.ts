@@ -104,7 +104,9 @@ export function judgeParameters(
       const shownName = printable(name);
       const stray = known !== undefined && known.calls === 1 && profile.calls >= SINGLE_IS_STRAY;
       if (!known || stray) add(newNameSurprise(profile, name, shownName, seen));
-      if (known) add(judgeParameter(known, shownName, seen, count));
+      // Whoever makes a campaign makes up its names: only what looks like an attack counts there.
+      const judged = known ? judgeParameter(known, shownName, seen, count) : [];
+      if (!trackers.test(name) || judged.some(({ supports }) => supports === true)) add(judged);
     }
     if (flat.beyond > 0) {
       add([
@@ -140,7 +142,7 @@ const trackers =
   /^(utm_\w+|[a-z]{1,4}clid|[gw]braid|li_fat_id|mc_[ce]id|_ga|_gl|_hs\w+|hsctatracking|mkt_tok|igshid|ref|_|cb|cachebuster|nocache)$/;
 /** Names with which a client would give itself what only the server may decide. Supporting evidence for a new name. */
 const privileges =
-  /(^|[._[-])(is_?)?(admin|root|superuser|staff|role|roles|permission|permissions|privilege|privileges|scope|scopes|debug|test|internal|verified|approved|owner|owner_?id|user_?id|tenant_?id|account_?id|balance|credit|discount|price|paid|password|is_?active|__proto__|constructor|prototype)($|[._\]-])|^\$|[.[]\$/;
+  /(^|[._[-])(is_?)?(admin|root|superuser|staff|role|roles|permission|permissions|privilege|privileges|scope|scopes|debug|test|internal|verified|approved|owner|owner_?id|user_?id|tenant_?id|account_?id|balance|credit|discount|paid|password|is_?active|__proto__|constructor|prototype)($|[._\]-])|^\$|[.[]\$/;
 
 function newNameSurprise(
   profile: EndpointProfile,
