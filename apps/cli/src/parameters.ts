@@ -2,6 +2,7 @@ import {
   judgeParameters,
   learnParameters,
   newEndpointProfile,
+  seeParameters,
   type EndpointProfile,
 } from '@tripline/detection';
 import { LineProblems, linesOf, print } from './lines.ts';
@@ -44,11 +45,11 @@ export async function parameters(args: string[]): Promise<number> {
       }
       profile ??= newEndpointProfile();
       if (call.score) {
-        const { score, alert, reasons } = judgeParameters(profile, call.parameters);
+        const { score, alert, reasons } = judgeParameters(profile, seeParameters(call.parameters));
         output += `${JSON.stringify({ endpoint, score, alert, reasons })}\n`;
         if (profile.calls > 0) profiles.set(endpoint, profile);
       } else {
-        learnParameters(profile, call.parameters);
+        learnParameters(profile, seeParameters(call.parameters));
         profiles.set(endpoint, profile);
       }
     }

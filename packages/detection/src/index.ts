@@ -13,6 +13,7 @@ export {
   judgeParameters,
   learnParameters,
   newEndpointProfile,
+  seeParameters,
   type EndpointProfile,
   type ParameterFinding,
 } from './parameters/parameters.ts';

@@ -18,8 +18,10 @@ import {
   judgeParameters,
   learnParameters,
   newEndpointProfile,
+  seeParameters,
   type EndpointProfile,
   type ParameterFinding,
+  type SeenParameters,
 } from './parameters.ts';
 import { hashOf } from './value.ts';
 
@@ -42,6 +44,9 @@ const ROLLOUT_MS = 60 * MINUTE_MS;
 const HOLD_MS = 10 * MINUTE_MS;
 /** What is merely new and still comes after so long is how that client works. It was told of once. */
 const ADOPT_MS = 24 * 60 * MINUTE_MS;
+/** Of calls without anything unusual every fourth is learnt once so many are: more would tell little, and learning costs. */
+const WELL_KNOWN_CALLS = 1_000;
+const LEARN_EVERY = 4;
 const HELD_MOST = 32;
 const NEWS_KEPT = 64;
 const EPISODES_MOST = 32;
@@ -76,6 +81,8 @@ export interface AbnormalParameterState {
   sinceMs: number;
   /** Who was learnt from: hashes of actors, until they are `MATURE_ACTORS`. */
   actors: number[];
+  /** Usual calls since the last one that was learnt. */
+  unlearnt: number;
   profile: EndpointProfile;
   episodes: Map<string, Episode>;
   /** Calls with something new, until others bring the same or their time is over; oldest first. */
@@ -89,6 +96,7 @@ export function newAbnormalParameterState(): AbnormalParameterState {
     newestMs: 0,
     sinceMs: 0,
     actors: [],
+    unlearnt: 0,
     profile: newEndpointProfile(),
     episodes: new Map(),
     held: [],
@@ -122,7 +130,9 @@ export function foldAbnormalParameter(state: AbnormalParameterState, call: ApiCa
   }
   const finding = leftoverFinding(call) ?? judgeParameters(state.profile, parameters);
   if (!finding.alert || (!isMature(state) && !looksLikeAttack(finding))) {
-    if (succeeded) learn(state, call, parameters);
+    const known = finding.score < 0.25 && state.profile.calls >= WELL_KNOWN_CALLS;
+    if (known) state.unlearnt = (state.unlearnt + 1) % LEARN_EVERY;
+    if (succeeded && (!known || state.unlearnt === 0)) learn(state, call, parameters);
     return alerts;
   }
   const news = merelyNew(finding);
@@ -176,7 +186,7 @@ function leftoverFinding(call: ApiCall): ParameterFinding | undefined {
   return { score: 0.58, alert: true, reasons: [reason], surprises: [surprise] };
 }
 
-function learn(state: AbnormalParameterState, call: ApiCall, parameters: Record<string, unknown>): void {
+function learn(state: AbnormalParameterState, call: ApiCall, parameters: SeenParameters): void {
   learnParameters(state.profile, parameters);
   if (state.sinceMs === 0) state.sinceMs = call.startedAt;
   if (state.actors.length >= MATURE_ACTORS) return;
@@ -193,7 +203,8 @@ function looksLikeAttack({ surprises }: ParameterFinding): boolean {
 }
 
 /** Query parameters by name, and the path's segments that the endpoint's template leaves open as `{0}`, `{1}`, … */
-function parametersOf(call: ApiCall): Record<string, unknown> {
+function parametersOf(call: ApiCall): SeenParameters {
+  if (!call.endpoint.includes('{')) return seeParameters(call.query ?? {});
   const parameters: Record<string, unknown> = { ...call.query };
   const template = call.endpoint.slice(call.endpoint.indexOf(' ') + 1).split('/');
   const path = call.path.split('/');
@@ -201,7 +212,7 @@ function parametersOf(call: ApiCall): Record<string, unknown> {
   for (const [index, segment] of template.entries()) {
     if (segment.startsWith('{') && segment.endsWith('}')) parameters[`{${at++}}`] = path[index] ?? '';
   }
-  return parameters;
+  return seeParameters(parameters);
 }
 
 /** The news of a finding that consists of nothing else: new names and values without anything suspicious. */
@@ -359,6 +370,7 @@ type EncodedState = [
   newestMs: number,
   sinceMs: number,
   actors: number[],
+  unlearnt: number,
   profile: string,
   episodes: [string, Omit<Episode, 'tally'>, EncodedTally][],
   held: AbnormalParameterState['held'],
@@ -372,6 +384,7 @@ export function encodeAbnormalParameter(state: AbnormalParameterState): string |
     state.newestMs,
     state.sinceMs,
     state.actors,
+    state.unlearnt,
     encodeEndpointProfile(state.profile),
     [...state.episodes].map(([key, { tally, ...rest }]) => [key, rest, encodeTally(tally)]),
     state.held,
@@ -383,11 +396,14 @@ export function encodeAbnormalParameter(state: AbnormalParameterState): string |
 /** Reads what `encodeAbnormalParameter` wrote; undefined is an endpoint never seen. Throws on text that is not JSON. */
 export function decodeAbnormalParameter(text: string | undefined): AbnormalParameterState {
   if (text === undefined) return newAbnormalParameterState();
-  const [newestMs, sinceMs, actors, profile, episodes, held, news] = JSON.parse(text) as EncodedState;
+  const [newestMs, sinceMs, actors, unlearnt, profile, episodes, held, news] = JSON.parse(
+    text,
+  ) as EncodedState;
   return {
     newestMs,
     sinceMs,
     actors,
+    unlearnt,
     profile: decodeEndpointProfile(profile),
     episodes: new Map(episodes.map(([key, rest, tally]) => [key, { ...rest, tally: decodeTally(tally) }])),
     held,

@@ -5,13 +5,20 @@ import { flattenParameters } from './flatten.ts';
 import {
   decodeEndpointProfile,
   encodeEndpointProfile,
-  judgeParameters,
-  learnParameters,
+  judgeParameters as judgeSeen,
+  learnParameters as learnSeen,
   newEndpointProfile,
+  seeParameters,
   type EndpointProfile,
+  type ParameterFinding,
 } from './parameters.ts';
 
 type Parameters = Record<string, unknown>;
+
+const learnParameters = (profile: EndpointProfile, parameters: Parameters): void =>
+  learnSeen(profile, seeParameters(parameters));
+const judgeParameters = (profile: EndpointProfile, parameters: Parameters): ParameterFinding =>
+  judgeSeen(profile, seeParameters(parameters));
 
 const pick = <T>(random: () => number, from: readonly T[]): T => from[Math.floor(random() * from.length)]!;
 const integer = (random: () => number, low: number, high: number): number =>

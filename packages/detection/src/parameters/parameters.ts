@@ -48,13 +48,25 @@ export function newEndpointProfile(): EndpointProfile {
   return { calls: 0, parameters: new Map(), beyond: 0 };
 }
 
-/** Learns one call's parameters. Values may be scalars, arrays and nested objects. */
-export function learnParameters(
-  profile: EndpointProfile,
-  parameters: Readonly<Record<string, unknown>>,
-): void {
+/** One call's parameters as the detector sees them: by flat name, the first values and how many there were. */
+export interface SeenParameters {
+  values: Map<string, { seen: SeenValue[]; count: number }>;
+  beyond: number;
+}
+
+/** Values may be scalars, arrays and nested objects. */
+export function seeParameters(parameters: Readonly<Record<string, unknown>>): SeenParameters {
+  const flat = flattenParameters(parameters);
+  const values: SeenParameters['values'] = new Map();
+  for (const [name, { values: given, count }] of flat.values)
+    values.set(name, { seen: given.map(seeValue), count });
+  return { values, beyond: flat.beyond };
+}
+
+/** Learns one call's parameters. */
+export function learnParameters(profile: EndpointProfile, parameters: SeenParameters): void {
   profile.calls++;
-  for (const [name, { values, count }] of flattenParameters(parameters).values) {
+  for (const [name, { seen, count }] of parameters.values) {
     let known = profile.parameters.get(name);
     if (!known) {
       if (profile.parameters.size >= PARAMETERS_KEPT && !makeRoom(profile)) {
@@ -64,7 +76,7 @@ export function learnParameters(
       known = newParameterProfile();
       profile.parameters.set(name, known);
     }
-    learnParameter(known, values.map(seeValue), count);
+    learnParameter(known, seen, count);
   }
   if (profile.calls >= CALLS_MOST) {
     profile.calls >>= 1;
@@ -88,18 +100,13 @@ function makeRoom(profile: EndpointProfile): boolean {
 }
 
 /** Judges one call's parameters under what was learnt, and learns nothing. Without anything learnt nothing is surprising. */
-export function judgeParameters(
-  profile: EndpointProfile,
-  parameters: Readonly<Record<string, unknown>>,
-): ParameterFinding {
-  const flat = flattenParameters(parameters);
+export function judgeParameters(profile: EndpointProfile, parameters: SeenParameters): ParameterFinding {
   const perParameter: { decades: number; surprises: Surprise[] }[] = [];
   const add = (surprises: Surprise[]): void => {
     if (surprises.length > 0) perParameter.push({ decades: total(surprises), surprises });
   };
   if (profile.calls > 0) {
-    for (const [name, { values, count }] of flat.values) {
-      const seen = values.map(seeValue);
+    for (const [name, { seen, count }] of parameters.values) {
       const known = profile.parameters.get(name);
       const shownName = printable(name);
       const stray = known !== undefined && known.calls === 1 && profile.calls >= SINGLE_IS_STRAY;
@@ -108,16 +115,16 @@ export function judgeParameters(
       const judged = known ? judgeParameter(known, shownName, seen, count) : [];
       if (!trackers.test(name) || judged.some(({ supports }) => supports === true)) add(judged);
     }
-    if (flat.beyond > 0) {
+    if (parameters.beyond > 0) {
       add([
         {
           decades: rarity(0, profile.calls, 0.25),
-          reason: `there are ${flat.beyond} more parameters or levels of nesting than are looked at`,
+          reason: `there are ${parameters.beyond} more parameters or levels of nesting than are looked at`,
           news: undefined,
         },
       ]);
     }
-    add(missingSurprises(profile, flat.values));
+    add(missingSurprises(profile, parameters.values));
   }
   perParameter.sort((a, b) => b.decades - a.decades);
   let decades = perParameter[0]?.decades ?? 0;
