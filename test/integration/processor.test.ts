@@ -169,6 +169,35 @@ describe('the processor', () => {
     }
   });
 
+  it('learns the parameters of an endpoint from all its callers, and names who sends others, wherever it is restarted', async () => {
+    const usual = Array.from({ length: 600 }, (_, n) => ({
+      ...call(`client-${n % 7}`, n * 240_000, n),
+      query: { status: [['open', 'paid', 'shipped'][n % 3]!], limit: [n % 2 ? '20' : '50'] },
+    }));
+    const odd = Array.from({ length: 5 }, (_, n) => ({
+      ...call('client-3', 601 * 240_000 + n * 1_000, 1_000 + n),
+      query: { status: ["open' UNION SELECT password FROM users--"], limit: ['20'] },
+    }));
+    const raised: string[][] = [];
+    for (const lives of [1, 4]) {
+      const parts = open();
+      const calls = [...usual, ...odd];
+      for (let life = 0; life < lives; life++) {
+        const part = calls.slice((life * calls.length) / lives, ((life + 1) * calls.length) / lives);
+        await publish(parts.bus, part, lives === 1 ? 605 : 10);
+        await run(parts);
+      }
+      raised.push(await alertsOf(parts));
+    }
+    expect(raised[1]).toEqual(raised[0]);
+    const alerts = raised[0]!.map((text) => JSON.parse(text) as Alert);
+    expect(new Set(alerts.map(({ type, actor, endpoint }) => `${type} ${actor.id} ${endpoint}`))).toEqual(
+      new Set(['abnormal-parameter client-3 GET /orders/{id}']),
+    );
+    expect(alerts[0]!.references).toContain('CWE-89');
+    expect(raised[0]!.join()).not.toContain('UNION');
+  });
+
   it('counts duplicated calls once', async () => {
     const expected = await undisturbed();
     const calls = traffic();
