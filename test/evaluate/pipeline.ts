@@ -32,7 +32,14 @@ export async function openPipeline(
   const complain = (what: string, problem: string): never => {
     throw new Error(`${problem}: ${what.slice(0, 200)}`);
   };
-  const config = detectionConfigSchema.parse({ requestSpike: { exceptions } });
+  const config = detectionConfigSchema.parse({
+    requestSpike: { exceptions },
+    bruteForce: { exceptions },
+    objectEnumeration: { exceptions },
+    pathProbing: { exceptions },
+    impossibleTravel: { exceptions },
+    credentialSharing: { exceptions },
+  });
   const endpointDetection = createEndpointDetection(config);
   const fold = new PartitionFold({
     detection: createDetection(config),
