@@ -57,6 +57,8 @@ export async function openPipeline(
     onUnreadable: complain,
     onRelearn: complain,
   });
+  await fold.open();
+  await aggregateFold.open();
   const foldAggregates = async (): Promise<Alert[]> => {
     const records = fold.emissions.flatMap((emission) => aggregateRecords(emission, 1));
     if (records.length === 0) return [];

@@ -71,6 +71,11 @@ export function look(seen: Seen, hash: number): number {
   return looked ? weight : UNKNOWN;
 }
 
+/** Was it looked at before? */
+export function isKnown({ newer, older }: Seen, hash: number): boolean {
+  return newer.hashes.includes(hash) || older.hashes.includes(hash);
+}
+
 /** 24 bits. `seed` is another text's hash, to hash both as one, or any number. */
 export function objectHash(text: string, seed: number, from = 0, to = text.length): number {
   let hash = seed ^ 0x5bd1_e995;
