@@ -2,7 +2,7 @@ import { severityOf, type Alert, type ApiCall } from '@tripline/model';
 import { DAY_MS, HOUR_MS, LATENESS_MS, SAMPLES_MOST, SOURCES_MOST, TALLY_KEYS } from '../constants.ts';
 import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
 import type { Asked } from '../objects/asked.ts';
-import { STAYS_MS, TOP_PER_DAY } from '../objects/constants.ts';
+import { CHANCE_DEVIATIONS, STAYS_MS, TOP_PER_DAY } from '../objects/constants.ts';
 import {
   decodeSeen,
   encodeSeen,
@@ -11,6 +11,7 @@ import {
   newSeen,
   objectHash,
   rotate,
+  weightOf,
   type EncodedSeen,
   type Seen,
 } from '../objects/seen.ts';
@@ -34,6 +35,8 @@ const IDS_KEPT = 64;
 /** Ranges that are being filled; the emptiest are forgotten for new ones. */
 const RANGES_KEPT = 64;
 const ACTORS_PER_RANGE = 8;
+/** Ranges that were gone through, remembered per week; of more, a sample. */
+const COUNTED_KEPT = 256;
 
 /** Ranges per hour and day that are never an alert: 256 and 512 ids. */
 const FLOORS = [4, 8] as const;
@@ -43,6 +46,8 @@ const FLOORS = [4, 8] as const;
  */
 const LEARNT_HOURS = [24, 48] as const;
 const FACTOR = 2.5;
+/** Of the calls of the hour, or the day, at least this share goes through ranges: more traffic makes ranges denser, too. */
+const SHARE_LEAST = 0.25;
 const HOUR = 0;
 const UNITS = ['ranges of 64 ids/h', 'ranges of 64 ids/day'] as const;
 const WORDS = ['an hour', 'a day'] as const;
@@ -163,6 +168,8 @@ export interface CoverageState {
   firstHour: number;
   /** Ranges gone through in the hour and the day, and the most of each so far, fading. */
   counts: number[];
+  /** Calls of minutes with ids in the hour and the day. */
+  calls: number[];
   tops: number[];
   ranges: Map<number, Range>;
   /** Ranges counted in this week and the one before. */
@@ -177,9 +184,10 @@ export function newCoverageState(): CoverageState {
     hour: 0,
     firstHour: 0,
     counts: [0, 0],
+    calls: [0, 0],
     tops: [0, 0],
     ranges: new Map(),
-    seen: newSeen(),
+    seen: newSeen(COUNTED_KEPT),
     pool: null,
     episode: null,
   };
@@ -198,6 +206,7 @@ export function judgeCoverage(state: CoverageState, whole: WholeMinute, nowMs: n
   const hour = Math.floor(state.newestMs / HOUR_MS);
   if (hour > state.hour) for (const alert of moveOn(state, whole, hour, nowMs)) alerts.push(alert);
 
+  for (const what of state.calls.keys()) state.calls[what]! += whole.minute.calls;
   const before = state.counts[HOUR]!;
   for (const [number, { value }] of walked.sorted()) fill(state, Number(number), value);
   if (state.counts[HOUR] === before) return alerts;
@@ -205,6 +214,7 @@ export function judgeCoverage(state: CoverageState, whole: WholeMinute, nowMs: n
   const { pool, episode } = state;
   let worst = { what: HOUR, value: 0, high: 1, top: 0 };
   for (const [what, value] of state.counts.entries()) {
+    if (value * FILLED_IDS < SHARE_LEAST * state.calls[what]!) continue;
     const high = allowed(state, what);
     if (value / high > worst.value / worst.high) worst = { what, value, high, top: state.tops[what]! };
   }
@@ -237,7 +247,9 @@ export function judgeCoverage(state: CoverageState, whole: WholeMinute, nowMs: n
 /** Infinity until it can be told. */
 function allowed(state: CoverageState, what: number): number {
   if (learntHours(state) < LEARNT_HOURS[what]!) return Infinity;
-  return Math.max(FLOORS[what]!, Math.round(FACTOR * state.tops[what]!));
+  const most = Math.max(FLOORS[what]!, FACTOR * state.tops[what]!);
+  const chance = Math.sqrt(most * (weightOf(state.seen) - 1));
+  return Math.round(most + CHANCE_DEVIATIONS * chance);
 }
 
 function learntHours({ hour, firstHour }: CoverageState): number {
@@ -336,10 +348,12 @@ function moveOn(
     state.pool = null;
   }
   counts[HOUR] = 0;
+  state.calls[HOUR] = 0;
   if (state.hour === 0) state.firstHour = hour;
   state.hour = hour;
   if (days > 0) {
     counts[1] = 0;
+    state.calls[1] = 0;
     for (const [what, top] of tops.entries()) tops[what] = Math.round(top * TOP_PER_DAY ** days);
     state.ranges.clear();
     rotate(state.seen, Math.floor(hour / HOURS_PER_DAY / DAYS_PER_WEEK));
@@ -366,6 +380,7 @@ function endEpisode(state: CoverageState, of: { service: string; endpoint: strin
   state.pool = null;
   // What was under alert is neither learnt nor counted again.
   state.counts.fill(0);
+  state.calls.fill(0);
   return alert;
 }
 
@@ -447,9 +462,9 @@ export type EncodedCoverage = [
 ];
 
 export function encodeCoverage(state: CoverageState): EncodedCoverage {
-  const { newestMs, hour, firstHour, counts, tops, ranges, seen, pool, episode } = state;
+  const { newestMs, hour, firstHour, counts, calls, tops, ranges, seen, pool, episode } = state;
   const encoded: EncodedCoverage = [
-    [newestMs, hour, firstHour, ...counts, ...tops],
+    [newestMs, hour, firstHour, ...counts, ...calls, ...tops],
     encodeSeen(seen),
     [...ranges].map(([at, { low, high, counted, actors }]) => [
       at,
@@ -492,22 +507,15 @@ export function encodeCoverage(state: CoverageState): EncodedCoverage {
 }
 
 export function decodeCoverage([numbers, seen, ranges, pool, episode]: EncodedCoverage): CoverageState {
-  const [newestMs, hour, firstHour, hourly, daily, topHourly, topDaily] = numbers as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ];
+  const [newestMs, hour, firstHour] = numbers as [number, number, number];
   return {
     newestMs,
     hour,
     firstHour,
-    counts: [hourly, daily],
-    tops: [topHourly, topDaily],
-    seen: decodeSeen(seen),
+    counts: numbers.slice(3, 5),
+    calls: numbers.slice(5, 7),
+    tops: numbers.slice(7, 9),
+    seen: decodeSeen(seen, COUNTED_KEPT),
     ranges: new Map(ranges.map(([at, ...rest]) => [at, decodeRange(rest)])),
     pool: pool ? decodePool(pool) : null,
     episode: episode ? decodeEpisode(episode) : null,
