@@ -32,7 +32,14 @@ export async function openPipeline(
   const complain = (what: string, problem: string): never => {
     throw new Error(`${problem}: ${what.slice(0, 200)}`);
   };
-  const config = detectionConfigSchema.parse({ requestSpike: { exceptions } });
+  const config = detectionConfigSchema.parse({
+    requestSpike: { exceptions },
+    bruteForce: { exceptions },
+    objectEnumeration: { exceptions },
+    pathProbing: { exceptions },
+    impossibleTravel: { exceptions },
+    credentialSharing: { exceptions },
+  });
   const endpointDetection = createEndpointDetection(config);
   const fold = new PartitionFold({
     detection: createDetection(config),
@@ -50,6 +57,8 @@ export async function openPipeline(
     onUnreadable: complain,
     onRelearn: complain,
   });
+  await fold.open();
+  await aggregateFold.open();
   const foldAggregates = async (): Promise<Alert[]> => {
     const records = fold.emissions.flatMap((emission) => aggregateRecords(emission, 1));
     if (records.length === 0) return [];

@@ -49,7 +49,12 @@ describe('golden cases', () => {
     const startMs = Date.parse(golden.start);
     for (const seed of golden.seeds) {
       it(`${name}${golden.seeds.length > 1 ? ` (seed ${seed})` : ''}: ${golden.proves}`, () => {
-        const config = detectionConfigSchema.parse({ requestSpike: { exceptions: golden.exceptions } });
+        const { exceptions } = golden;
+        const config = detectionConfigSchema.parse({
+          requestSpike: { exceptions },
+          objectEnumeration: { exceptions },
+          pathProbing: { exceptions },
+        });
         const calls: Iterable<ApiCall> =
           golden.logins.length > 0
             ? loginsOf(golden.logins, startMs, seed)

@@ -64,6 +64,27 @@ export const phaseSchema = z.strictObject({
   /** Share of each status; the rest is 200. */
   status: z.record(z.string(), z.number()).default({}),
   refused: z.boolean().default(false),
+  /** What each call asks for; the path of `endpoint` if left out. */
+  asks: z
+    .strictObject({
+      /** `{n}` stands for a number, or several with commas, `{uuid}` for one drawn by lot. */
+      path: z.string().optional(),
+      query: z.record(z.string(), z.string()).default({}),
+      headers: z.record(z.string(), z.string()).default({}),
+      /** The numbers: from this one on, by this step, so many before they begin again. */
+      first: z.int().default(1_000),
+      stride: z.int().default(1),
+      of: z.int().min(1).default(1_000_000),
+      /** Drawn from those `of`, instead of one after the other. */
+      random: z.boolean().default(false),
+      perCall: z.int().min(1).default(1),
+    })
+    .optional(),
+  responseBytes: z.int().min(0).default(900),
+  /** Nobody is known: each address is an actor of its own. */
+  anonymous: z.boolean().default(false),
+  /** Kong has no route for it, and answers itself. */
+  routed: z.boolean().default(true),
   addresses: z.int().min(1).default(1),
   /** Each call arrives up to this much later than it began. */
   lateSeconds: z.number().min(0).default(0),
@@ -162,6 +183,26 @@ function* timesOf(phase: Phase, startMs: number, random: () => number): Generato
   }
 }
 
+function ask(call: ApiCall, asks: NonNullable<Phase['asks']>, index: number, random: () => number): void {
+  const numbers = Array.from({ length: asks.perCall }, (_, at) => {
+    const place = asks.random ? Math.floor(random() * asks.of) : (index * asks.perCall + at) % asks.of;
+    return asks.first + place * asks.stride;
+  });
+  const hex = (): string =>
+    Math.floor(random() * 2 ** 32)
+      .toString(16)
+      .padStart(8, '0');
+  const fill = (text: string): string =>
+    text.replace('{n}', numbers.join(',')).replace('{uuid}', () => `${hex()}-1a2b-4c3d-8e4f-${hex()}5a6b`);
+  const fillAll = (texts: Record<string, string>): [string, string][] =>
+    Object.entries(texts).map(([name, text]) => [name, fill(text)]);
+  if (asks.path !== undefined) call.path = fill(asks.path);
+  const query = fillAll(asks.query);
+  if (query.length > 0) call.query = Object.fromEntries(query.map(([name, value]) => [name, [value]]));
+  const headers = fillAll(asks.headers);
+  if (headers.length > 0) call.headers = Object.fromEntries(headers);
+}
+
 interface Arrival {
   arrivesAt: number;
   call: ApiCall;
@@ -191,26 +232,29 @@ function* arrivalsOf(
         dice -= share;
       }
     }
+    const address = phase.addresses === 1 ? 0 : Math.floor(random() * phase.addresses);
+    const ip = phase.addresses < 255 ? `192.0.2.${1 + address}` : `10.0.${address >> 8}.${address & 255}`;
+    const actor = phase.anonymous ? ip : name;
     const call: ApiCall = {
-      id: `${key}-${index++}`.padStart(8, '0'),
+      id: `${key}-${index}`.padStart(8, '0'),
       startedAt,
-      actorKind: 'consumer',
-      actorId: name,
-      actorName: name,
-      consumerId: name,
-      consumerUsername: name,
-      ip: `192.0.2.${phase.addresses === 1 ? 1 : 1 + Math.floor(random() * phase.addresses)}`,
+      actorKind: phase.anonymous ? 'address' : 'consumer',
+      actorId: actor,
+      actorName: actor,
+      ...(phase.anonymous ? {} : { consumerId: name, consumerUsername: name }),
+      ip,
       method,
       path,
       endpoint: phase.endpoint,
-      service: phase.service,
-      route: phase.service,
+      ...(phase.routed ? { service: phase.service, route: phase.service } : {}),
       status,
-      source: phase.refused ? 'kong' : 'upstream',
+      source: phase.refused || !phase.routed ? 'kong' : 'upstream',
       requestBytes: 300,
-      responseBytes: 900,
+      responseBytes: phase.responseBytes,
       latencyMs: 12,
     };
+    if (phase.asks) ask(call, phase.asks, index, random);
+    index++;
     if (phase.refused) call.refused = true;
     const arrivesAt = Math.max(
       heldUntilMs,

@@ -15,6 +15,16 @@ import {
   type EncodedStuffing,
   type StuffingState,
 } from './credential-stuffing.ts';
+import {
+  closeCoverage,
+  coverageClosesAt,
+  decodeCoverage,
+  encodeCoverage,
+  judgeCoverage,
+  newCoverageState,
+  type CoverageState,
+  type EncodedCoverage,
+} from './id-coverage.ts';
 import type { WholeMinute } from './minute-hold.ts';
 
 /** What is kept per endpoint: one part per detector. Opaque to the caller; mutated by `judge` and `close`. */
@@ -22,6 +32,7 @@ export interface EndpointState {
   readonly service: string;
   readonly endpoint: string;
   stuffing: StuffingState;
+  coverage: CoverageState | null;
 }
 
 /**
@@ -51,11 +62,18 @@ export interface EndpointDetection {
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
 const STATE_VERSION = 1;
 
-type EncodedState = [version: number, service: string, endpoint: string, stuffing: EncodedStuffing];
+type EncodedState = [
+  version: number,
+  service: string,
+  endpoint: string,
+  stuffing: EncodedStuffing,
+  coverage?: EncodedCoverage,
+];
 
 /** `config` must have passed `detectionConfigSchema`. */
 export function createEndpointDetection(config: DetectionConfig): EndpointDetection {
   const { enabled } = config.credentialStuffing;
+  const coverageEnabled = config.objectEnumeration.enabled;
   const exceptions = config.credentialStuffing.exceptions.map(({ endpoints, from, until }) => ({
     patterns: endpoints.map(globToRegExp),
     fromMs: Date.parse(from),
@@ -71,26 +89,49 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
   };
 
   return {
-    enabled,
+    enabled: enabled || coverageEnabled,
     stateKey: (of) => `e:${endpointId(of)}`,
-    isOfNote: ({ minute }) => enabled && isOfNote(minute),
-    create: ({ service, endpoint }) => ({ service, endpoint, stuffing: newStuffingState() }),
+    isOfNote: ({ minute }) => (enabled && isOfNote(minute)) || (coverageEnabled && minute.walked !== null),
+    create: ({ service, endpoint }) => ({ service, endpoint, stuffing: newStuffingState(), coverage: null }),
     decode(text) {
       const parts = parseState(text, STATE_VERSION, 'an endpoint') as EncodedState;
-      const [, service, endpoint, stuffing] = parts;
-      return { service, endpoint, stuffing: decodeStuffing(stuffing) };
+      const [, service, endpoint, stuffing, coverage] = parts;
+      return {
+        service,
+        endpoint,
+        stuffing: decodeStuffing(stuffing),
+        coverage: coverage ? decodeCoverage(coverage) : null,
+      };
     },
-    encode({ service, endpoint, stuffing }) {
+    encode({ service, endpoint, stuffing, coverage }) {
       const encoded: EncodedState = [STATE_VERSION, service, endpoint, encodeStuffing(stuffing)];
+      if (coverage) encoded.push(encodeCoverage(coverage));
       return JSON.stringify(encoded);
     },
     judge(state, whole, step) {
       const nowMs = (step + 1) * ENDPOINT_WINDOW_MS;
-      if (!enabled || isExcepted(whole))
-        return closeStuffing(state.stuffing, state, step * ENDPOINT_WINDOW_MS);
-      return judgeMinute(state.stuffing, whole, nowMs);
+      const { minute } = whole;
+      const alerts: Alert[] = [];
+      if (!enabled || isExcepted(whole)) {
+        for (const alert of closeStuffing(state.stuffing, state, step * ENDPOINT_WINDOW_MS))
+          alerts.push(alert);
+      } else if (state.stuffing.newestMs > 0 || isOfNote(minute)) {
+        for (const alert of judgeMinute(state.stuffing, whole, nowMs)) alerts.push(alert);
+      }
+      if (coverageEnabled && minute.walked) {
+        state.coverage ??= newCoverageState();
+        for (const alert of judgeCoverage(state.coverage, whole, nowMs)) alerts.push(alert);
+      }
+      return alerts;
     },
-    close: (state, nowMs) => closeStuffing(state.stuffing, state, nowMs),
-    closesAt: (state) => stuffingClosesAt(state.stuffing),
+    close(state, nowMs) {
+      const alerts = closeStuffing(state.stuffing, state, nowMs);
+      return state.coverage ? [...alerts, ...closeCoverage(state.coverage, state, nowMs)] : alerts;
+    },
+    closesAt({ stuffing, coverage }) {
+      const ends = [stuffingClosesAt(stuffing), coverage ? coverageClosesAt(coverage) : undefined];
+      const known = ends.filter((at) => at !== undefined);
+      return known.length > 0 ? Math.min(...known) : undefined;
+    },
   };
 }

@@ -9,6 +9,14 @@ import {
   SUCCEEDED_KEPT,
   TRIES_PER_SUCCESS,
 } from './constants.ts';
+import {
+  decodeWalked,
+  encodeWalked,
+  mergeWalked,
+  newWalked,
+  type EncodedWalked,
+  type Walked,
+} from './id-coverage.ts';
 import { Sample, sampleHash } from './sample.ts';
 
 /** A source address whose calls failed. */
@@ -68,10 +76,19 @@ export interface EndpointMinute {
   serverErrors: number;
   failing: Failing | null;
   succeeded: Sample<SucceededSource> | null;
+  walked: Walked | null;
 }
 
 export function newMinute(): EndpointMinute {
-  return { calls: 0, successes: 0, failures: 0, serverErrors: 0, failing: null, succeeded: null };
+  return {
+    calls: 0,
+    successes: 0,
+    failures: 0,
+    serverErrors: 0,
+    failing: null,
+    succeeded: null,
+    walked: null,
+  };
 }
 
 /**
@@ -171,6 +188,7 @@ export function mergeMinute(minute: EndpointMinute, other: EndpointMinute): void
   minute.failures += other.failures;
   minute.serverErrors += other.serverErrors;
   if (other.failing) mergeFailing((minute.failing ??= newFailing()), other.failing);
+  if (other.walked) mergeWalked((minute.walked ??= newWalked()), other.walked);
   if (other.succeeded) {
     const succeeded = (minute.succeeded ??= new Sample(SUCCEEDED_KEPT));
     for (const [ip, { hash, value }] of other.succeeded.entries()) {
@@ -292,7 +310,8 @@ export type EncodedMinute = [
   failures: number,
   serverErrors: number,
   succeeded: [ip: string, calls: number, ...names: string[]][],
-  failing?: EncodedFailing,
+  failing?: EncodedFailing | 0,
+  walked?: EncodedWalked,
 ];
 type EncodedFailing = [
   newestAt: number,
@@ -305,11 +324,12 @@ type EncodedFailing = [
 
 /** As JSON; equal minutes give equal JSON. */
 export function encodeMinute(minute: EndpointMinute): EncodedMinute {
-  const { calls, successes, failures, serverErrors, failing, succeeded } = minute;
+  const { calls, successes, failures, serverErrors, failing, succeeded, walked } = minute;
   const sources: EncodedMinute[4] = [];
   for (const [ip, { value }] of succeeded?.sorted() ?? []) sources.push([ip, value.calls, ...value.names]);
   const encoded: EncodedMinute = [calls, successes, failures, serverErrors, sources];
-  if (failing) encoded.push(encodeFailing(failing));
+  if (failing ?? walked) encoded.push(failing ? encodeFailing(failing) : 0);
+  if (walked) encoded.push(encodeWalked(walked));
   return encoded;
 }
 
@@ -327,14 +347,21 @@ function encodeFailing(failing: Failing): EncodedFailing {
 }
 
 export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
-  const [calls, successes, failures, serverErrors, sources, failing] = encoded;
-  const minute: EndpointMinute = { calls, successes, failures, serverErrors, failing: null, succeeded: null };
+  const [calls, successes, failures, serverErrors, sources, failing, walked] = encoded;
+  const minute: EndpointMinute = {
+    calls,
+    successes,
+    failures,
+    serverErrors,
+    failing: failing ? decodeFailing(failing) : null,
+    succeeded: null,
+    walked: walked ? decodeWalked(walked) : null,
+  };
   if (sources.length > 0) {
     minute.succeeded = new Sample(SUCCEEDED_KEPT);
     for (const [ip, count, ...names] of sources)
       minute.succeeded.pick(ip, sampleHash(ip), () => ({ calls: count, names }));
   }
-  if (failing) minute.failing = decodeFailing(failing);
   return minute;
 }
 

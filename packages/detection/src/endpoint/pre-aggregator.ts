@@ -1,5 +1,6 @@
 import type { ApiCall } from '@tripline/model';
 import { LATENESS_MS } from '../constants.ts';
+import { createAsked } from '../objects/asked.ts';
 import { parseState } from '../state-text.ts';
 import {
   ENDPOINT_WINDOW_MS,
@@ -16,6 +17,7 @@ import {
   type EncodedMinute,
   type EndpointMinute,
 } from './endpoint-minute.ts';
+import { addWalked } from './id-coverage.ts';
 
 /** Stands for the endpoints of a service that were too many to be counted one by one. */
 export const OTHER_ENDPOINTS = '*';
@@ -77,6 +79,7 @@ type EncodedState = [
  */
 export class PreAggregator {
   readonly #from: number;
+  readonly #asked = createAsked();
   readonly #open = new Map<string, OpenWindow>();
   /** Where the last call went: the next one mostly goes there too. */
   #last: OpenWindow | undefined;
@@ -127,6 +130,7 @@ export class PreAggregator {
     const minute =
       open.services.get(service)?.get(call.endpoint) ?? this.#minute(open, service, call.endpoint);
     addToMinute(minute, call);
+    minute.walked = addWalked(minute.walked, call, this.#asked(call));
   }
 
   /**

@@ -259,7 +259,9 @@ function worstOf(state: ObjectsState): Excess {
 
 function allowed(state: ObjectsState, what: number, weight: number): number {
   const floor = Math.max(FLOORS[what]!, COLD[what]! / Math.max(1, state.knownDays));
-  const most = Math.max(floor, FACTOR * state.tops[what]!);
+  // Who asks for no more than usual is not guessing, even if all of it is gone: a route was renamed.
+  const top = Math.max(state.tops[what]!, what === MISSED ? state.tops[HOUR]! : 0);
+  const most = Math.max(floor, FACTOR * top);
   // Pages are counted in KB; of them as many are behind it as there are tens of KB.
   const chance = Math.sqrt(most * (what === PAGES ? 10 : 1) * (weight - 1));
   return Math.round(most + CHANCE_DEVIATIONS * chance);

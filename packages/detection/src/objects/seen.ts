@@ -1,4 +1,4 @@
-/** Hashes kept per generation: at most 192 characters of text, about 140 on average for who has many objects. */
+/** Hashes kept per generation of an actor: at most 192 characters of text, about 140 on average for who has many objects. */
 const KEPT = 48;
 /** 24 bits of hash leave 11 of them at this level: one new object in 43 is then taken for a known one. */
 const LEVEL_MOST = 13;
@@ -12,10 +12,11 @@ interface Generation {
 
 /**
  * The objects that an actor asked for in this week and the one before, of any number of them: a sample, chosen by hash, so
- * that the same object is always in it or never. Exact up to 48 objects a week; of more, one in 2, 4, 8, …, 8,192 is
+ * that the same object is always in it or never. Exact up to `kept` objects a week; of more, one in 2, 4, 8, …, 8,192 is
  * looked at and stands for so many.
  */
 export interface Seen {
+  readonly kept: number;
   /** Since the epoch. */
   week: number;
   newer: Generation;
@@ -28,8 +29,8 @@ export const UNKNOWN = 0;
 
 const empty = (): Generation => ({ level: 0, hashes: [] });
 
-export function newSeen(): Seen {
-  return { week: 0, newer: empty(), older: empty() };
+export function newSeen(kept = KEPT): Seen {
+  return { kept, week: 0, newer: empty(), older: empty() };
 }
 
 /** Forgets what was not asked for since the beginning of the week before `week`. */
@@ -47,7 +48,7 @@ export function weightOf(seen: Seen): number {
 
 /** KNOWN, UNKNOWN, or, for an object that is looked at and new, for how many it stands. It is known from now on. */
 export function look(seen: Seen, hash: number): number {
-  const { newer, older } = seen;
+  const { newer, older, kept } = seen;
   const weight = weightOf(seen);
   const looked = (hash & (weight - 1)) === 0;
   if ((hash & ((1 << newer.level) - 1)) === 0) {
@@ -56,7 +57,7 @@ export function look(seen: Seen, hash: number): number {
     // What keeps being asked for needs its place once only.
     if (at >= 0) older.hashes.splice(at, 1);
     newer.hashes.push(hash);
-    while (newer.hashes.length > KEPT) {
+    while (newer.hashes.length > kept) {
       if (newer.level >= LEVEL_MOST) {
         seen.older = newer;
         seen.newer = { level: LEVEL_MOST, hashes: [] };
@@ -69,6 +70,11 @@ export function look(seen: Seen, hash: number): number {
     if (at >= 0) return KNOWN;
   }
   return looked ? weight : UNKNOWN;
+}
+
+/** Was it looked at before? */
+export function isKnown({ newer, older }: Seen, hash: number): boolean {
+  return newer.hashes.includes(hash) || older.hashes.includes(hash);
 }
 
 /** 24 bits. `seed` is another text's hash, to hash both as one, or any number. */
@@ -108,8 +114,10 @@ export function encodeSeen({ week, newer, older }: Seen): EncodedSeen {
   return [week, newer.level, encodeHashes(newer.hashes), older.level, encodeHashes(older.hashes)];
 }
 
-export function decodeSeen([week, newerLevel, newer, olderLevel, older]: EncodedSeen): Seen {
+/** `kept` as when it was made. */
+export function decodeSeen([week, newerLevel, newer, olderLevel, older]: EncodedSeen, kept = KEPT): Seen {
   return {
+    kept,
     week,
     newer: { level: newerLevel, hashes: decodeHashes(newer) },
     older: { level: olderLevel, hashes: decodeHashes(older) },

@@ -1,0 +1,148 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { callsOf, phaseSchema, type PhaseInput } from '../../test-support/program.ts';
+import { detectorRevisions } from '../../test-support/run-detector.ts';
+import { createObjectEnumerationDetector } from './object-enumeration.ts';
+
+const startMs = Date.parse('2026-03-02T00:00:00Z');
+const detector = createObjectEnumerationDetector({ enabled: true, exceptions: [] });
+
+const phase = (until: string, rest: Partial<PhaseInput>): PhaseInput => ({
+  consumer: 'acme',
+  from: '0d',
+  until,
+  rate: { kind: 'poisson', perMinute: 0.02 },
+  asks: { path: '/orders/{n}', first: 700_000 },
+  ...rest,
+});
+const callsFrom = (phases: PhaseInput[], seed = 1) => [
+  ...callsOf(
+    phases.map((one) => phaseSchema.parse(one)),
+    startMs,
+    seed,
+  ),
+];
+const walk = (from: string, until: string, rest: Partial<PhaseInput> = {}): PhaseInput =>
+  phase(until, {
+    from,
+    rate: { kind: 'constant', perMinute: 60 },
+    asks: { path: '/orders/{n}', first: 1_001 },
+    ...rest,
+  });
+
+describe('object enumeration', () => {
+  it('says what was asked for, in which order, and what is usual', () => {
+    const alerts = detectorRevisions(detector, callsFrom([phase('9d', {}), walk('8d10h', '8d10h10m')]));
+    const last = alerts.at(-1)!;
+    expect(last).toMatchObject({
+      type: 'object-enumeration',
+      status: 'closed',
+      observed: { unit: 'objects/h' },
+      evidence: {
+        learning: 'overall',
+        learntDays: 8,
+        order: 'sequential',
+        objectsPerCall: 1,
+        failedShare: 0,
+      },
+      endpoint: 'GET /orders/{id}',
+      service: 'orders',
+      references: ['OWASP API1:2023', 'MITRE ATT&CK T1213'],
+    });
+    expect(last.observed.value).toBeGreaterThan(last.expected.high);
+    expect(last.summary).toMatch(
+      /^acme asked for \d+ objects .*in an hour, ids in sequential order; normal is/,
+    );
+    expect(last.sampleCallIds).toHaveLength(20);
+  });
+
+  it('does not learn from a walk: the same a week later is another alert', () => {
+    const alerts = detectorRevisions(
+      detector,
+      callsFrom([
+        phase('17d', {}),
+        walk('8d10h', '8d10h10m'),
+        walk('15d10h', '15d10h10m', { asks: { path: '/orders/{n}', first: 50_000 } }),
+      ]),
+    );
+    expect(new Set(alerts.map(({ id }) => id)).size).toBe(2);
+  });
+
+  it('takes over what stays for a week: one alert, then it is usual', () => {
+    const alerts = detectorRevisions(
+      detector,
+      callsFrom([
+        phase('6d', {}),
+        phase('24d', {
+          from: '6d',
+          rate: { kind: 'poisson', perMinute: 0.4 },
+          asks: { path: '/orders/{n}', first: 800_000 },
+        }),
+      ]),
+    );
+    expect(new Set(alerts.map(({ id }) => id)).size).toBe(1);
+  });
+
+  it('keeps no state for an actor that asks for no objects', () => {
+    const [call] = callsFrom([phase('1d', { endpoint: 'GET /status', asks: { path: '/status' } })]);
+    expect(detector.create(call!)).toBeUndefined();
+  });
+
+  it('neither judges nor learns what Kong answered itself, nor calls that failed', () => {
+    const failing = callsFrom([walk('0d', '20m', { status: { '500': 1 } })]);
+    expect(detectorRevisions(detector, failing)).toEqual([]);
+    expect(detector.create(failing[0]!)).toBeUndefined();
+  });
+
+  it('needs at most 200 bytes for an ordinary idle actor, 600 whatever it did', () => {
+    const bytesAfter = (calls: ReturnType<typeof callsFrom>): number => {
+      const state = detector.create(calls[0]!)!;
+      for (const call of calls) detector.fold(state, call);
+      detector.close(state, Infinity);
+      return JSON.stringify(detector.encode(state)).length;
+    };
+    expect(
+      bytesAfter(callsFrom([phase('3d', { rate: { kind: 'poisson', perMinute: 0.005 } })])),
+    ).toBeLessThan(200);
+    expect(bytesAfter(callsFrom([phase('15d', {}), walk('8d', '8d2h')]))).toBeLessThan(600);
+  });
+
+  it('gives the same alerts wherever the state is encoded and decoded in between', () => {
+    let raised = 0;
+    const traffic = fc.record({
+      seed: fc.nat(1_000_000),
+      hour: fc.integer({ min: 0, max: 23 }),
+      perMinute: fc.integer({ min: 10, max: 60 }),
+      random: fc.boolean(),
+      missing: fc.constantFrom(0, 0.7),
+      batch: fc.constantFrom(1, 20),
+      lateSeconds: fc.constantFrom(0, 60, 900),
+    });
+    fc.assert(
+      fc.property(traffic, fc.integer({ min: 1, max: 50 }), (of, every) => {
+        const { seed, hour, perMinute, random, missing, batch, lateSeconds } = of;
+        const calls = callsFrom(
+          [
+            phase('3d', { lateSeconds }),
+            walk(`2d${hour}h`, `2d${hour}h20m`, {
+              rate: { kind: 'poisson', perMinute },
+              status: { '404': missing },
+              lateSeconds,
+              endpoint: batch > 1 ? 'GET /orders' : 'GET /orders/{id}',
+              asks:
+                batch > 1
+                  ? { path: '/orders', query: { ids: '{n}' }, perCall: batch, random }
+                  : { path: '/orders/{n}', random },
+            }),
+          ],
+          seed,
+        );
+        const straight = detectorRevisions(detector, calls);
+        raised += straight.length;
+        expect(detectorRevisions(detector, calls, (index) => index % every === 0)).toEqual(straight);
+      }),
+      { numRuns: 12, seed: 1 },
+    );
+    expect(raised, 'the traffic must raise alerts for this to prove anything').toBeGreaterThan(10);
+  });
+});

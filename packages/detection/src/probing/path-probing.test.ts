@@ -1,0 +1,99 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { callsOf, phaseSchema, type PhaseInput } from '../../test-support/program.ts';
+import { detectorRevisions } from '../../test-support/run-detector.ts';
+import { createPathProbingDetector } from './path-probing.ts';
+
+const startMs = Date.parse('2026-03-02T00:00:00Z');
+const detector = createPathProbingDetector({ enabled: true, exceptions: [] });
+
+const scan = (from: string, until: string, rest: Partial<PhaseInput> = {}): PhaseInput => ({
+  consumer: 'nobody',
+  anonymous: true,
+  from,
+  until,
+  rate: { kind: 'constant', perMinute: 60 },
+  routed: false,
+  endpoint: 'GET /old/x.php',
+  status: { '404': 1 },
+  asks: { path: '/old/{n}.php' },
+  ...rest,
+});
+const callsFrom = (phases: PhaseInput[], seed = 1) => [
+  ...callsOf(
+    phases.map((one) => phaseSchema.parse(one)),
+    startMs,
+    seed,
+  ),
+];
+
+describe('path probing', () => {
+  it('says how many paths were tried, and from where', () => {
+    const last = detectorRevisions(detector, callsFrom([scan('1h', '1h5m')])).at(-1)!;
+    expect(last).toMatchObject({
+      type: 'path-probing',
+      status: 'closed',
+      observed: { unit: 'unknown paths/h' },
+      evidence: { learning: 'fixed', statuses: { '4xx': last.evidence['examinedCalls'] } },
+      sources: [{ ip: '192.0.2.1' }],
+    });
+    expect(last.observed.value).toBe(200);
+    expect(last.sampleCallIds).toHaveLength(20);
+  });
+
+  it('is one alert for a scan over midnight, and a new one on another day', () => {
+    const alerts = detectorRevisions(detector, callsFrom([scan('23h50m', '24h10m'), scan('3d', '3d5m')]));
+    expect(new Set(alerts.map(({ id }) => id)).size).toBe(2);
+  });
+
+  it('does not count ids of objects that are not there, which is another detector’s', () => {
+    const calls = callsFrom([
+      scan('1h', '1h10m', { routed: true, endpoint: 'GET /orders/{id}', asks: { path: '/orders/{n}' } }),
+    ]);
+    expect(detector.create(calls[0]!)).toBeUndefined();
+    expect(detectorRevisions(detector, calls)).toEqual([]);
+  });
+
+  it('does not count 25 paths, nor more that are less than 60 % of the calls', () => {
+    const few = callsFrom([scan('1h', '2h', { asks: { path: '/old/{n}.php', of: 25 } })]);
+    expect(detectorRevisions(detector, few)).toEqual([]);
+    const pages: PhaseInput = {
+      ...scan('1h', '1h30m', { rate: { kind: 'constant', perMinute: 6 } }),
+      routed: true,
+      status: {},
+      endpoint: 'GET /pages',
+      asks: { path: '/pages' },
+    };
+    const beside = scan('1h5m', '1h30m', { rate: { kind: 'constant', perMinute: 3 } });
+    expect(detectorRevisions(detector, callsFrom([beside, pages]))).toEqual([]);
+  });
+
+  it('gives the same alerts wherever the state is encoded and decoded in between', () => {
+    let raised = 0;
+    fc.assert(
+      fc.property(
+        fc.nat(1_000_000),
+        fc.integer({ min: 1, max: 59 }),
+        fc.constantFrom(0, 60, 900),
+        fc.integer({ min: 1, max: 30 }),
+        (seed, minute, lateSeconds, every) => {
+          const calls = callsFrom(
+            [
+              scan(`1h${minute}m`, `2h${minute}m`, {
+                rate: { kind: 'poisson', perMinute: 10 },
+                lateSeconds,
+              }),
+              scan('0h', '4h', { rate: { kind: 'poisson', perMinute: 1 }, routed: true, status: {} }),
+            ],
+            seed,
+          );
+          const straight = detectorRevisions(detector, calls);
+          raised += straight.length;
+          expect(detectorRevisions(detector, calls, (index) => index % every === 0)).toEqual(straight);
+        },
+      ),
+      { numRuns: 12, seed: 1 },
+    );
+    expect(raised, 'the traffic must raise alerts for this to prove anything').toBeGreaterThan(10);
+  });
+});
