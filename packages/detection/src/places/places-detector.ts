@@ -58,7 +58,7 @@ interface Strange {
   tally: Tally;
 }
 
-/** What is known of one actor. One episode at a time: sharing takes over from travel. */
+/** What is known of one actor. One episode at a time: travel that turns out to be sharing stays the same alert. */
 export interface PlacesState {
   places: Places;
   turns: Turns;
@@ -119,11 +119,17 @@ export function createPlacesDetector(
       if (credentialSharing.enabled && (isStrange || episode?.type !== 'credential-sharing')) {
         const signs = judgeSharing(places, state.counts);
         if (signs.length > 0) {
-          if (episode?.type !== 'credential-sharing') {
-            if (episode) alerts.push(end(state, true));
-            disownYoung(places);
-          }
-          grow(state, call, 'credential-sharing', sharingFinding(places, signs), alerts);
+          const finding = sharingFinding(places, signs);
+          if (episode?.type !== 'credential-sharing') disownYoung(places);
+          if (episode?.type === 'impossible-travel') {
+            episode.type = 'credential-sharing';
+            episode.worst = {
+              ...finding,
+              score: Math.max(finding.score, episode.worst.score),
+              evidence: { ...finding.evidence, beganAs: 'impossible-travel' },
+            };
+            alerts.push(publish(state, 'open'));
+          } else grow(state, call, 'credential-sharing', finding, alerts);
           return alerts;
         }
       }
@@ -151,14 +157,9 @@ function close(state: PlacesState, nowMs: number): Alert[] {
   return episode && nowMs >= episode.lastSeenAt + QUIET_MS ? [end(state)] : [];
 }
 
-/** `continues`: the same calls go on in an alert of the other type. */
-function end(state: PlacesState, continues = false): Alert {
+function end(state: PlacesState): Alert {
   const alert = publish(state, 'closed');
-  state.episode = null;
-  if (!continues) {
-    state.strange = null;
-    state.counts = state.turns = null;
-  }
+  state.episode = state.strange = state.counts = state.turns = null;
   return alert;
 }
 
