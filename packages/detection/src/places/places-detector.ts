@@ -47,6 +47,8 @@ interface Finding {
 interface Episode extends Growing {
   id: string;
   type: 'impossible-travel' | 'credential-sharing';
+  /** What it was taken for at first. */
+  beganAs: Episode['type'];
   actor: AlertActor;
   worst: Finding;
 }
@@ -123,11 +125,7 @@ export function createPlacesDetector(
           if (episode?.type !== 'credential-sharing') disownYoung(places);
           if (episode?.type === 'impossible-travel') {
             episode.type = 'credential-sharing';
-            episode.worst = {
-              ...finding,
-              score: Math.max(finding.score, episode.worst.score),
-              evidence: { ...finding.evidence, beganAs: 'impossible-travel' },
-            };
+            episode.worst = { ...finding, score: Math.max(finding.score, episode.worst.score) };
             alerts.push(publish(state, 'open'));
           } else grow(state, call, 'credential-sharing', finding, alerts);
           return alerts;
@@ -181,6 +179,7 @@ function grow(
     state.episode = {
       id: alertId(type, actorKey(call), '', sinceMs),
       type,
+      beganAs: type,
       actor: alertActor(call),
       startedAt: sinceMs,
       raisedAt: places.newestMs,
@@ -338,7 +337,12 @@ function publish(state: PlacesState, status: Alert['status']): Alert {
     summary: `${episode.actor.name} ${worst.words} (learnt on ${String(worst.evidence['learntDays'])} days of its own traffic).`,
     // Those of strange networks and clients only: the owner is not to be blocked.
     sources: topSources(tally),
-    evidence: { ...worst.evidence, statuses: statusClasses(tally), endpoints: topEndpoints(tally) },
+    evidence: {
+      ...worst.evidence,
+      ...(episode.beganAs === episode.type ? {} : { beganAs: episode.beganAs }),
+      statuses: statusClasses(tally),
+      endpoints: topEndpoints(tally),
+    },
     sampleCallIds: [...tally.sampleCallIds],
     references: [...REFERENCES],
   };
