@@ -64,6 +64,8 @@ export const phaseSchema = z.strictObject({
   /** Share of each status; the rest is 200. */
   status: z.record(z.string(), z.number()).default({}),
   refused: z.boolean().default(false),
+  responseBytes: z.int().min(0).default(900),
+  latencyMs: z.int().min(0).default(12),
   addresses: z.int().min(1).default(1),
   /** Each call arrives up to this much later than it began. */
   lateSeconds: z.number().min(0).default(0),
@@ -208,8 +210,8 @@ function* arrivalsOf(
       status,
       source: phase.refused ? 'kong' : 'upstream',
       requestBytes: 300,
-      responseBytes: 900,
-      latencyMs: 12,
+      responseBytes: phase.responseBytes,
+      latencyMs: phase.latencyMs,
     };
     if (phase.refused) call.refused = true;
     const arrivesAt = Math.max(
