@@ -20,9 +20,9 @@ export const CALLS_MOST = 46_655;
 
 /** Slowest learning rate of shares, a day of windows. */
 export const SHARE_MEMORY = 144;
-/** Slowest learning rate of a call's size and duration, and the most that one call counts (factor e^0.3): most calls decide. */
+/** Slowest learning rate of a call's size and duration, and the most that one call counts (factor e^0.1): most calls decide. */
 export const LEVEL_MEMORY = 64;
-export const LEVEL_STEP_LOG = 300;
+export const LEVEL_STEP_LOG = 100;
 /** The highest count of an endpoint so far fades by 0.1 % once in this many windows: a quarter in a busy week. */
 export const TOP_FADE_WINDOWS = 4;
 
