@@ -53,7 +53,7 @@ export interface Detection {
 }
 
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 1;
+const STATE_VERSION = 2;
 
 type EncodedActor = [
   version: number,
