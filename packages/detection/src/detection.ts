@@ -77,7 +77,7 @@ export interface Detection {
 }
 
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 1;
+const STATE_VERSION = 2;
 
 type EncodedActor = [
   version: number,
@@ -151,6 +151,7 @@ export function createDetection(config: DetectionConfig): Detection {
       if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;
       const alerts = foldSpikes(actor, peers, call);
       if (call.refused === true) return alerts;
+      const inSpike = spikeClosesAt(actor.requestSpike) !== undefined;
       for (const detector of others) {
         let state = actor.others.get(detector.name);
         if (state === undefined) {
@@ -158,7 +159,7 @@ export function createDetection(config: DetectionConfig): Detection {
           if (state === undefined) continue;
           actor.others.set(detector.name, state);
         }
-        for (const alert of detector.fold(state, call)) alerts.push(alert);
+        for (const alert of detector.fold(state, call, inSpike)) alerts.push(alert);
       }
       return alerts;
     },

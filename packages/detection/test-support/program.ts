@@ -85,6 +85,7 @@ export const phaseSchema = z.strictObject({
   anonymous: z.boolean().default(false),
   /** Kong has no route for it, and answers itself. */
   routed: z.boolean().default(true),
+  latencyMs: z.int().min(0).default(12),
   addresses: z.int().min(1).default(1),
   /** Each call arrives up to this much later than it began. */
   lateSeconds: z.number().min(0).default(0),
@@ -251,7 +252,7 @@ function* arrivalsOf(
       source: phase.refused || !phase.routed ? 'kong' : 'upstream',
       requestBytes: 300,
       responseBytes: phase.responseBytes,
-      latencyMs: 12,
+      latencyMs: phase.latencyMs,
     };
     if (phase.asks) ask(call, phase.asks, index, random);
     index++;

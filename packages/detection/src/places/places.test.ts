@@ -10,7 +10,9 @@ const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;
 const dayMs = 24 * hourMs;
 
-type Place = Pick<ApiCall, 'country' | 'city' | 'latitude' | 'longitude' | 'asn' | 'asOrganization'> & {
+type Place = Partial<
+  Pick<ApiCall, 'country' | 'city' | 'latitude' | 'longitude' | 'asn' | 'asOrganization'>
+> & {
   ip: string;
 };
 const place = (
@@ -78,7 +80,7 @@ function days(
 }
 
 const detectorOf = (config: object = {}): ReturnType<typeof createPlacesDetector> =>
-  createPlacesDetector(detectionConfigSchema.parse(config) as DetectionConfig);
+  createPlacesDetector(detectionConfigSchema.parse(config));
 function alertsOf(calls: readonly ApiCall[], detector = detectorOf()): Alert[] {
   const sorted = calls.toSorted((a, b) => a.startedAt - b.startedAt);
   return [...new Map(detectorRevisions(detector, sorted).map((alert) => [alert.id, alert])).values()];
@@ -224,12 +226,7 @@ describe('impossible travel', () => {
         ),
       ],
     ],
-    [
-      'calls without a database',
-      days(12, [amsterdam]).map(
-        ({ country, city, latitude, longitude, asn, asOrganization, ...bare }) => bare as ApiCall,
-      ),
-    ],
+    ['calls without a database', days(12, [{ ip: amsterdam.ip }])],
   ])('is not %s', (_, calls) => {
     expect(typesOf(calls)).toEqual([]);
   });
