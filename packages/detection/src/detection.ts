@@ -1,6 +1,7 @@
 import { actorKey, type Alert, type ApiCall } from '@tripline/model';
 import { actorDetectors } from './actor-detector.ts';
 import type { DetectionConfig } from './config.ts';
+import { dryRunMarker } from './dry-run.ts';
 import { compileExceptions } from './exception.ts';
 import { parseState } from './state-text.ts';
 import type { PeersState } from './profile.ts';
@@ -68,6 +69,7 @@ export function createDetection(config: DetectionConfig): Detection {
   const { enabled } = config.requestSpike;
   const isExcepted = compileExceptions(config.requestSpike.exceptions);
   const others = actorDetectors(config);
+  const marked = dryRunMarker(config);
 
   const foldSpikes = (actor: ActorState, peers: PeersState, call: ApiCall): Alert[] => {
     // What Kong turned away is neither judged nor learnt from: it may well be our own block.
@@ -114,7 +116,7 @@ export function createDetection(config: DetectionConfig): Detection {
     fold(actor, peers, call) {
       if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;
       const alerts = foldSpikes(actor, peers, call);
-      if (call.refused === true) return alerts;
+      if (call.refused === true) return marked(alerts);
       for (const detector of others) {
         let state = actor.others.get(detector.name);
         if (state === undefined) {
@@ -124,7 +126,7 @@ export function createDetection(config: DetectionConfig): Detection {
         }
         for (const alert of detector.fold(state, call)) alerts.push(alert);
       }
-      return alerts;
+      return marked(alerts);
     },
     close(actor, nowMs) {
       const alerts = closeSpike(actor.requestSpike, nowMs);
@@ -132,7 +134,7 @@ export function createDetection(config: DetectionConfig): Detection {
         const state = actor.others.get(detector.name);
         if (state !== undefined) for (const alert of detector.close(state, nowMs)) alerts.push(alert);
       }
-      return alerts;
+      return marked(alerts);
     },
     closesAt(actor) {
       let earliest = spikeClosesAt(actor.requestSpike);

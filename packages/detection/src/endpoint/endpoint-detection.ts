@@ -1,5 +1,6 @@
 import type { Alert } from '@tripline/model';
 import type { DetectionConfig } from '../config.ts';
+import { dryRunMarker } from '../dry-run.ts';
 import { globToRegExp } from '../glob.ts';
 import { parseState } from '../state-text.ts';
 import { ENDPOINT_WINDOW_MS } from './constants.ts';
@@ -56,6 +57,7 @@ type EncodedState = [version: number, service: string, endpoint: string, stuffin
 /** `config` must have passed `detectionConfigSchema`. */
 export function createEndpointDetection(config: DetectionConfig): EndpointDetection {
   const { enabled } = config.credentialStuffing;
+  const marked = dryRunMarker(config);
   const exceptions = config.credentialStuffing.exceptions.map(({ endpoints, from, until }) => ({
     patterns: endpoints.map(globToRegExp),
     fromMs: Date.parse(from),
@@ -87,10 +89,10 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
     judge(state, whole, step) {
       const nowMs = (step + 1) * ENDPOINT_WINDOW_MS;
       if (!enabled || isExcepted(whole))
-        return closeStuffing(state.stuffing, state, step * ENDPOINT_WINDOW_MS);
-      return judgeMinute(state.stuffing, whole, nowMs);
+        return marked(closeStuffing(state.stuffing, state, step * ENDPOINT_WINDOW_MS));
+      return marked(judgeMinute(state.stuffing, whole, nowMs));
     },
-    close: (state, nowMs) => closeStuffing(state.stuffing, state, nowMs),
+    close: (state, nowMs) => marked(closeStuffing(state.stuffing, state, nowMs)),
     closesAt: (state) => stuffingClosesAt(state.stuffing),
   };
 }
