@@ -41,6 +41,8 @@ function ordinaryCalls(): ApiCall[] {
       route: 'orders-read',
       userAgent: 'client/1.0',
       status: turn % 40 === 7 ? 401 : turn % 40 === 9 ? 404 : 200,
+      // Some log others in, and are refused now and then.
+      ...(turn % 40 === 7 ? { user: `~user~${actor}` } : {}),
       source: 'upstream',
       requestBytes: 300,
       responseBytes: 1_000,
