@@ -193,7 +193,7 @@ describe('configuration and states', () => {
   it('needs no configuration and tells what is wrong with one', () => {
     const byDefault = detectionConfigSchema.parse({});
     for (const settings of Object.values(byDefault))
-      expect(settings).toEqual({ enabled: true, exceptions: [] });
+      expect(settings).toEqual({ enabled: true, dryRun: false, exceptions: [] });
     const exception = {
       consumers: ['a'],
       from: '2026-03-02T13:00:00Z',

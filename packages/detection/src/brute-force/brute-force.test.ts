@@ -49,7 +49,7 @@ function revisionsOf(
     state ??= by.create(call);
     if (!state) return;
     if (renew(index)) state = by.decode(JSON.parse(JSON.stringify(by.encode(state))));
-    alerts.push(...by.fold(state, call));
+    alerts.push(...by.fold(state, call, false));
   });
   if (state) alerts.push(...by.close(state, Infinity));
   return alerts;
@@ -192,7 +192,7 @@ describe('brute force of one source', () => {
     expect(detector.create(refused(0, { status: 200 }))).toBeUndefined();
     const calls = series(4, 5 * secondMs, (n) => ({ user: '~user~anna', credential: `~secret~${n}` }));
     const state = detector.create(calls[0]!)!;
-    for (const call of calls) detector.fold(state, call);
+    for (const call of calls) detector.fold(state, call, false);
     const text = JSON.stringify(detector.encode(state));
     expect(text.length, text).toBeLessThanOrEqual(200);
   });

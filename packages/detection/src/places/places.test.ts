@@ -2,7 +2,7 @@ import { apiCallSchema, type Alert, type ApiCall } from '@tripline/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { detectorRevisions } from '../../test-support/run-detector.ts';
-import { detectionConfigSchema, type DetectionConfig } from '../config.ts';
+import { detectionConfigSchema } from '../config.ts';
 import { createPlacesDetector } from './places-detector.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
@@ -361,7 +361,7 @@ describe('places', () => {
   it('cost an ordinary consumer no more than 250 bytes, and an address none', () => {
     const detector = detectorOf();
     const state = detector.create(home[0]!)!;
-    for (const one of days(28, [amsterdam, amsterdamMobile])) detector.fold(state, one);
+    for (const one of days(28, [amsterdam, amsterdamMobile])) detector.fold(state, one, false);
     expect(JSON.stringify(detector.encode(state)).length).toBeLessThanOrEqual(250);
     expect(detector.create(call(0, amsterdam, { actorKind: 'address' }))).toBeUndefined();
   });
