@@ -41,7 +41,15 @@ export const MANY_ATTEMPTS = 8;
  * Unexplained attempts per 60 s and 600 s that are never stuffing, with history and without any. The baseline is fed once a
  * minute, so its 10 s windows count the same as those of 60 s; theirs is the lower threshold and the one that decides.
  */
-export const ATTEMPT_FLOORS = { least: [15, 22, 70], cold: [30, 45, 135] } as const;
+export const ATTEMPT_FLOORS = { least: [8, 12, 25], cold: [30, 45, 135] } as const;
+/**
+ * What is too slow for a window of 10 min is judged once an hour over the last 24: unexplained attempts, at least so many, and
+ * so many times what a day usually has, once two days of hours are learnt.
+ */
+export const DAY_ATTEMPTS_LEAST = 100;
+export const DAY_TIMES = 4;
+export const DAY_LEARNT_HOURS = 48;
+export const DAY_HOURS = 24;
 /**
  * Unexplained attempts per success must be so many times the usual: traffic that grows as a whole keeps its ratio, attacks
  * of four times the usual failures shift it by four.

@@ -2,6 +2,7 @@ import { severityOf, type Alert, type AlertSource } from '@tripline/model';
 import {
   CALL_WEIGHT,
   COLD_HOURS,
+  DAY_MS,
   HOUR_MS,
   LATENESS_MS,
   SAMPLES_MOST,
@@ -27,6 +28,10 @@ import {
 } from '../scope.ts';
 import {
   ATTEMPT_FLOORS,
+  DAY_ATTEMPTS_LEAST,
+  DAY_HOURS,
+  DAY_LEARNT_HOURS,
+  DAY_TIMES,
   ENDPOINT_WINDOW_MS,
   FAILURES_OF_NOTE,
   ODDS_COLD,
@@ -53,9 +58,11 @@ const REFERENCES = ['OWASP API2:2023', 'MITRE ATT&CK T1110.004'];
 const LONG_WINDOW_MS = WINDOW_MS[2];
 const MINUTES_KEPT = LATENESS_MS / ENDPOINT_WINDOW_MS + 1;
 /** By size of window: the first counts the same as the second, see ATTEMPT_FLOORS. */
-const SPAN_MS = [ENDPOINT_WINDOW_MS, ENDPOINT_WINDOW_MS, LONG_WINDOW_MS] as const;
-const UNITS = ['attempts/min', 'attempts/min', 'attempts/10min'] as const;
-const WORDS = ['1 min', '1 min', '10 min'] as const;
+const SPAN_MS = [ENDPOINT_WINDOW_MS, ENDPOINT_WINDOW_MS, LONG_WINDOW_MS, DAY_MS] as const;
+const UNITS = ['attempts/min', 'attempts/min', 'attempts/10min', 'attempts/day'] as const;
+const WORDS = ['1 min', '1 min', '10 min', '24 h'] as const;
+/** Size of the window that is judged once an hour. */
+const DAY = 3;
 
 /** What counts of a minute, or of several. */
 interface Counts {
@@ -90,14 +97,20 @@ export interface StuffingState {
   /** Of unexplained attempts. */
   scope: Scope;
   usual: Usual;
-  /** The hour under way, and whether it must not be learnt. */
-  hour: Counts & { number: number; suspect: boolean };
+  /** The hour under way, and whether it must not be learnt: because of a burst, or of a slow attack. */
+  hour: Counts & { number: number; suspect: Suspect };
+  /** The latest hours without a burst, at most DAY_HOURS, by their number. */
+  hours: Map<number, Counts>;
   /** The latest windows, at most MINUTES_KEPT, by their start. */
   minutes: Map<number, Counts>;
   episode: Episode | null;
   /** Together: the windows near or over a threshold, of the episode, else of the newest 600 s. */
   pool: EndpointMinute | null;
+  /** Together: all windows with failures, of a slow episode, else of the day under way. */
+  dayPool: EndpointMinute | null;
 }
+
+type Suspect = 'no' | 'burst' | 'slow';
 
 export function newStuffingState(): StuffingState {
   return {
@@ -105,10 +118,12 @@ export function newStuffingState(): StuffingState {
     late: 0,
     scope: newScope(ATTEMPT_FLOORS),
     usual: { hours: 0, unexplained: 0, failures: 0, successes: 0 },
-    hour: { number: 0, suspect: false, unexplained: 0, failures: 0, successes: 0 },
+    hour: { number: 0, suspect: 'no', unexplained: 0, failures: 0, successes: 0 },
+    hours: new Map(),
     minutes: new Map(),
     episode: null,
     pool: null,
+    dayPool: null,
   };
 }
 
@@ -129,7 +144,7 @@ export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: num
     state.late += minute.failures;
     return alerts;
   }
-  if (state.episode && atMs >= closesAt(state.episode)) alerts.push(closeEpisode(state, whole, nowMs));
+  if (state.episode && atMs >= endsAt(state.episode)) alerts.push(closeEpisode(state, whole, nowMs));
   if (atMs > state.newestMs) {
     if (!state.episode && longWindowOf(atMs) !== longWindowOf(state.newestMs)) state.pool = null;
     state.newestMs = atMs;
@@ -140,7 +155,8 @@ export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: num
 
   const unexplained = unexplainedOf(minute).attempts;
   const now: Counts = { unexplained, failures: minute.failures, successes: minute.successes };
-  remember(state, atMs, now);
+  if (remember(state, atMs, now)) alerts.push(...judgeDay(state, whole, nowMs));
+  if (minute.failures > 0) mergeMinute((state.dayPool ??= newMinute()), minute);
   const heat = countCall(scope, noPeers(), atMs, unexplained * CALL_WEIGHT);
   let { episode } = state;
   if (episode && atMs >= episode.startedAt) episode.seen += minute.failures;
@@ -154,7 +170,7 @@ export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: num
     if (!episode) excuse(scope, atMs);
     return alerts;
   }
-  state.hour.suspect = true;
+  state.hour.suspect = 'burst';
   const lastSeenAt = Math.max(atMs, minute.failing?.newestAt ?? 0);
   if (!episode) episode = state.episode = raise(state, whole, excess, within, lastSeenAt, nowMs);
   else {
@@ -171,29 +187,71 @@ export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: num
   return alerts;
 }
 
+/** Once an hour: are the attempts of the last 24 h far more than a day's, although no ten minutes were? */
+function judgeDay(state: StuffingState, of: WholeMinute, nowMs: number): Alert[] {
+  const { usual } = state;
+  if (usual.hours < DAY_LEARNT_HOURS) return [];
+  const within: Counts = { unexplained: 0, failures: 0, successes: 0 };
+  for (const counts of state.hours.values()) addCounts(within, counts);
+  // The weights of the hours in `usual` add up to this.
+  const learnt = USUAL_MEMORY * (1 - (1 - 1 / USUAL_MEMORY) ** usual.hours);
+  const expected = (usual.unexplained / learnt) * DAY_HOURS;
+  const high = Math.max(DAY_ATTEMPTS_LEAST, Math.ceil(DAY_TIMES * expected));
+  if (within.unexplained <= high || !isShifted(usual, within) || state.dayPool === null) return [];
+  const excess: Excess = {
+    size: DAY,
+    startsAt: Math.min(...state.hours.keys()) * HOUR_MS,
+    count: within.unexplained * CALL_WEIGHT,
+    high: high * CALL_WEIGHT,
+    expected: Math.round(expected * CALL_WEIGHT),
+    factor: within.unexplained / high,
+    learning: 'overall',
+    learntHours: usual.hours,
+  };
+  const { episode } = state;
+  if (!episode) state.episode = raise(state, of, excess, within, state.newestMs, nowMs);
+  else if (episode.worst.size === DAY) {
+    episode.lastSeenAt = state.newestMs;
+    episode.count = episode.seen;
+    if (excess.factor > episode.worst.factor) {
+      episode.worst = excess;
+      episode.ratio = ratioOf(within);
+    }
+  }
+  const slow = state.episode!;
+  if (slow.worst.size !== DAY) return [];
+  state.hour.suspect = 'slow';
+  return isNews(slow, scoreOf(slow.worst.factor), nowMs) ? [publish(state, of, 'open', nowMs)] : [];
+}
+
+/** A slow attack is over when a day has passed that was ordinary. */
+function endsAt(episode: Episode): number {
+  return episode.worst.size === DAY ? episode.lastSeenAt + DAY_MS : closesAt(episode);
+}
+
 /** Ends the episode if it is over at `nowMs`. The alert is the same whenever this is called after that. */
 export function closeStuffing(
   state: StuffingState,
   of: { service: string; endpoint: string },
   nowMs: number,
 ): Alert[] {
-  return state.episode && nowMs >= closesAt(state.episode) ? [closeEpisode(state, of, nowMs)] : [];
+  return state.episode && nowMs >= endsAt(state.episode) ? [closeEpisode(state, of, nowMs)] : [];
 }
 
 export function stuffingClosesAt(state: StuffingState): number | undefined {
-  return state.episode ? closesAt(state.episode) : undefined;
+  return state.episode ? endsAt(state.episode) : undefined;
 }
 
 function closeEpisode(state: StuffingState, of: { service: string; endpoint: string }, nowMs: number): Alert {
   const alert = publish(state, of, 'closed', nowMs);
   state.episode = null;
-  state.pool = null;
+  state.pool = state.dayPool = null;
   state.scope.shadow = [];
   return alert;
 }
 
-/** Adds a window to those kept and to its hour; the hour before is learnt when another begins. */
-function remember(state: StuffingState, atMs: number, now: Counts): void {
+/** Adds a window to those kept and to its hour; the hour before is learnt when another begins: then it returns true. */
+function remember(state: StuffingState, atMs: number, now: Counts): boolean {
   const { minutes } = state;
   const known = minutes.get(atMs);
   if (known) addCounts(known, now);
@@ -202,17 +260,31 @@ function remember(state: StuffingState, atMs: number, now: Counts): void {
     if (startsAt <= state.newestMs - MINUTES_KEPT * ENDPOINT_WINDOW_MS) minutes.delete(startsAt);
 
   const number = Math.floor(state.newestMs / HOUR_MS);
-  if (number !== state.hour.number) {
-    const { usual, hour } = state;
-    if (!hour.suspect && hour.failures + hour.successes > 0) {
+  const isNewHour = number !== state.hour.number;
+  if (isNewHour) {
+    const { usual, hour, hours, episode } = state;
+    if (hour.suspect === 'no' && hour.failures + hour.successes > 0) {
       usual.hours++;
       const kept = 1 - 1 / USUAL_MEMORY;
       for (const what of ['unexplained', 'failures', 'successes'] as const)
         usual[what] = Math.round((usual[what] * kept + hour[what]) * 100) / 100;
     }
-    state.hour = { number, suspect: state.episode !== null, unexplained: 0, failures: 0, successes: 0 };
+    // A burst is told of by its own alert: the day without it is judged.
+    if (hour.suspect !== 'burst' && hour.failures + hour.successes > 0)
+      hours.set(hour.number, {
+        unexplained: hour.unexplained,
+        failures: hour.failures,
+        successes: hour.successes,
+      });
+    for (const old of hours.keys()) if (old < number - DAY_HOURS) hours.delete(old);
+    // The addresses of a day, as long as nothing is known to be under way.
+    if (!episode && Math.floor(number / DAY_HOURS) !== Math.floor(hour.number / DAY_HOURS))
+      state.dayPool = null;
+    const suspect = !episode ? 'no' : episode.worst.size === DAY ? 'slow' : 'burst';
+    state.hour = { number, suspect, unexplained: 0, failures: 0, successes: 0 };
   }
   addCounts(state.hour, now);
+  return isNewHour;
 }
 
 function addCounts(counts: Counts, more: Counts): void {
@@ -288,7 +360,7 @@ function publish(
   nowMs: number,
 ): Alert {
   const episode = state.episode!;
-  const pool = state.pool!;
+  const pool = (episode.worst.size === DAY ? state.dayPool : state.pool)!;
   const failing = pool.failing!;
   const { worst } = episode;
   const score = scoreOf(worst.factor);
@@ -411,10 +483,12 @@ export type EncodedStuffing = [
   late: number,
   scope: EncodedScope,
   usual: [hours: number, ...EncodedCounts],
-  hour: [number: number, suspect: 0 | 1, ...EncodedCounts],
+  hour: [number: number, suspect: Suspect, ...EncodedCounts],
+  hours: [number: number, ...EncodedCounts][],
   minutes: [startsAt: number, ...EncodedCounts][],
   episode: [id: string, numbers: number[], usualRatio: number | null, worst: Excess] | 0,
   pool: EncodedMinute | 0,
+  dayPool: EncodedMinute | 0,
 ];
 
 export function encodeStuffing(state: StuffingState): EncodedStuffing {
@@ -424,7 +498,8 @@ export function encodeStuffing(state: StuffingState): EncodedStuffing {
     state.late,
     encodeScope(state.scope),
     [usual.hours, ...encodeCounts(usual)],
-    [hour.number, hour.suspect ? 1 : 0, ...encodeCounts(hour)],
+    [hour.number, hour.suspect, ...encodeCounts(hour)],
+    [...state.hours].map(([number, counts]) => [number, ...encodeCounts(counts)]),
     [...state.minutes].map(([startsAt, counts]) => [startsAt, ...encodeCounts(counts)]),
     episode
       ? [
@@ -447,11 +522,12 @@ export function encodeStuffing(state: StuffingState): EncodedStuffing {
         ]
       : 0,
     state.pool ? encodeMinute(state.pool) : 0,
+    state.dayPool ? encodeMinute(state.dayPool) : 0,
   ];
 }
 
 export function decodeStuffing(encoded: EncodedStuffing): StuffingState {
-  const [newestMs, late, scope, usual, hour, minutes, episode, pool] = encoded;
+  const [newestMs, late, scope, usual, hour, pastHours, minutes, episode, pool, dayPool] = encoded;
   const [hours, ...usualCounts] = usual;
   const [number, suspect, ...hourCounts] = hour;
   return {
@@ -459,10 +535,12 @@ export function decodeStuffing(encoded: EncodedStuffing): StuffingState {
     late,
     scope: decodeScope(scope, ATTEMPT_FLOORS),
     usual: { hours, ...decodeCounts(usualCounts) },
-    hour: { number, suspect: suspect === 1, ...decodeCounts(hourCounts) },
+    hour: { number, suspect, ...decodeCounts(hourCounts) },
+    hours: new Map(pastHours.map(([past, ...counts]) => [past, decodeCounts(counts)])),
     minutes: new Map(minutes.map(([startsAt, ...counts]) => [startsAt, decodeCounts(counts)])),
     episode: episode === 0 ? null : decodeEpisode(episode),
     pool: pool === 0 ? null : decodeMinute(pool),
+    dayPool: dayPool === 0 ? null : decodeMinute(dayPool),
   };
 }
 
@@ -474,7 +552,7 @@ function decodeCounts([unexplained, failures, successes]: EncodedCounts): Counts
   return { unexplained, failures, successes };
 }
 
-function decodeEpisode([id, numbers, usualRatio, worst]: Exclude<EncodedStuffing[6], 0>): Episode {
+function decodeEpisode([id, numbers, usualRatio, worst]: Exclude<EncodedStuffing[7], 0>): Episode {
   const [
     startedAt,
     raisedAt,
