@@ -54,6 +54,7 @@ describe('golden cases', () => {
           requestSpike: { exceptions },
           objectEnumeration: { exceptions },
           pathProbing: { exceptions },
+          abnormalParameters: { exceptions },
         });
         const calls: Iterable<ApiCall> =
           golden.logins.length > 0

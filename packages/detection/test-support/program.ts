@@ -69,7 +69,13 @@ export const phaseSchema = z.strictObject({
     .strictObject({
       /** `{n}` stands for a number, or several with commas, `{uuid}` for one drawn by lot. */
       path: z.string().optional(),
-      query: z.record(z.string(), z.string()).default({}),
+      /** A value, or several of which one is drawn by lot; a list among them is a name that is repeated, null one left out. */
+      query: z
+        .record(
+          z.string(),
+          z.union([z.string(), z.array(z.union([z.string(), z.array(z.string()), z.null()])).min(1)]),
+        )
+        .default({}),
       headers: z.record(z.string(), z.string()).default({}),
       /** The numbers: from this one on, by this step, so many before they begin again. */
       first: z.int().default(1_000),
@@ -198,8 +204,12 @@ function ask(call: ApiCall, asks: NonNullable<Phase['asks']>, index: number, ran
   const fillAll = (texts: Record<string, string>): [string, string][] =>
     Object.entries(texts).map(([name, text]) => [name, fill(text)]);
   if (asks.path !== undefined) call.path = fill(asks.path);
-  const query = fillAll(asks.query);
-  if (query.length > 0) call.query = Object.fromEntries(query.map(([name, value]) => [name, [value]]));
+  const query: Record<string, string[]> = {};
+  for (const [name, choices] of Object.entries(asks.query)) {
+    const value = typeof choices === 'string' ? choices : choices[Math.floor(random() * choices.length)];
+    if (value !== null && value !== undefined) query[name] = [value].flat().map(fill);
+  }
+  if (Object.keys(query).length > 0) call.query = query;
   const headers = fillAll(asks.headers);
   if (headers.length > 0) call.headers = Object.fromEntries(headers);
 }

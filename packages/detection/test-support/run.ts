@@ -1,4 +1,11 @@
-import { idHash, RecentIds, type ActorState, type Detection, type PeersState } from '../src/index.ts';
+import {
+  idHash,
+  RecentIds,
+  type ActorState,
+  type Detection,
+  type ParametersState,
+  type PeersState,
+} from '../src/index.ts';
 import type { Alert, ApiCall } from '@tripline/model';
 
 export interface Run {
@@ -21,6 +28,7 @@ export function run(
 ): Run {
   const actors = new Map<string, ActorState>();
   const peers = new Map<string, PeersState>();
+  const endpoints = new Map<string, ParametersState>();
   /** Those with an open episode. */
   const open = new Set<ActorState>();
   const recent = new RecentIds(100_000);
@@ -28,6 +36,13 @@ export function run(
   let count = 0;
   let watermarkMs = 0;
   let closedMinute = 0;
+  const close = (nowMs: number): void => {
+    for (const state of open) {
+      revisions.push(...detection.close(state, nowMs));
+      if (detection.closesAt(state) === undefined) open.delete(state);
+    }
+    for (const state of endpoints.values()) revisions.push(...detection.closeParameters(state, nowMs));
+  };
 
   for (const call of calls) {
     if (recent.seen(idHash(call.id))) continue;
@@ -42,19 +57,22 @@ export function run(
     revisions.push(...detection.fold(actor, ofService, call));
     if (detection.closesAt(actor) === undefined) open.delete(actor);
     else open.add(actor);
+    const endpointKey = detection.parametersStateKey(call);
+    if (endpointKey !== undefined) {
+      let endpoint = endpoints.get(endpointKey);
+      if (!endpoint) endpoints.set(endpointKey, (endpoint = detection.decodeParameters(undefined)));
+      revisions.push(...detection.foldParameters(endpoint, call));
+    }
 
     watermarkMs = Math.max(watermarkMs, call.startedAt);
     const minute = Math.floor(watermarkMs / 60_000);
     if (minute !== closedMinute) {
       closedMinute = minute;
       // Ten minutes behind, as calls may be late by so much.
-      for (const state of open) {
-        revisions.push(...detection.close(state, (minute - 10) * 60_000));
-        if (detection.closesAt(state) === undefined) open.delete(state);
-      }
+      close((minute - 10) * 60_000);
     }
   }
-  for (const state of actors.values()) revisions.push(...detection.close(state, Infinity));
+  close(Infinity);
   const last = new Map<string, Alert>();
   for (const alert of revisions) last.set(alert.id, alert);
   return { revisions, alerts: [...last.values()], calls: count, actors };

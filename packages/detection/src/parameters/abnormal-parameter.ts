@@ -218,9 +218,10 @@ function parametersOf(call: ApiCall): SeenParameters {
 /** The news of a finding that consists of nothing else: new names and values without anything suspicious. */
 function merelyNew(finding: ParameterFinding): string[] {
   const news: string[] = [];
-  for (const { decades, news: key, supports } of finding.surprises) {
+  for (const { decades, news: key, supports, mild } of finding.surprises) {
     if (supports === true) return [];
-    if (decades < LEAST_DECADES) continue;
+    // A release that renames a parameter leaves the old one out.
+    if (decades < LEAST_DECADES || mild === true) continue;
     if (key === undefined) return [];
     news.push(key);
   }
@@ -343,7 +344,7 @@ function publish(episode: Episode, status: Alert['status'], atMs: number, call: 
     count: episode.count,
     status,
     observed: { value: episode.score, unit: 'surprise of 100' },
-    expected: { value: 0, low: 0, high: 50, unit: 'surprise of 100' },
+    expected: { value: 0, low: 0, high: 49, unit: 'surprise of 100' },
     summary:
       `${episode.actor.name} sent unusual parameters to ${endpoint ?? 'an endpoint'} in ` +
       `${episode.count} ${episode.count === 1 ? 'call' : 'calls'}: ${episode.reasons[0]} ` +

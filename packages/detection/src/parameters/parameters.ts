@@ -25,6 +25,8 @@ const REASONS_MOST = 5;
 /** Weight of the surprises about other parameters of the same call, and their most. */
 const OTHERS_WEIGHT = 0.3;
 const OTHERS_MOST = 1;
+/** The most that empty and missing values and the trackers of campaigns are worth together, where nothing else is unusual. */
+const MILD_MOST = 1.5;
 
 /** What is known of the parameters of one endpoint. Bounded: 64 parameters of at most about 2 KB. */
 export interface EndpointProfile {
@@ -132,6 +134,7 @@ export function judgeParameters(profile: EndpointProfile, parameters: SeenParame
   for (const one of perParameter.slice(1)) others += one.decades;
   decades += Math.min(OTHERS_MOST, OTHERS_WEIGHT * others);
   const surprises = perParameter.flatMap((one) => one.surprises).sort((a, b) => b.decades - a.decades);
+  if (surprises.every(({ mild }) => mild === true)) decades = Math.min(MILD_MOST, decades);
   const score = 1 - 2 ** (-decades / ALERT_DECADES);
   return {
     score: Math.round(score * 10_000) / 10_000,
@@ -164,7 +167,12 @@ function newNameSurprise(
   const usual = rarity(once, profile.calls, 0.25);
   if (trackers.test(name) && !attack && !bad) {
     return [
-      { decades: Math.min(0.8, usual), reason: `parameter "${shownName}" is new here`, news: undefined },
+      {
+        decades: Math.min(0.8, usual),
+        reason: `parameter "${shownName}" is new here`,
+        news: undefined,
+        mild: true,
+      },
     ];
   }
   const surprises: Surprise[] = [
@@ -206,6 +214,7 @@ function missingSurprises(profile: EndpointProfile, present: ReadonlyMap<string,
       decades,
       reason: `parameter "${printable(name)}" is missing; it is there in ${known.calls} of ${profile.calls} calls`,
       news: undefined,
+      mild: true,
     });
   }
   return surprises.sort((a, b) => b.decades - a.decades).slice(0, 2);

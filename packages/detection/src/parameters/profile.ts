@@ -12,6 +12,8 @@ export interface Surprise {
   news: string | undefined;
   /** Evidence of another kind, which adds in full to a surprise but never stands for itself. */
   supports?: true;
+  /** What any client does now and then (an empty or missing value, a tracker): never enough by itself, nor with others of its kind. */
+  mild?: true;
   /** Number in the Common Weakness Enumeration, where it points to one. */
   weakness?: string;
 }
@@ -364,7 +366,8 @@ function judgeValue(profile: ParameterProfile, nature: Nature, name: string, val
     if (decades > 0.05) found.push({ decades, reason, news });
   };
   if (kind === 'empty') {
-    say(Math.min(1, rarity(profile.kinds.empty ?? 0, profile.calls, 0.5)), `"${name}" is empty`);
+    const decades = Math.min(1, rarity(profile.kinds.empty ?? 0, profile.calls, 0.5));
+    if (decades > 0.05) found.push({ decades, reason: `"${name}" is empty`, news: undefined, mild: true });
     return found;
   }
   if (values === 0) return found;
@@ -613,8 +616,9 @@ function lengthSurprise(
   const high = boundOf(lengths.highs, lengths.count);
   const above = Math.log10((value.length + SMALL) / (high + SMALL)) - 0.3;
   if (above <= 0) return;
-  const loose = nature.freeText || value.kind === 'token' || value.kind === 'json' || value.kind === 'masked';
-  const unit = (0.12 + 0.5 * deviationOf(lengths)) * (loose ? 1.4 : 1);
+  const loose = nature.freeText || value.kind === 'json' || value.kind === 'masked' ? 1.4 : 1;
+  // A cursor or token holds what its maker puts in: five times as long is another version, twenty times is not.
+  const unit = (0.12 + 0.5 * deviationOf(lengths)) * (value.kind === 'token' ? 2.2 : loose);
   say(
     (above / unit) * confidence(lengths.count),
     `"${name}" has ${value.length} characters; usual are up to ${high}`,
