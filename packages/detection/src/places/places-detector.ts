@@ -41,6 +41,8 @@ interface Finding {
   observed: Alert['observed'];
   expected: Alert['expected'];
   words: string;
+  /** Of the sharing that an alert of travel turned out to be. */
+  sharing?: string;
   evidence: Record<string, unknown>;
 }
 
@@ -48,6 +50,8 @@ interface Episode extends Growing {
   id: string;
   type: 'impossible-travel' | 'credential-sharing';
   actor: AlertActor;
+  /** Signs of sharing were seen; where it goes on from is no longer news. */
+  isShared: boolean;
   worst: Finding;
 }
 
@@ -58,7 +62,7 @@ interface Strange {
   tally: Tally;
 }
 
-/** What is known of one actor. One episode at a time: sharing takes over from travel. */
+/** What is known of one actor. One episode at a time, as one leak shows as travel and as sharing. */
 export interface PlacesState {
   places: Places;
   turns: Turns;
@@ -75,7 +79,8 @@ export function createPlacesDetector(
   config: Pick<DetectionConfig, 'impossibleTravel' | 'credentialSharing'>,
 ): ActorDetector<PlacesState> {
   const { impossibleTravel, credentialSharing } = config;
-  const isExcepted = compileExceptions([...impossibleTravel.exceptions, ...credentialSharing.exceptions]);
+  const isTravelExcepted = compileExceptions(impossibleTravel.exceptions);
+  const isSharingExcepted = compileExceptions(credentialSharing.exceptions);
 
   return {
     name: 'places',
@@ -85,7 +90,11 @@ export function createPlacesDetector(
     },
     fold(state, call) {
       const alerts = close(state, call.startedAt);
-      if (!isLocated(call) || isExcepted(call)) return alerts;
+      if (!isLocated(call)) return alerts;
+      // What is announced to one of the two is still the other's.
+      const judgesTravel = impossibleTravel.enabled && !isTravelExcepted(call);
+      const judgesSharing = credentialSharing.enabled && !isSharingExcepted(call);
+      if (!judgesTravel && !judgesSharing) return alerts;
       const { places } = state;
       const sighting = observe(places, call, state.episode !== null);
       if (!sighting) return alerts;
@@ -97,37 +106,35 @@ export function createPlacesDetector(
         state.counts = state.turns = null;
         return alerts;
       }
-      if (isStrange) {
+      const { episode } = state;
+      const isAnnounced =
+        episode !== null && !(episode.type === 'impossible-travel' ? judgesTravel : judgesSharing);
+      if (isStrange && !isAnnounced) {
         state.strange ??= { sinceMs: atMs, lastMs: atMs, tally: newTally() };
         state.strange.lastMs = Math.max(state.strange.lastMs, atMs);
         tallyCall(state.strange.tally, call, false);
-      }
-
-      const { episode } = state;
-      if (episode && isStrange) {
-        if (atMs - episode.raisedAt >= ADOPT_MS) {
-          adoptStrange(places);
-          episode.worst.evidence['adopted'] = true;
-          alerts.push(end(state));
-          return alerts;
+        if (episode) {
+          if (atMs - episode.raisedAt >= ADOPT_MS) {
+            adoptStrange(places);
+            episode.worst.evidence['adopted'] = true;
+            alerts.push(end(state));
+            return alerts;
+          }
+          episode.lastSeenAt = Math.max(episode.lastSeenAt, atMs);
+          episode.count = state.strange.tally.calls;
         }
-        episode.lastSeenAt = Math.max(episode.lastSeenAt, atMs);
-        episode.count = state.strange!.tally.calls;
       }
 
       state.counts = countSharing(places, sighting, state.counts);
-      if (credentialSharing.enabled && (isStrange || episode?.type !== 'credential-sharing')) {
+      if (judgesSharing && (isStrange || !episode?.isShared)) {
         const signs = judgeSharing(places, state.counts);
         if (signs.length > 0) {
-          if (episode?.type !== 'credential-sharing') {
-            if (episode) alerts.push(end(state, true));
-            disownYoung(places);
-          }
+          if (!episode?.isShared) disownYoung(places);
           grow(state, call, 'credential-sharing', sharingFinding(places, signs), alerts);
           return alerts;
         }
       }
-      if (impossibleTravel.enabled && episode?.type !== 'credential-sharing') {
+      if (judgesTravel && !episode?.isShared) {
         const { travel, turns } = judgeTravel(places, sighting, state.turns);
         state.turns = turns;
         if (travel) {
@@ -135,7 +142,7 @@ export function createPlacesDetector(
           return alerts;
         }
       }
-      if (episode && isStrange && isNews(episode, episode.worst.score, places.newestMs))
+      if (episode && isStrange && !isAnnounced && isNews(episode, episode.worst.score, places.newestMs))
         alerts.push(publish(state, 'open'));
       return alerts;
     },
@@ -151,14 +158,9 @@ function close(state: PlacesState, nowMs: number): Alert[] {
   return episode && nowMs >= episode.lastSeenAt + QUIET_MS ? [end(state)] : [];
 }
 
-/** `continues`: the same calls go on in an alert of the other type. */
-function end(state: PlacesState, continues = false): Alert {
+function end(state: PlacesState): Alert {
   const alert = publish(state, 'closed');
-  state.episode = null;
-  if (!continues) {
-    state.strange = null;
-    state.counts = state.turns = null;
-  }
+  state.episode = state.strange = state.counts = state.turns = null;
   return alert;
 }
 
@@ -181,6 +183,7 @@ function grow(
       id: alertId(type, actorKey(call), '', sinceMs),
       type,
       actor: alertActor(call),
+      isShared: type === 'credential-sharing',
       startedAt: sinceMs,
       raisedAt: places.newestMs,
       lastSeenAt: lastMs,
@@ -195,7 +198,19 @@ function grow(
     return;
   }
   const { episode } = state;
-  if (finding.score > episode.worst.score) episode.worst = finding;
+  const { worst } = episode;
+  if (type !== episode.type) {
+    // An alert keeps its type and what raised it; what it turns out to be comes on top.
+    if (!episode.isShared || finding.score >= worst.score) {
+      episode.worst = {
+        ...worst,
+        score: Math.max(worst.score, finding.score),
+        sharing: finding.words,
+        evidence: { ...worst.evidence, ...finding.evidence },
+      };
+    }
+    episode.isShared = true;
+  } else if (finding.score > worst.score) episode.worst = finding;
   if (isNews(episode, episode.worst.score, places.newestMs)) alerts.push(publish(state, 'open'));
 }
 
@@ -334,7 +349,7 @@ function publish(state: PlacesState, status: Alert['status']): Alert {
     status,
     observed: { ...worst.observed },
     expected: { ...worst.expected },
-    summary: `${episode.actor.name} ${worst.words} (learnt on ${String(worst.evidence['learntDays'])} days of its own traffic).`,
+    summary: `${episode.actor.name} ${worst.words}${worst.sharing === undefined ? '' : `; then it ${worst.sharing}`} (learnt on ${String(worst.evidence['learntDays'])} days of its own traffic).`,
     // Those of strange networks and clients only: the owner is not to be blocked.
     sources: topSources(tally),
     evidence: { ...worst.evidence, statuses: statusClasses(tally), endpoints: topEndpoints(tally) },
