@@ -9,12 +9,13 @@ import { pluginId } from '@tripline/policy';
 import { configSchema, createLogger, type LoadedConfig } from '@tripline/runtime';
 import { createSanitizer } from '@tripline/sanitize';
 import { startSystem, type System } from '../../apps/cli/src/system.ts';
+import { detectorCosts } from './detectors.ts';
 
 /**
- * Four figures, each as a ratio or against the CPU time of the same run:
+ * Five figures, each as a ratio or against the CPU time of the same run:
  * (a) JSON.parse alone over the recorded lines, (b) parse + normalise + sanitise + encode of the same lines, (c) the whole
  * embedded pipeline from socket to lake in lines per CPU-second of the whole process, (d) time from the line that tips the
- * balance to the Admin API call, at half of the highest rate.
+ * balance to the Admin API call, at half of the highest rate; and (e) what each detector costs, against all of them.
  */
 const json = process.argv.includes('--json');
 const say = (text: string): void => void (json ? process.stderr : process.stdout).write(`${text}\n`);
@@ -266,6 +267,14 @@ say(
 );
 rmSync(scratch, { recursive: true, force: true });
 
+const detectors = detectorCosts();
+const all = detectors.at(-1)!;
+say("(e) detectors over an actor's calls, each alone; ns per call, share of all, bytes of state per actor");
+for (const { name, nsPerCall, stateBytes } of detectors) {
+  const share = (nsPerCall / all.nsPerCall).toFixed(2);
+  say(`    ${name.padEnd(40)} ${String(nsPerCall).padStart(6)} ns  ${share}  ${stateBytes} B`);
+}
+
 if (json) {
   process.stdout.write(
     `${JSON.stringify({
@@ -276,6 +285,7 @@ if (json) {
       detectToKongMsP50: Math.round(p50),
       detectToKongMsP95: Math.round(p95),
       detectToKongMsP99: Math.round(p99),
+      detectors,
     })}\n`,
   );
 }

@@ -257,7 +257,7 @@ describe('the re-key step', () => {
       return resting.size === 8;
     }, 'all partitions rest');
     const alerts = watchTopic<Alert>(parts.bus, 'alerts');
-    await until(() => ids(alerts).size === 1, 'the attack is an alert');
+    await until(() => alerts.some(({ type }) => type === 'credential-stuffing'), 'the attack is an alert');
     await both.stop();
   });
 
@@ -276,8 +276,8 @@ describe('the re-key step', () => {
       const parts = open(2);
       await publish(parts.bus, calls, 300);
       // Each life ends at a later effect than the one before, until one has none left to die at.
-      for (let life = 1; life <= 12; life++) {
-        let countdown = life * 3;
+      for (let life = 1; life <= 8; life++) {
+        let countdown = life * 4;
         let die: () => void = () => undefined;
         const died = new Promise<boolean>((resolve) => (die = () => resolve(true)));
         let answer: () => void = () => undefined;
@@ -331,7 +331,7 @@ describe('the re-key step', () => {
       await run(parts);
       expect(await alertsOf(parts), `${failing}, ${when}`).toEqual(expected);
     }
-  });
+  }, 180_000);
 
   it('passes over emissions that come again, from a processor that began anew', async () => {
     const expected = await undisturbed();

@@ -43,6 +43,12 @@ export class MemoryLake implements Lake {
   responses(): Promise<never[]> {
     return Promise.resolve([]);
   }
+  ratedCalls(): Promise<never[]> {
+    return Promise.resolve([]);
+  }
+  sessions(): Promise<never[]> {
+    return Promise.resolve([]);
+  }
   close(): Promise<void> {
     return Promise.resolve();
   }

@@ -20,7 +20,7 @@ import {
   type EndpointDetection,
 } from '@tripline/detection';
 import { createKongAdmin, createNormaliser, type KongAdmin } from '@tripline/kong';
-import type { Lake } from '@tripline/lake';
+import type { Lake, RiskFilter } from '@tripline/lake';
 import {
   createMetrics,
   Gauge,
@@ -39,6 +39,7 @@ import {
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
 import { createBackends, isEmbedded, processName, readNamed } from './backends.ts';
 import { lockDirectory } from './lock.ts';
+import { riskFilterOf } from './risk-filter.ts';
 
 export const roleNames = ['collector', 'processor', 'archiver', 'responder'] as const;
 export type RoleName = (typeof roleNames)[number];
@@ -381,6 +382,9 @@ function actions(parts: {
       const since = Number(url.searchParams.get('since') ?? 0);
       return { status: 200, body: await (await parts.lake()).alertsSince(since) };
     },
+    'GET /sessions': (url) =>
+      rated(url, parts.now(), async (filter) => (await parts.lake()).sessions(filter)),
+    'GET /calls': (url) => rated(url, parts.now(), async (filter) => (await parts.lake()).ratedCalls(filter)),
   };
   if (!responder) return found;
   return {
@@ -388,6 +392,19 @@ function actions(parts: {
     'GET /responses': () => answer(async () => Promise.resolve(responder.responses())),
     'POST /responses/lift': (url) => answer(() => responder.lift(url.searchParams.get('id') ?? '')),
   };
+}
+
+async function rated(
+  url: URL,
+  nowMs: number,
+  work: (filter: RiskFilter) => Promise<unknown>,
+): Promise<{ status: number; body: unknown }> {
+  try {
+    return { status: 200, body: await work(riskFilterOf(url.searchParams, nowMs)) };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return { status: 400, body: { message: error.message } };
+  }
 }
 
 async function answer(work: () => Promise<unknown>): Promise<{ status: number; body: unknown }> {

@@ -1,6 +1,7 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import { createBruteForceDetector } from './brute-force/brute-force.ts';
 import type { DetectionConfig } from './config.ts';
+import { createCallMixDetector } from './mix/call-mix.ts';
 import { createObjectEnumerationDetector } from './objects/object-enumeration.ts';
 import { createPlacesDetector } from './places/places-detector.ts';
 import { createPathProbingDetector } from './probing/path-probing.ts';
@@ -14,8 +15,11 @@ export interface ActorDetector<State = unknown> {
   readonly name: string;
   /** State of an actor whose first call this is; undefined if the call does not concern the detector. */
   create(call: ApiCall): State | undefined;
-  /** Folds one call in, mutating the state; returns the alert revisions to publish now, oldest first (usually none). */
-  fold(state: State, call: ApiCall): Alert[];
+  /**
+   * Folds one call in, mutating the state; returns the alert revisions to publish now, oldest first (usually none). `inSpike`
+   * tells that a request spike of the actor is open.
+   */
+  fold(state: State, call: ApiCall, inSpike: boolean): Alert[];
   /** Ends the episodes that are over at event time `nowMs`. What it returns does not depend on how late it is called. */
   close(state: State, nowMs: number): Alert[];
   /** Event time from which `close` has something to do; undefined if no episode is open. */
@@ -36,5 +40,6 @@ export function actorDetectors(config: DetectionConfig): readonly ActorDetector[
   if (config.objectEnumeration.enabled) add(createObjectEnumerationDetector(config.objectEnumeration));
   if (config.pathProbing.enabled) add(createPathProbingDetector(config.pathProbing));
   if (config.impossibleTravel.enabled || config.credentialSharing.enabled) add(createPlacesDetector(config));
+  if (config.requestSpike.enabled) add(createCallMixDetector(config.requestSpike));
   return detectors;
 }

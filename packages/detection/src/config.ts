@@ -40,10 +40,20 @@ export const endpointExceptionSchema = z
   .refine(inOrder, orderProblem)
   .describe('An announced window, such as tests with wrong passwords: it is neither judged nor learnt from.');
 
+const onOrOff = {
+  enabled: z.boolean().default(true),
+  dryRun: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Only try it: its alerts are published and kept, marked `dryRun`, and every policy treats them as a dry run.',
+    ),
+};
+
 /** Of a detector over an actor's own calls. */
 const actorDetectorSchema = z
   .strictObject({
-    enabled: z.boolean().default(true),
+    ...onOrOff,
     exceptions: z.array(exceptionSchema).max(1_000).default([]),
   })
   .prefault({});
@@ -53,7 +63,7 @@ export const detectionConfigSchema = z
     requestSpike: actorDetectorSchema,
     credentialStuffing: z
       .strictObject({
-        enabled: z.boolean().default(true),
+        ...onOrOff,
         exceptions: z.array(endpointExceptionSchema).max(1_000).default([]),
       })
       .prefault({}),

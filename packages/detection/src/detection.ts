@@ -1,6 +1,7 @@
 import { actorKey, type Alert, type ApiCall } from '@tripline/model';
 import { actorDetectors } from './actor-detector.ts';
 import type { DetectionConfig } from './config.ts';
+import { dryRunMarker } from './dry-run.ts';
 import { compileExceptions } from './exception.ts';
 import {
   abnormalParameterClosesAt,
@@ -77,7 +78,7 @@ export interface Detection {
 }
 
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 1;
+const STATE_VERSION = 2;
 
 type EncodedActor = [
   version: number,
@@ -93,6 +94,7 @@ export function createDetection(config: DetectionConfig): Detection {
   const isExcepted = compileExceptions(config.requestSpike.exceptions);
   const others = actorDetectors(config);
   const isExceptedFromParameters = compileExceptions(config.abnormalParameters.exceptions);
+  const marked = dryRunMarker(config);
 
   const foldSpikes = (actor: ActorState, peers: PeersState, call: ApiCall): Alert[] => {
     // What Kong turned away is neither judged nor learnt from: it may well be our own block.
@@ -143,14 +145,15 @@ export function createDetection(config: DetectionConfig): Detection {
     isParametersKey: (key) => key.startsWith('q:'),
     decodeParameters: decodeAbnormalParameter,
     encodeParameters: encodeAbnormalParameter,
-    foldParameters: foldAbnormalParameter,
-    closeParameters: closeAbnormalParameter,
+    foldParameters: (state, call) => marked(foldAbnormalParameter(state, call)),
+    closeParameters: (state, nowMs) => marked(closeAbnormalParameter(state, nowMs)),
     parametersClosesAt: abnormalParameterClosesAt,
 
     fold(actor, peers, call) {
       if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;
       const alerts = foldSpikes(actor, peers, call);
-      if (call.refused === true) return alerts;
+      if (call.refused === true) return marked(alerts);
+      const inSpike = spikeClosesAt(actor.requestSpike) !== undefined;
       for (const detector of others) {
         let state = actor.others.get(detector.name);
         if (state === undefined) {
@@ -158,9 +161,9 @@ export function createDetection(config: DetectionConfig): Detection {
           if (state === undefined) continue;
           actor.others.set(detector.name, state);
         }
-        for (const alert of detector.fold(state, call)) alerts.push(alert);
+        for (const alert of detector.fold(state, call, inSpike)) alerts.push(alert);
       }
-      return alerts;
+      return marked(alerts);
     },
     close(actor, nowMs) {
       const alerts = closeSpike(actor.requestSpike, nowMs);
@@ -168,7 +171,7 @@ export function createDetection(config: DetectionConfig): Detection {
         const state = actor.others.get(detector.name);
         if (state !== undefined) for (const alert of detector.close(state, nowMs)) alerts.push(alert);
       }
-      return alerts;
+      return marked(alerts);
     },
     closesAt(actor) {
       let earliest = spikeClosesAt(actor.requestSpike);

@@ -48,8 +48,16 @@ type Triple = [number, number, number];
 const SLOT_FIELDS = 5;
 const DEVIATION_AT = 3;
 const COUNT_AT = 4;
-/** Largest number of three digits to the base of 36; e^46 calls. */
-const SLOT_VALUE_MOST = 46_655;
+/**
+ * Two printable characters hold a slot's value: a step of 0.2 % as far as e^16 calls. Neither quotes nor backslashes, which JSON
+ * would escape, and the first is no `.`, which stands for an empty slot.
+ */
+const DIGITS = 90;
+const SLOT_STEP = 2;
+const SLOT_VALUE_MOST = (DIGITS * DIGITS - 1) * SLOT_STEP;
+const CHARS = Array.from({ length: 95 }, (_, at) => String.fromCharCode(32 + at))
+  .filter((char) => !'"\\. '.includes(char))
+  .join('');
 
 /** How other actors use a service: mean and mean absolute deviation of their hourly level per 60 s. */
 export interface PeersState {
@@ -118,6 +126,11 @@ function step(value: number, towards: number, rate: number): number {
   return Math.round((value + (towards - value) * rate) * 100) / 100;
 }
 
+/** As exact as its text, so that what is read back is what was computed with. */
+function slotValue(value: number): number {
+  return Math.min(SLOT_VALUE_MOST, Math.round(value / SLOT_STEP) * SLOT_STEP);
+}
+
 /** Learns one quiet hour. */
 export function learn(profile: Profile, hour: number, levels: Levels): void {
   const slots = slotsOf(profile) ?? (profile.slots = new Uint16Array(SLOTS * SLOT_FIELDS));
@@ -142,15 +155,12 @@ export function learn(profile: Profile, hour: number, levels: Levels): void {
     }
     profile.mean[size] = step(profile.mean[size]!, level, rate);
     const difference = seen === 0 ? level : Math.max(-DROP_LIMIT_LOG, residual);
-    slots[at + size] = Math.min(SLOT_VALUE_MOST, Math.round(slots[at + size]! + difference / count));
+    slots[at + size] = slotValue(slots[at + size]! + difference / count);
   }
   if (profile.hours > 1) profile.deviation = step(profile.deviation, largest, rate);
   if (seen > 0) {
     const deviation = slots[at + DEVIATION_AT]!;
-    slots[at + DEVIATION_AT] = Math.min(
-      SLOT_VALUE_MOST,
-      Math.round(deviation + (largest - deviation) / count),
-    );
+    slots[at + DEVIATION_AT] = slotValue(deviation + (largest - deviation) / count);
   }
   slots[at + COUNT_AT] = count;
 }
@@ -173,8 +183,7 @@ export function adopt(
       profile.mean[size]! += shift;
       profile.top[size]! += shift;
       for (let at = 0; at < slots.length; at += SLOT_FIELDS) {
-        if (slots[at + COUNT_AT]! > 0)
-          slots[at + size] = Math.min(SLOT_VALUE_MOST, slots[at + size]! + shift);
+        if (slots[at + COUNT_AT]! > 0) slots[at + size] = slotValue(slots[at + size]! + shift);
       }
     }
   }
@@ -300,7 +309,7 @@ function slotsOf(profile: Profile): Uint16Array | null {
   return profile.slots;
 }
 
-/** `.` for an empty slot, else means and deviation (3 digits each) and count (1 digit) to the base of 36. */
+/** `.` for an empty slot, else the count and then means and deviation, two characters each. */
 function slotsToText(slots: Uint16Array): string {
   let text = '';
   for (let at = 0; at < slots.length; at += SLOT_FIELDS) {
@@ -309,8 +318,11 @@ function slotsToText(slots: Uint16Array): string {
       text += '.';
       continue;
     }
-    for (let field = 0; field < COUNT_AT; field++) text += slots[at + field]!.toString(36).padStart(3, '0');
-    text += count.toString(36);
+    text += CHARS[count]!;
+    for (let field = 0; field < COUNT_AT; field++) {
+      const steps = slots[at + field]! / SLOT_STEP;
+      text += CHARS[Math.floor(steps / DIGITS)]! + CHARS[steps % DIGITS]!;
+    }
   }
   return text;
 }
@@ -322,10 +334,10 @@ function textToSlots(text: string): Uint16Array {
       read++;
       continue;
     }
-    for (let field = 0; field < COUNT_AT; field++, read += 3) {
-      slots[at + field] = parseInt(text.slice(read, read + 3), 36);
+    slots[at + COUNT_AT] = CHARS.indexOf(text[read++]!);
+    for (let field = 0; field < COUNT_AT; field++, read += 2) {
+      slots[at + field] = SLOT_STEP * (DIGITS * CHARS.indexOf(text[read]!) + CHARS.indexOf(text[read + 1]!));
     }
-    slots[at + COUNT_AT] = parseInt(text[read++]!, 36);
   }
   return slots;
 }

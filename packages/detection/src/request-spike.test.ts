@@ -193,7 +193,7 @@ describe('configuration and states', () => {
   it('needs no configuration and tells what is wrong with one', () => {
     const byDefault = detectionConfigSchema.parse({});
     for (const settings of Object.values(byDefault))
-      expect(settings).toEqual({ enabled: true, exceptions: [] });
+      expect(settings).toEqual({ enabled: true, dryRun: false, exceptions: [] });
     const exception = {
       consumers: ['a'],
       from: '2026-03-02T13:00:00Z',
@@ -211,7 +211,7 @@ describe('configuration and states', () => {
   });
 
   it('refuses a state that it did not write, and says what to do', () => {
-    expect(() => detection.decodeActor('[99,0]')).toThrow(/expected version 1 .* delete the processor state/);
+    expect(() => detection.decodeActor('[99,0]')).toThrow(/expected version 2 .* delete the processor state/);
     expect(() => detection.decodePeers('{')).toThrow(/not JSON/);
   });
 

@@ -85,6 +85,7 @@ export const phaseSchema = z.strictObject({
   anonymous: z.boolean().default(false),
   /** Kong has no route for it, and answers itself. */
   routed: z.boolean().default(true),
+  latencyMs: z.int().min(0).default(12),
   addresses: z.int().min(1).default(1),
   /** Where the calls come from and with which client, one after the other in turn; unknown if left out. */
   origins: z
@@ -267,7 +268,7 @@ function* arrivalsOf(
       source: phase.refused || !phase.routed ? 'kong' : 'upstream',
       requestBytes: 300,
       responseBytes: phase.responseBytes,
-      latencyMs: 12,
+      latencyMs: phase.latencyMs,
     };
     if (phase.origins) comeFrom(call, phase.origins[index % phase.origins.length]!, address);
     if (phase.asks) ask(call, phase.asks, index, random);

@@ -16,7 +16,7 @@ export function detectorRevisions<State>(
     if (state !== undefined && renew(index))
       state = detector.decode(JSON.parse(JSON.stringify(detector.encode(state))));
     state ??= detector.create(call);
-    if (state !== undefined) alerts.push(...detector.fold(state, call));
+    if (state !== undefined) alerts.push(...detector.fold(state, call, false));
   }
   if (state !== undefined) alerts.push(...detector.close(state, Infinity));
   return alerts;

@@ -21,6 +21,8 @@ export function run(
 ): Run {
   const actors = new Map<string, ActorState>();
   const peers = new Map<string, PeersState>();
+  /** Those with an open episode. */
+  const open = new Set<ActorState>();
   const recent = new RecentIds(100_000);
   const revisions: Alert[] = [];
   let count = 0;
@@ -38,13 +40,18 @@ export function run(
     let ofService = peers.get(peersKey);
     if (!ofService) peers.set(peersKey, (ofService = detection.decodePeers(undefined)));
     revisions.push(...detection.fold(actor, ofService, call));
+    if (detection.closesAt(actor) === undefined) open.delete(actor);
+    else open.add(actor);
 
     watermarkMs = Math.max(watermarkMs, call.startedAt);
     const minute = Math.floor(watermarkMs / 60_000);
     if (minute !== closedMinute) {
       closedMinute = minute;
       // Ten minutes behind, as calls may be late by so much.
-      for (const state of actors.values()) revisions.push(...detection.close(state, (minute - 10) * 60_000));
+      for (const state of open) {
+        revisions.push(...detection.close(state, (minute - 10) * 60_000));
+        if (detection.closesAt(state) === undefined) open.delete(state);
+      }
     }
   }
   for (const state of actors.values()) revisions.push(...detection.close(state, Infinity));

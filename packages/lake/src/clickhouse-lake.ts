@@ -3,6 +3,7 @@ import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
 import type { Alert, Response } from '@tripline/model';
 import { LakeRefusedError, LakeTooNewError, type Lake, type LakeTable } from './lake.ts';
 import { foundation, keepFor, migrationsFor, tables } from './schema.ts';
+import { ratedCallsSql, riskParameters, sessionsSql, type RatedCall, type Session } from './sessions.ts';
 
 /**
  * What every query runs under, and nothing in its text can lift: bounds; each call, alert and response once and in its
@@ -149,6 +150,8 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
       );
       return rows.map((row) => JSON.parse(row.response) as Response);
     },
+    ratedCalls: async (filter) => query<RatedCall>(ratedCallsSql(filter), riskParameters(filter)),
+    sessions: async (filter) => query<Session>(sessionsSql(filter), riskParameters(filter)),
     close: async () => {
       await writer.close();
       await options.onClose?.();

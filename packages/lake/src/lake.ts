@@ -1,4 +1,5 @@
 import type { Alert, Response } from '@tripline/model';
+import type { RatedCall, RiskFilter, Session } from './sessions.ts';
 
 /** The tables that batches go to. */
 export type LakeTable = 'apiCalls' | 'alerts' | 'responses';
@@ -29,6 +30,14 @@ export interface Lake {
   alertsSince(sinceMs: number): Promise<Alert[]>;
   /** Latest state of each response, newest decision first. */
   responses(limit: number): Promise<Response[]>;
+  /**
+   * Calls with their risk, newest first, computed from what the lake knows now: a late call, a call that came twice and a new
+   * revision of an alert need no correction. The formula is in README.md. Rejects with a `RangeError` for a filter that
+   * cannot be meant.
+   */
+  ratedCalls(filter: RiskFilter): Promise<RatedCall[]>;
+  /** As `ratedCalls`, for the sessions that the calls group into, riskiest first. The ends of the time range cut sessions. */
+  sessions(filter: RiskFilter): Promise<Session[]>;
   close(): Promise<void>;
 }
 

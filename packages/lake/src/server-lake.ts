@@ -73,6 +73,8 @@ export function openServerLake(options: ServerLakeOptions): Lake {
       inWords(lake.query<Row>(sql, parameters)),
     alertsSince: (sinceMs) => inWords(lake.alertsSince(sinceMs)),
     responses: (limit) => inWords(lake.responses(limit)),
+    ratedCalls: (filter) => inWords(lake.ratedCalls(filter)),
+    sessions: (filter) => inWords(lake.sessions(filter)),
     close: () => lake.close(),
   };
 }

@@ -62,6 +62,8 @@ export interface Alert {
   /** Calls in the episode. */
   count: number;
   status: 'open' | 'closed';
+  /** The detector is only tried out: policies decide and report, but nothing is done and nobody is told. */
+  dryRun?: true;
   observed: { value: number; unit: string };
   expected: { value: number; low: number; high: number; unit: string };
   /** A sentence in plain words. */

@@ -50,6 +50,15 @@ test.each(['credential', 'address', 'endpoint', 'campaign'] as const)(
   },
 );
 
+test('an alert of a detector that is only tried out makes every decision a dry run', () => {
+  const decisions = decide(policies, anAlert({ dryRun: true }));
+  expect(decisions.map(({ kind, dryRun }) => [kind, dryRun])).toEqual([
+    ['respond', true],
+    ['notify', true],
+    ['respond', true],
+  ]);
+});
+
 test('a consumer without an id is never acted on', () => {
   const decisions = decide(policies, anAlert({ actor: { kind: 'consumer', id: '', name: 'x' } }));
   expect(decisions.some((decision) => decision.kind === 'respond')).toBe(false);

@@ -31,13 +31,16 @@ export function responseId(policyId: string, alertId: string, actionIndex: numbe
   return createHash('sha256').update(text).digest('hex').slice(0, 32);
 }
 
-/** What the enabled policies that match the alert want done, in the order of the file. */
+/**
+ * What the enabled policies that match the alert want done, in the order of the file. An alert of a detector that is only
+ * tried out makes each of them a dry run.
+ */
 export function decide(policies: Policies, alert: Alert): Decision[] {
   return policies.policies
     .filter((policy) => policy.enabled && matches(policy.match, alert))
     .flatMap(({ id: policyId, dryRun, actions }) =>
       actions.map((action, actionIndex): Decision => {
-        const common = { policyId, actionIndex, dryRun };
+        const common = { policyId, actionIndex, dryRun: dryRun || alert.dryRun === true };
         if (action.type === 'notify') return { ...common, kind: 'notify', webhook: action.webhook };
         const { actor } = alert;
         // Never on anybody but a consumer that Kong itself authenticated: without an id the plugin would hit everyone.

@@ -40,7 +40,7 @@ export function pack(value: string): Buffer {
     end += 3;
     group = held = 0;
   };
-  for (let at = 0; at < length; ) {
+  for (let at = 0; at < length;) {
     // Nearly all of a state goes this way: four characters of the alphabet at once.
     if (held === 0 && at + 4 <= length) {
       const a = codes[from[at]!]!;

@@ -453,10 +453,11 @@ function publish(state: BruteForceState, status: Alert['status']): Alert {
       learning,
       learntHours: state.windows,
       // Largest within a window while it lasts; `failures` are those that tell neither account nor key.
-      most: episode.most,
+      // Copies, as the episode goes on growing and a published revision must not.
+      most: { ...episode.most },
       successes: episode.successes,
-      accounts: episode.accounts,
-      opened: episode.opened,
+      accounts: [...episode.accounts],
+      opened: [...episode.opened],
       endpoints: topEndpoints(tally),
     },
     sampleCallIds: [...tally.sampleCallIds],

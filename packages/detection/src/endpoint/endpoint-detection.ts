@@ -1,5 +1,6 @@
 import type { Alert } from '@tripline/model';
 import type { DetectionConfig } from '../config.ts';
+import { dryRunMarker } from '../dry-run.ts';
 import { globToRegExp } from '../glob.ts';
 import { parseState } from '../state-text.ts';
 import { ENDPOINT_WINDOW_MS } from './constants.ts';
@@ -49,7 +50,7 @@ export interface EndpointDetection {
   create(of: { service: string; endpoint: string }): EndpointState;
   /** State from its text. Throws on text that `encode` did not write. */
   decode(text: string): EndpointState;
-  /** Compact JSON: about 1 KB for an endpoint that is quiet, 20 KB during an episode. */
+  /** Compact JSON: about 1 KB for an endpoint that is quiet, 4 KB if it has ids, 25 KB more during episodes. */
   encode(state: EndpointState): string;
   /** Judges a minute in its step, mutating the state; returns the alert revisions to publish now, oldest first. */
   judge(state: EndpointState, whole: WholeMinute, step: number): Alert[];
@@ -60,7 +61,7 @@ export interface EndpointDetection {
 }
 
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 1;
+const STATE_VERSION = 2;
 
 type EncodedState = [
   version: number,
@@ -74,6 +75,7 @@ type EncodedState = [
 export function createEndpointDetection(config: DetectionConfig): EndpointDetection {
   const { enabled } = config.credentialStuffing;
   const coverageEnabled = config.objectEnumeration.enabled;
+  const marked = dryRunMarker(config);
   const exceptions = config.credentialStuffing.exceptions.map(({ endpoints, from, until }) => ({
     patterns: endpoints.map(globToRegExp),
     fromMs: Date.parse(from),
@@ -122,11 +124,12 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
         state.coverage ??= newCoverageState();
         for (const alert of judgeCoverage(state.coverage, whole, nowMs)) alerts.push(alert);
       }
-      return alerts;
+      return marked(alerts);
     },
     close(state, nowMs) {
       const alerts = closeStuffing(state.stuffing, state, nowMs);
-      return state.coverage ? [...alerts, ...closeCoverage(state.coverage, state, nowMs)] : alerts;
+      if (state.coverage) alerts.push(...closeCoverage(state.coverage, state, nowMs));
+      return marked(alerts);
     },
     closesAt({ stuffing, coverage }) {
       const ends = [stuffingClosesAt(stuffing), coverage ? coverageClosesAt(coverage) : undefined];

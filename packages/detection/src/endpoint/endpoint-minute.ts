@@ -65,7 +65,7 @@ interface SucceededSource {
 /**
  * What happened on one endpoint within a minute of event time, as one partition of `api-calls` saw it, or several together:
  * `mergeMinute` is commutative and associative, so that the whole does not depend on how the calls were spread, nor on the
- * order in which the parts come. Bounded: 20 KB as text under attack, 40 bytes without calls of note.
+ * order in which the parts come. Bounded: 30 KB as text under attack, 40 bytes without calls of note.
  */
 export interface EndpointMinute {
   /** All but those that Kong turned away from a known consumer (our own blocks look like that). */

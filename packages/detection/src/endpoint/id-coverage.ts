@@ -18,7 +18,7 @@ import {
 import { ENDPOINT_WINDOW_MS } from './constants.ts';
 import { endpointId } from './credential-stuffing.ts';
 import type { WholeMinute } from './minute-hold.ts';
-import { Sample, sampleHash } from './sample.ts';
+import { Sample } from './sample.ts';
 
 /** Consecutive ids that are looked at together. */
 const RANGE_IDS = 64;
@@ -32,6 +32,9 @@ const ONE_ACTOR_SHARE = 0.8;
 const TOP_SHARE_MOST = 0.5;
 /** Ids per endpoint and minute that are looked at: where there are more, whole ranges chosen by hash. */
 const IDS_KEPT = 64;
+/** One id in so many comes with the id of its call, for evidence. */
+const SAMPLED_EVERY = 4;
+const ACTOR_LENGTH_MOST = 64;
 /** Ranges that are being filled; the emptiest are forgotten for new ones. */
 const RANGES_KEPT = 64;
 const ACTORS_PER_RANGE = 8;
@@ -60,6 +63,7 @@ export interface Walker {
   ip: string;
   country: string | null;
   asn: number | null;
+  /** Empty for most. */
   callId: string;
 }
 
@@ -77,7 +81,9 @@ export function addWalked(walked: Walked | null, call: ApiCall, { numbers }: Ask
     walked ??= newWalked();
     const hash = idHashOf(number);
     if (!walked.takes(hash)) continue;
-    const { actorName: actor, ip = '', country = null, asn = null, id: callId } = call;
+    const { ip = '', country = null, asn = null } = call;
+    const actor = call.actorName.slice(0, ACTOR_LENGTH_MOST);
+    const callId = number % SAMPLED_EVERY === 0 ? call.id : '';
     pickFirst(walked, String(number), hash, { actor, ip, country, asn, callId });
   }
   return walked;
@@ -88,10 +94,13 @@ export function mergeWalked(walked: Walked, other: Walked): void {
   for (const [number, { hash, value }] of other.entries()) pickFirst(walked, number, hash, value);
 }
 
-/** Ids of a range lie together, so that a sample has ranges as a whole. */
+/** Ids of a range lie together, so that a sample has ranges as a whole. 32 bits are the range's, as in `objectHash`. */
 function idHashOf(number: number): number {
   const range = Math.floor(number / RANGE_IDS);
-  return Math.floor(sampleHash(String(range)) / RANGE_IDS) * RANGE_IDS + (number % RANGE_IDS);
+  let hash = (range ^ Math.floor(range / 2 ** 32)) | 0;
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2_ae35);
+  return ((hash ^ (hash >>> 16)) >>> 0) * 2 ** 21 + (number % RANGE_IDS);
 }
 
 function pickFirst(walked: Walked, number: string, hash: number, walker: Walker): void {
@@ -100,12 +109,14 @@ function pickFirst(walked: Walked, number: string, hash: number, walker: Walker)
 }
 
 function isBefore(a: Walker, b: Walker): boolean {
-  return a.actor === b.actor ? a.callId < b.callId : a.actor < b.actor;
+  if (a.actor !== b.actor) return a.actor < b.actor;
+  return a.ip === b.ip ? a.callId < b.callId : a.ip < b.ip;
 }
 
+/** The actor is 0 if it is the address. */
 export type EncodedWalked = [
   number: number,
-  actor: string,
+  actor: string | 0,
   ip: string,
   country: string | null,
   asn: number | null,
@@ -117,7 +128,7 @@ export function encodeWalked(walked: Walked): EncodedWalked {
     .sorted()
     .map(([number, { value }]) => [
       Number(number),
-      value.actor,
+      value.actor === value.ip ? 0 : value.actor,
       value.ip,
       value.country,
       value.asn,
@@ -128,7 +139,13 @@ export function encodeWalked(walked: Walked): EncodedWalked {
 export function decodeWalked(encoded: EncodedWalked): Walked {
   const walked = newWalked();
   for (const [number, actor, ip, country, asn, callId] of encoded)
-    pickFirst(walked, String(number), idHashOf(number), { actor, ip, country, asn, callId });
+    pickFirst(walked, String(number), idHashOf(number), {
+      actor: actor === 0 ? ip : actor,
+      ip,
+      country,
+      asn,
+      callId,
+    });
   return walked;
 }
 
@@ -319,7 +336,7 @@ function note(pool: Pool, number: number, { actor, ip, country, asn, callId }: W
   const source = sources.get(ip);
   if (source) source.count++;
   else if (ip !== '' && sources.size < TALLY_KEYS) sources.set(ip, { count: 1, country, asn });
-  if (callIds.length < SAMPLES_MOST) callIds.push(callId);
+  if (callId !== '' && callIds.length < SAMPLES_MOST) callIds.push(callId);
 }
 
 function topShare({ actors, ids }: Pool): number {

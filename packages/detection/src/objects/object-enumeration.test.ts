@@ -97,7 +97,7 @@ describe('object enumeration', () => {
   it('needs at most 200 bytes for an ordinary idle actor, 600 whatever it did', () => {
     const bytesAfter = (calls: ReturnType<typeof callsFrom>): number => {
       const state = detector.create(calls[0]!)!;
-      for (const call of calls) detector.fold(state, call);
+      for (const call of calls) detector.fold(state, call, false);
       detector.close(state, Infinity);
       return JSON.stringify(detector.encode(state)).length;
     };

@@ -41,17 +41,15 @@ interface Finding {
   observed: Alert['observed'];
   expected: Alert['expected'];
   words: string;
-  /** Of the sharing that an alert of travel turned out to be. */
-  sharing?: string;
   evidence: Record<string, unknown>;
 }
 
 interface Episode extends Growing {
   id: string;
   type: 'impossible-travel' | 'credential-sharing';
+  /** What it was taken for at first. */
+  beganAs: Episode['type'];
   actor: AlertActor;
-  /** Signs of sharing were seen; where it goes on from is no longer news. */
-  isShared: boolean;
   worst: Finding;
 }
 
@@ -62,7 +60,7 @@ interface Strange {
   tally: Tally;
 }
 
-/** What is known of one actor. One episode at a time, as one leak shows as travel and as sharing. */
+/** What is known of one actor. One episode at a time: travel that turns out to be sharing stays the same alert. */
 export interface PlacesState {
   places: Places;
   turns: Turns;
@@ -126,15 +124,20 @@ export function createPlacesDetector(
       }
 
       state.counts = countSharing(places, sighting, state.counts);
-      if (judgesSharing && (isStrange || !episode?.isShared)) {
+      if (judgesSharing && (isStrange || episode?.type !== 'credential-sharing')) {
         const signs = judgeSharing(places, state.counts);
         if (signs.length > 0) {
-          if (!episode?.isShared) disownYoung(places);
-          grow(state, call, 'credential-sharing', sharingFinding(places, signs), alerts);
+          const finding = sharingFinding(places, signs);
+          if (episode?.type !== 'credential-sharing') disownYoung(places);
+          if (episode?.type === 'impossible-travel') {
+            episode.type = 'credential-sharing';
+            episode.worst = { ...finding, score: Math.max(finding.score, episode.worst.score) };
+            alerts.push(publish(state, 'open'));
+          } else grow(state, call, 'credential-sharing', finding, alerts);
           return alerts;
         }
       }
-      if (judgesTravel && !episode?.isShared) {
+      if (judgesTravel && episode?.type !== 'credential-sharing') {
         const { travel, turns } = judgeTravel(places, sighting, state.turns);
         state.turns = turns;
         if (travel) {
@@ -182,8 +185,8 @@ function grow(
     state.episode = {
       id: alertId(type, actorKey(call), '', sinceMs),
       type,
+      beganAs: type,
       actor: alertActor(call),
-      isShared: type === 'credential-sharing',
       startedAt: sinceMs,
       raisedAt: places.newestMs,
       lastSeenAt: lastMs,
@@ -198,19 +201,7 @@ function grow(
     return;
   }
   const { episode } = state;
-  const { worst } = episode;
-  if (type !== episode.type) {
-    // An alert keeps its type and what raised it; what it turns out to be comes on top.
-    if (!episode.isShared || finding.score >= worst.score) {
-      episode.worst = {
-        ...worst,
-        score: Math.max(worst.score, finding.score),
-        sharing: finding.words,
-        evidence: { ...worst.evidence, ...finding.evidence },
-      };
-    }
-    episode.isShared = true;
-  } else if (finding.score > worst.score) episode.worst = finding;
+  if (finding.score > episode.worst.score) episode.worst = finding;
   if (isNews(episode, episode.worst.score, places.newestMs)) alerts.push(publish(state, 'open'));
 }
 
@@ -349,10 +340,15 @@ function publish(state: PlacesState, status: Alert['status']): Alert {
     status,
     observed: { ...worst.observed },
     expected: { ...worst.expected },
-    summary: `${episode.actor.name} ${worst.words}${worst.sharing === undefined ? '' : `; then it ${worst.sharing}`} (learnt on ${String(worst.evidence['learntDays'])} days of its own traffic).`,
+    summary: `${episode.actor.name} ${worst.words} (learnt on ${String(worst.evidence['learntDays'])} days of its own traffic).`,
     // Those of strange networks and clients only: the owner is not to be blocked.
     sources: topSources(tally),
-    evidence: { ...worst.evidence, statuses: statusClasses(tally), endpoints: topEndpoints(tally) },
+    evidence: {
+      ...worst.evidence,
+      ...(episode.beganAs === episode.type ? {} : { beganAs: episode.beganAs }),
+      statuses: statusClasses(tally),
+      endpoints: topEndpoints(tally),
+    },
     sampleCallIds: [...tally.sampleCallIds],
     references: [...REFERENCES],
   };

@@ -1,0 +1,161 @@
+import fc from 'fast-check';
+import type { Alert, ApiCall } from '@tripline/model';
+import { describe, expect, it } from 'vitest';
+import { callsOf, phaseSchema, randomFrom, type PhaseInput } from '../../test-support/program.ts';
+import { EndpointPipeline } from '../../test-support/run-endpoints.ts';
+import { detectionConfigSchema } from '../config.ts';
+import { createAsked } from '../objects/asked.ts';
+import { createEndpointDetection, type EndpointDetection } from './endpoint-detection.ts';
+import { addWalked, decodeWalked, encodeWalked, mergeWalked, newWalked, type Walked } from './id-coverage.ts';
+
+const startMs = Date.parse('2026-03-02T00:00:00Z');
+const detection = createEndpointDetection(detectionConfigSchema.parse({}));
+
+const usual: PhaseInput = {
+  consumer: 'client',
+  times: 5,
+  from: '0d',
+  until: '27h',
+  rate: { kind: 'poisson', perMinute: 0.1 },
+  asks: { path: '/orders/{n}', of: 50_000, random: true },
+};
+const walk = (rest: Partial<PhaseInput> = {}): PhaseInput => ({
+  consumer: 'nobody',
+  anonymous: true,
+  addresses: 1_000,
+  from: '26h',
+  until: '26h30m',
+  rate: { kind: 'poisson', perMinute: 40 },
+  asks: { path: '/orders/{n}', first: 90_000 },
+  ...rest,
+});
+const callsFrom = (phases: PhaseInput[], seed = 1): ApiCall[] => [
+  ...callsOf(
+    phases.map((one) => phaseSchema.parse(one)),
+    startMs,
+    seed,
+  ),
+];
+const alertsOf = (calls: readonly ApiCall[], judging: EndpointDetection = detection): Alert[] => {
+  const pipeline = new EndpointPipeline(judging);
+  for (const call of calls) pipeline.add(call);
+  pipeline.end();
+  return pipeline.run.alerts;
+};
+
+describe('coverage of ids', () => {
+  it('tells the range of the ids, how many went through it, and the largest of them', () => {
+    const last = alertsOf(callsFrom([usual, walk()])).at(-1)!;
+    expect(last).toMatchObject({
+      type: 'object-enumeration',
+      status: 'closed',
+      actor: { kind: 'endpoint', id: 'orders GET /orders/{id}' },
+      observed: { unit: 'ranges of 64 ids/h' },
+      expected: { high: 4 },
+      evidence: { learning: 'overall', learntHours: 26, distinctActors: 64 },
+    });
+    expect(last.evidence['leastId']).toBeGreaterThanOrEqual(90_000);
+    expect(last.evidence['largestId']).toBeLessThan(92_000);
+    expect(last.evidence['largestShare']).toBeLessThan(0.05);
+    expect(last.sources).toHaveLength(20);
+    expect(last.sampleCallIds).toHaveLength(20);
+  });
+
+  it('leaves the walk of one actor to the detector of actors, also where others ask for some of the ids', () => {
+    const alone = walk({ anonymous: false, consumer: 'acme', addresses: 1 });
+    const beside = walk({
+      rate: { kind: 'poisson', perMinute: 4 },
+      asks: { path: '/orders/{n}', first: 90_000, of: 1_200, random: true },
+    });
+    expect(alertsOf(callsFrom([usual, alone, beside]))).toEqual([]);
+  });
+
+  it('says nothing in the first day of an endpoint', () => {
+    expect(alertsOf(callsFrom([{ ...usual, from: '5h' }, walk()]))).toEqual([]);
+  });
+
+  it('is as off as the detector that it belongs to', () => {
+    const off = createEndpointDetection(
+      detectionConfigSchema.parse({ objectEnumeration: { enabled: false } }),
+    );
+    expect(alertsOf(callsFrom([usual, walk()]), off)).toEqual([]);
+  });
+
+  it('gives the same alerts wherever the state is encoded and decoded in between', () => {
+    const renewing: EndpointDetection = {
+      ...detection,
+      judge(state, whole, step) {
+        Object.assign(state, detection.decode(detection.encode(state)));
+        return detection.judge(state, whole, step);
+      },
+    };
+    fc.assert(
+      fc.property(
+        fc.nat(1_000_000),
+        fc.integer({ min: 10, max: 60 }),
+        fc.boolean(),
+        (seed, perMinute, random) => {
+          const calls = callsFrom(
+            [
+              usual,
+              walk({
+                rate: { kind: 'poisson', perMinute },
+                asks: { path: '/orders/{n}', first: 90_000, of: 600, random },
+              }),
+            ],
+            seed,
+          );
+          const straight = alertsOf(calls);
+          expect(straight.length).toBeGreaterThan(0);
+          expect(alertsOf(calls, renewing)).toEqual(straight);
+        },
+      ),
+      { numRuns: 5, seed: 1 },
+    );
+  });
+});
+
+describe('ids of a minute', () => {
+  const asked = createAsked();
+  const walkedOf = (calls: readonly ApiCall[]): Walked | null =>
+    calls.reduce<Walked | null>((walked, call) => addWalked(walked, call, asked(call)), null);
+
+  it('are the same however the calls are spread over partitions, and in whatever order they are put together', () => {
+    fc.assert(
+      fc.property(fc.nat(1_000_000), fc.integer({ min: 20, max: 400 }), (seed, perMinute) => {
+        const random = randomFrom(seed);
+        const calls = callsFrom(
+          [
+            walk({
+              until: '26h1m',
+              rate: { kind: 'poisson', perMinute },
+              asks: { path: '/orders/{n}', of: 300, random: true },
+            }),
+          ],
+          seed,
+        );
+        const parts: ApiCall[][] = [[], [], []];
+        for (const call of calls) parts[Math.floor(random() * 3)]!.push(call);
+        const sum = newWalked();
+        for (const part of parts.reverse()) {
+          const walked = walkedOf(part);
+          if (walked) mergeWalked(sum, decodeWalked(encodeWalked(walked)));
+        }
+        expect(encodeWalked(sum)).toEqual(encodeWalked(walkedOf(calls)!));
+      }),
+      { numRuns: 20, seed: 1 },
+    );
+  });
+
+  it('are whole ranges where there are more than 64, so that ranges can be told to be full', () => {
+    const calls = callsFrom([walk({ until: '26h10m', rate: { kind: 'constant', perMinute: 200 } })]);
+    const numbers = encodeWalked(walkedOf(calls)!).map(([number]) => number);
+    expect(numbers).toHaveLength(64);
+    expect(new Set(numbers.map((number) => Math.floor(number / 64))).size).toBeLessThanOrEqual(2);
+  });
+
+  it('leave out calls that failed, and ids that are no numbers', () => {
+    expect(walkedOf(callsFrom([walk({ status: { '500': 1 } })]))).toBeNull();
+    expect(walkedOf(callsFrom([walk({ asks: { path: '/orders/{uuid}' } })]))).toBeNull();
+  });
+});
