@@ -32,6 +32,8 @@ const expectedSchema = z.strictObject({
       /** Of the last revision. */
       severity: z.enum(severities).optional(),
       learning: z.string().optional(),
+      /** Among the facts or signs of the evidence. */
+      because: z.array(z.string()).default([]),
     }),
   ),
 });
@@ -89,6 +91,10 @@ describe('golden cases', () => {
           if (one.service !== undefined) expect(alert!.service).toBe(one.service);
           if (one.severity !== undefined) expect(alert!.severity).toBe(one.severity);
           if (one.learning !== undefined) expect(alert!.evidence['learning']).toBe(one.learning);
+          for (const reason of one.because)
+            expect(JSON.stringify([alert!.evidence['facts'], alert!.evidence['signs']])).toContain(
+              `"${reason}"`,
+            );
         }
 
         for (const alert of alerts) {

@@ -93,6 +93,22 @@ export const phaseSchema = z.strictObject({
   routed: z.boolean().default(true),
   latencyMs: z.int().min(0).default(12),
   addresses: z.int().min(1).default(1),
+  /** Where the calls come from and with which client, one after the other in turn; unknown if left out. */
+  origins: z
+    .array(
+      z.strictObject({
+        /** The first three numbers of its addresses. */
+        net: z.string().regex(/^\d+\.\d+\.\d+$/),
+        asn: z.int().optional(),
+        country: z.string().length(2),
+        /** Databases have coordinates without a city, too: the middle of the country. */
+        city: z.string().optional(),
+        at: z.tuple([z.number(), z.number()]).optional(),
+        userAgent: z.string().optional(),
+      }),
+    )
+    .min(1)
+    .optional(),
   /** Each call arrives up to this much later than it began. */
   lateSeconds: z.number().min(0).default(0),
   /** Calls of the phase arrive at this time at the earliest: a buffer that is emptied at once. */
@@ -264,6 +280,7 @@ function* arrivalsOf(
       responseBytes: phase.responseBytes,
       latencyMs: phase.latencyMs,
     };
+    if (phase.origins) comeFrom(call, phase.origins[index % phase.origins.length]!, address);
     if (phase.asks) ask(call, phase.asks, index, random);
     index++;
     if (phase.refused) call.refused = true;
@@ -275,6 +292,16 @@ function* arrivalsOf(
     if (phase.duplicated > 0 && random() < phase.duplicated)
       yield { arrivesAt: arrivesAt + random() * 60_000, call };
   }
+}
+
+function comeFrom(call: ApiCall, origin: NonNullable<Phase['origins']>[number], address: number): void {
+  const { net, asn, country, city, at, userAgent } = origin;
+  call.ip = `${net}.${1 + (address % 254)}`;
+  call.country = country;
+  if (asn !== undefined) call.asn = asn;
+  if (city !== undefined) call.city = city;
+  if (at !== undefined) [call.latitude, call.longitude] = at;
+  if (userAgent !== undefined) call.userAgent = userAgent;
 }
 
 /** The calls of all phases in the order of their arrival. */

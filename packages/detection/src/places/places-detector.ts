@@ -77,7 +77,8 @@ export function createPlacesDetector(
   config: Pick<DetectionConfig, 'impossibleTravel' | 'credentialSharing'>,
 ): ActorDetector<PlacesState> {
   const { impossibleTravel, credentialSharing } = config;
-  const isExcepted = compileExceptions([...impossibleTravel.exceptions, ...credentialSharing.exceptions]);
+  const isTravelExcepted = compileExceptions(impossibleTravel.exceptions);
+  const isSharingExcepted = compileExceptions(credentialSharing.exceptions);
 
   return {
     name: 'places',
@@ -87,7 +88,11 @@ export function createPlacesDetector(
     },
     fold(state, call) {
       const alerts = close(state, call.startedAt);
-      if (!isLocated(call) || isExcepted(call)) return alerts;
+      if (!isLocated(call)) return alerts;
+      // What is announced to one of the two is still the other's.
+      const judgesTravel = impossibleTravel.enabled && !isTravelExcepted(call);
+      const judgesSharing = credentialSharing.enabled && !isSharingExcepted(call);
+      if (!judgesTravel && !judgesSharing) return alerts;
       const { places } = state;
       const sighting = observe(places, call, state.episode !== null);
       if (!sighting) return alerts;
@@ -99,26 +104,27 @@ export function createPlacesDetector(
         state.counts = state.turns = null;
         return alerts;
       }
-      if (isStrange) {
+      const { episode } = state;
+      const isAnnounced =
+        episode !== null && !(episode.type === 'impossible-travel' ? judgesTravel : judgesSharing);
+      if (isStrange && !isAnnounced) {
         state.strange ??= { sinceMs: atMs, lastMs: atMs, tally: newTally() };
         state.strange.lastMs = Math.max(state.strange.lastMs, atMs);
         tallyCall(state.strange.tally, call, false);
-      }
-
-      const { episode } = state;
-      if (episode && isStrange) {
-        if (atMs - episode.raisedAt >= ADOPT_MS) {
-          adoptStrange(places);
-          episode.worst.evidence['adopted'] = true;
-          alerts.push(end(state));
-          return alerts;
+        if (episode) {
+          if (atMs - episode.raisedAt >= ADOPT_MS) {
+            adoptStrange(places);
+            episode.worst.evidence['adopted'] = true;
+            alerts.push(end(state));
+            return alerts;
+          }
+          episode.lastSeenAt = Math.max(episode.lastSeenAt, atMs);
+          episode.count = state.strange.tally.calls;
         }
-        episode.lastSeenAt = Math.max(episode.lastSeenAt, atMs);
-        episode.count = state.strange!.tally.calls;
       }
 
       state.counts = countSharing(places, sighting, state.counts);
-      if (credentialSharing.enabled && (isStrange || episode?.type !== 'credential-sharing')) {
+      if (judgesSharing && (isStrange || episode?.type !== 'credential-sharing')) {
         const signs = judgeSharing(places, state.counts);
         if (signs.length > 0) {
           const finding = sharingFinding(places, signs);
@@ -131,7 +137,7 @@ export function createPlacesDetector(
           return alerts;
         }
       }
-      if (impossibleTravel.enabled && episode?.type !== 'credential-sharing') {
+      if (judgesTravel && episode?.type !== 'credential-sharing') {
         const { travel, turns } = judgeTravel(places, sighting, state.turns);
         state.turns = turns;
         if (travel) {
@@ -139,7 +145,7 @@ export function createPlacesDetector(
           return alerts;
         }
       }
-      if (episode && isStrange && isNews(episode, episode.worst.score, places.newestMs))
+      if (episode && isStrange && !isAnnounced && isNews(episode, episode.worst.score, places.newestMs))
         alerts.push(publish(state, 'open'));
       return alerts;
     },

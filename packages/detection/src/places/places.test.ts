@@ -1,5 +1,4 @@
 import { apiCallSchema, type Alert, type ApiCall } from '@tripline/model';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { detectorRevisions } from '../../test-support/run-detector.ts';
 import { detectionConfigSchema } from '../config.ts';
@@ -327,42 +326,5 @@ describe('credential sharing', () => {
     ],
   ])('is not %s', (_, calls) => {
     expect(typesOf(calls).filter((type) => type === 'credential-sharing')).toEqual([]);
-  });
-});
-
-describe('places', () => {
-  const attack = [
-    ...home,
-    ...Array.from({ length: 300 }, (_, n) =>
-      call(noon + n * 3 * minuteMs, [newYork, tokyo, amsterdam, cloud][n % 4]!, {
-        userAgent: n % 3 ? laptop : script,
-      }),
-    ),
-  ].toSorted((a, b) => a.startedAt - b.startedAt);
-
-  it('give the same alerts wherever their state is encoded and decoded', () => {
-    const plain = detectorRevisions(detectorOf(), attack);
-    expect(plain.length).toBeGreaterThan(1);
-    fc.assert(
-      fc.property(fc.array(fc.nat(attack.length - 1), { maxLength: 40 }), (cuts) => {
-        expect(detectorRevisions(detectorOf(), attack, (index) => cuts.includes(index))).toEqual(plain);
-      }),
-      { numRuns: 20, seed: 7 },
-    );
-  });
-
-  it('can each be switched off', () => {
-    const only = (off: string): string[] =>
-      alertsOf(attack, detectorOf({ [off]: { enabled: false } })).map(({ type }) => type);
-    expect(new Set(only('credentialSharing'))).toEqual(new Set(['impossible-travel']));
-    expect(new Set(only('impossibleTravel'))).toEqual(new Set(['credential-sharing']));
-  });
-
-  it('cost an ordinary consumer no more than 250 bytes, and an address none', () => {
-    const detector = detectorOf();
-    const state = detector.create(home[0]!)!;
-    for (const one of days(28, [amsterdam, amsterdamMobile])) detector.fold(state, one, false);
-    expect(JSON.stringify(detector.encode(state)).length).toBeLessThanOrEqual(250);
-    expect(detector.create(call(0, amsterdam, { actorKind: 'address' }))).toBeUndefined();
   });
 });

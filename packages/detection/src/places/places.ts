@@ -335,7 +335,8 @@ function networkOf(
     returns: 0,
   };
   places.networks.push(network);
-  if (!own) places.newsToday++;
+  // Beyond those that are kept, a new one cannot be told from one that was forgotten.
+  if (!own) places.newsToday = Math.min(STRANGE_NETWORKS_MOST, places.newsToday + 1);
   trim(places);
   return network;
 }

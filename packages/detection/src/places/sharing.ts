@@ -15,6 +15,7 @@ import {
   STEP_FAMILIES,
   STEP_NETWORKS,
   STEP_TIMES,
+  STRANGE_NETWORKS_MOST,
   WINDOW_MS,
   WINDOW_NETWORKS_MOST,
   ZONES,
@@ -151,7 +152,7 @@ export function judgeSharing(places: Places, counts: SharingCounts | null): Shar
       value: places.newsToday,
       high: stepHigh,
       unit: 'new networks/day',
-      words: `${places.newsToday} networks in a day that it never used before`,
+      words: `${places.newsToday}${places.newsToday === STRANGE_NETWORKS_MOST ? ' or more' : ''} networks in a day that it never used before`,
     });
   if (places.newsUsual >= CROWD_NEWS) return found;
 

@@ -103,7 +103,9 @@ function factsOf(places: Places, { strange, usual }: Travel, turns: Turns): Trav
   const ownFamilies = places.families.filter((family) => family.own).length;
   if (strange.strangeClient && ownFamilies < FAMILIES_MOST && (settled || !sameCountry))
     facts.push('newClient');
-  if (settled && turns !== null && turns.count >= TURNS) facts.push('interleaved');
+  // Within a country that is also a phone between Wi-Fi and a carrier that has its exit elsewhere.
+  if (settled && turns !== null && turns.count >= TURNS && (!sameCountry || strange.strangeClient))
+    facts.push('interleaved');
   const { refused } = places;
   if (
     refused !== null &&
