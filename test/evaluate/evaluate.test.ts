@@ -119,5 +119,5 @@ describe('evaluation', () => {
     expect(spike.alertsPerEpisode).toBe(1);
     expect(spike.falsePer1000ConsumerDays, JSON.stringify(spike.falseSamples)).toBeLessThanOrEqual(1);
     expect(page(evaluation)).toContain('| request-spike');
-  }, 120_000);
+  }, 300_000);
 });

@@ -50,10 +50,21 @@ const onOrOff = {
     ),
 };
 
+const scopeSchema = z
+  .strictObject({
+    consumers: patterns.optional().describe('As in exceptions.'),
+    services: patterns.optional(),
+    routes: patterns.optional(),
+  })
+  .describe(
+    'What the detector looks at; all of those given must match. Other calls are neither judged nor learnt from.',
+  );
+
 /** Of a detector over an actor's own calls. */
 const actorDetectorSchema = z
   .strictObject({
     ...onOrOff,
+    scope: scopeSchema.optional(),
     exceptions: z.array(exceptionSchema).max(1_000).default([]),
   })
   .prefault({});
@@ -64,6 +75,10 @@ export const detectionConfigSchema = z
     credentialStuffing: z
       .strictObject({
         ...onOrOff,
+        scope: z
+          .strictObject({ endpoints: patterns })
+          .optional()
+          .describe('What the detector looks at, as patterns of endpoints in exceptions.'),
         exceptions: z.array(endpointExceptionSchema).max(1_000).default([]),
       })
       .prefault({}),
@@ -79,5 +94,6 @@ export const detectionConfigSchema = z
   .describe('What the detectors look for.');
 
 export type Exception = z.infer<typeof exceptionSchema>;
+export type Scope = z.infer<typeof scopeSchema>;
 export type EndpointException = z.infer<typeof endpointExceptionSchema>;
 export type DetectionConfig = z.infer<typeof detectionConfigSchema>;

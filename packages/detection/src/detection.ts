@@ -91,9 +91,9 @@ type EncodedPeers = [version: number, hours: number, mean: number, deviation: nu
 /** `config` must have passed `detectionConfigSchema`. */
 export function createDetection(config: DetectionConfig): Detection {
   const { enabled } = config.requestSpike;
-  const isExcepted = compileExceptions(config.requestSpike.exceptions);
+  const isExcepted = compileExceptions(config.requestSpike);
   const others = actorDetectors(config);
-  const isExceptedFromParameters = compileExceptions(config.abnormalParameters.exceptions);
+  const isExceptedFromParameters = compileExceptions(config.abnormalParameters);
   const marked = dryRunMarker(config);
 
   const foldSpikes = (actor: ActorState, peers: PeersState, call: ApiCall): Alert[] => {

@@ -1,5 +1,7 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
+import { callsOf, phaseSchema } from '../test-support/program.ts';
+import { run } from '../test-support/run.ts';
 import { createDetection, detectionConfigSchema, type ActorState } from './index.ts';
 
 const startMs = Date.parse('2026-03-02T12:00:00Z');
@@ -186,6 +188,28 @@ describe('what a request spike is not', () => {
     detection.fold(actor, peers, call(700_000));
     for (let i = 0; i < 2_000; i++) expect(detection.fold(actor, peers, call(i))).toEqual([]);
     expect(actor.requestSpike.late).toBe(2_000);
+  });
+});
+
+describe('the scope of a detector', () => {
+  it('leaves out what it does not name, and exceptions only within it', () => {
+    const spike = (scope: object): boolean => {
+      const scoped = createDetection(detectionConfigSchema.parse({ requestSpike: { scope } }));
+      const phase = phaseSchema.parse({
+        consumer: 'acme',
+        service: 'orders',
+        from: '0d',
+        until: '1h',
+        rate: { kind: 'constant', perMinute: 3_000 },
+      });
+      return run(scoped, callsOf([phase], 0, 1)).alerts.some(({ type }) => type === 'request-spike');
+    };
+    expect(spike({})).toBe(true);
+    expect(spike({ services: ['ord*'], consumers: ['acme', 'x'] })).toBe(true);
+    expect(spike({ services: ['ord*'], consumers: ['x'] })).toBe(false);
+    expect(spike({ services: ['billing'] })).toBe(false);
+    expect(spike({ routes: ['none'] })).toBe(false);
+    expect(() => detectionConfigSchema.parse({ requestSpike: { scope: { paths: ['x'] } } })).toThrow(/paths/);
   });
 });
 

@@ -1,8 +1,7 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
 import { alertActor } from '../alert-actor.ts';
 import type { ActorDetector } from '../actor-detector.ts';
-import type { Exception } from '../config.ts';
-import { compileExceptions } from '../exception.ts';
+import { compileExceptions, type Selection } from '../exception.ts';
 import { LATENESS_MS } from '../constants.ts';
 import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
 import { idHash } from '../recent-ids.ts';
@@ -148,10 +147,8 @@ function newState(atMs: number): BruteForceState {
  * A source that tries credentials: one account with many, many accounts, many keys. The source is the address, as a refused
  * credential is no actor; or a consumer that logs others in, and tells whom.
  */
-export function createBruteForceDetector(settings: {
-  exceptions: readonly Exception[];
-}): ActorDetector<BruteForceState> {
-  const isExcepted = compileExceptions(settings.exceptions);
+export function createBruteForceDetector(settings: Selection): ActorDetector<BruteForceState> {
+  const isExcepted = compileExceptions(settings);
   return {
     name: 'bruteForce',
     create: (call) => (isFailure(call) ? newState(call.startedAt) : undefined),

@@ -76,6 +76,7 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
   const { enabled } = config.credentialStuffing;
   const coverageEnabled = config.objectEnumeration.enabled;
   const marked = dryRunMarker(config);
+  const scope = config.credentialStuffing.scope?.endpoints.map(globToRegExp);
   const exceptions = config.credentialStuffing.exceptions.map(({ endpoints, from, until }) => ({
     patterns: endpoints.map(globToRegExp),
     fromMs: Date.parse(from),
@@ -84,6 +85,7 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
   const isExcepted = (whole: WholeMinute): boolean => {
     const atMs = whole.window * ENDPOINT_WINDOW_MS;
     const id = endpointId(whole);
+    if (scope && !scope.some((pattern) => pattern.test(id))) return true;
     return exceptions.some(
       ({ patterns, fromMs, untilMs }) =>
         atMs + ENDPOINT_WINDOW_MS > fromMs && atMs < untilMs && patterns.some((pattern) => pattern.test(id)),

@@ -1,10 +1,9 @@
 import { severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
 import type { ActorDetector } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
-import type { Exception } from '../config.ts';
 import { LOG_SCALE, STEP_MS } from '../constants.ts';
 import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
-import { compileExceptions } from '../exception.ts';
+import { compileExceptions, type Selection } from '../exception.ts';
 import { objectHash } from '../objects/seen.ts';
 import {
   decodeTally,
@@ -109,18 +108,13 @@ export interface MixState {
   episode: Episode | null;
 }
 
-export interface CallMixSettings {
-  enabled: boolean;
-  exceptions: readonly Exception[];
-}
-
 /**
  * Has what an actor asks for changed while the number of its calls is ordinary? Judges what request spike cannot see: calls
  * that gather on one endpoint or an expensive one, and responses that are many times as large. Its alerts are request spikes
  * whose evidence has a `kind`. Only actors with a credential: an address is many people, or one who is gone tomorrow.
  */
-export function createCallMixDetector(settings: CallMixSettings): ActorDetector<MixState> {
-  const isExcepted = compileExceptions(settings.exceptions);
+export function createCallMixDetector(settings: Selection): ActorDetector<MixState> {
+  const isExcepted = compileExceptions(settings);
   return {
     name: 'callMix',
     create: (call) => (call.actorKind === 'address' || isExcepted(call) ? undefined : newState()),

@@ -8,10 +8,9 @@ import {
 } from '@tripline/model';
 import type { ActorDetector } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
-import type { Exception } from '../config.ts';
 import { DAY_MS, HOUR_MS, LATENESS_MS } from '../constants.ts';
 import { alertId, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
-import { compileExceptions } from '../exception.ts';
+import { compileExceptions, type Selection } from '../exception.ts';
 import {
   decodeTally,
   dominant,
@@ -132,19 +131,12 @@ function newState(): ObjectsState {
   };
 }
 
-export interface ObjectEnumerationSettings {
-  enabled: boolean;
-  exceptions: readonly Exception[];
-}
-
 /**
  * Does an actor go through objects (ids in path, query, kept headers) or pages that it never asked for before, many more
  * than it usually does? Alerts are `object-enumeration`, or `data-scraping` for many objects in one call and for lists.
  */
-export function createObjectEnumerationDetector(
-  settings: ObjectEnumerationSettings,
-): ActorDetector<ObjectsState> {
-  const isExcepted = compileExceptions(settings.exceptions);
+export function createObjectEnumerationDetector(settings: Selection): ActorDetector<ObjectsState> {
+  const isExcepted = compileExceptions(settings);
   const read = createAsked();
   const concerns = ({ objects, page }: Asked, call: ApiCall): boolean =>
     (objects.length > 0 || page >= 0) && (isThere(call) || isMissed(call));

@@ -77,8 +77,8 @@ export function createPlacesDetector(
   config: Pick<DetectionConfig, 'impossibleTravel' | 'credentialSharing'>,
 ): ActorDetector<PlacesState> {
   const { impossibleTravel, credentialSharing } = config;
-  const isTravelExcepted = compileExceptions(impossibleTravel.exceptions);
-  const isSharingExcepted = compileExceptions(credentialSharing.exceptions);
+  const isTravelExcepted = compileExceptions(impossibleTravel);
+  const isSharingExcepted = compileExceptions(credentialSharing);
 
   return {
     name: 'places',

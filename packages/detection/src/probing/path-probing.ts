@@ -1,10 +1,9 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
 import type { ActorDetector } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
-import type { Exception } from '../config.ts';
 import { HOUR_MS, LATENESS_MS } from '../constants.ts';
 import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
-import { compileExceptions } from '../exception.ts';
+import { compileExceptions, type Selection } from '../exception.ts';
 import { decodeHashes, encodeHashes, objectHash } from '../objects/seen.ts';
 import {
   decodeTally,
@@ -50,17 +49,12 @@ export interface ProbingState {
   episode: Episode | null;
 }
 
-export interface PathProbingSettings {
-  enabled: boolean;
-  exceptions: readonly Exception[];
-}
-
 /**
  * Does an actor try path after path that nobody serves, as vulnerability scanners do? A path counts if Kong has no route for
  * it, or if the upstream answers 404, 403, 400 or 405 and it has no id in it (missing objects are another detector's).
  */
-export function createPathProbingDetector(settings: PathProbingSettings): ActorDetector<ProbingState> {
-  const isExcepted = compileExceptions(settings.exceptions);
+export function createPathProbingDetector(settings: Selection): ActorDetector<ProbingState> {
+  const isExcepted = compileExceptions(settings);
   return {
     name: 'pathProbing',
     create: (call) =>
