@@ -72,10 +72,12 @@ export function detectorCosts(): DetectorCost[] {
       const states = Array.from({ length: actors }, () => detection.decodeActor(undefined));
       const peers = detection.decodePeers(undefined);
       const endpoint = detection.decodeParameters(undefined);
+      const episodes = detection.decodeParameterEpisodes(undefined);
       const began = process.cpuUsage();
       for (const [n, call] of calls.entries()) {
         detection.fold(states[n % actors]!, peers, call);
-        if (detection.parametersStateKey(call) !== undefined) detection.foldParameters(endpoint, call);
+        if (detection.parametersStateKey(call) !== undefined)
+          detection.foldParameters(endpoint, episodes, call);
       }
       const { user, system } = process.cpuUsage(began);
       if (round >= 2) times[index]!.push(((user + system) * 1_000) / calls.length);
