@@ -72,6 +72,22 @@ describe('tripline series', () => {
     expect(errors).toContain(`${path}:3: the value "many"`);
   });
 
+  it('takes a number that is too large for none, and expects no less of the next', async () => {
+    const rows = Array.from(
+      { length: 60 },
+      (_, at) => `${1_767_225_600 + at * 60},${at === 50 ? '1e400' : 7}`,
+    );
+    expect(await series([file('g.csv', ['timestamp,value', ...rows])])).toBe(1);
+    expect(output).not.toContain('NaN');
+    expect(errors).toContain('the value "1e400" is no number');
+  });
+
+  it('counts lines as editors do, with the blank ones, and takes a byte order mark for none', async () => {
+    const path = file('h.csv', ['\ufefftimestamp,value', '', '', 'yesterday,1']);
+    expect(await series([path])).toBe(1);
+    expect(errors).toContain(`${path}:4: the timestamp "yesterday"`);
+  });
+
   it('refuses a file without the columns, or none at all', async () => {
     await expect(series([file('e.csv', ['time,count', '1,2'])])).rejects.toThrow(
       /columns timestamp and value/,

@@ -14,18 +14,26 @@ export interface Line {
 }
 
 /**
- * The lines of a file, or of standard input for `-`, in memory of one chunk and one line. Blank lines are left out, and
- * not numbered. Throws `UserError` if the file cannot be read.
+ * The lines of a file, or of standard input for `-`, in memory of one chunk and one line. Numbered from 1 as editors
+ * do; blank lines are left out, and so is the byte order mark that some programs begin a file with. Throws `UserError` if the file cannot be read.
  */
 export async function* linesOf(file: string): AsyncGenerator<Line[]> {
   const splitter = new FrameSplitter(maxLineBytes);
-  let number = 0;
+  let number = 1;
   let lines: Line[] = [];
   const take: Parameters<FrameSplitter['push']>[1] = (frame) => {
-    lines.push({ number: ++number, text: frame.kind === 'line' ? bytesOf(frame).toString('utf8') : null });
+    const text = frame.kind === 'line' ? bytesOf(frame).toString('utf8') : null;
+    lines.push({ number, text: number === 1 && text !== null ? text.replace(/^\ufeff/, '') : text });
   };
   for await (const chunk of openInput(file)) {
-    splitter.push(chunk as Buffer, take);
+    const bytes = chunk as Buffer;
+    for (let begin = 0; begin < bytes.length;) {
+      const lineFeedAt = bytes.indexOf(10, begin);
+      const end = lineFeedAt < 0 ? bytes.length : lineFeedAt + 1;
+      splitter.push(bytes.subarray(begin, end), take);
+      if (lineFeedAt >= 0) number++;
+      begin = end;
+    }
     yield lines;
     lines = [];
   }

@@ -58,17 +58,12 @@ function cellsOf(line: string): string[] {
 }
 
 function columnsOf(file: string, header: string[]): { timestamp: number; value: number } {
-  const names = header.map((name) =>
-    name
-      .replace(/^\ufeff/, '')
-      .trim()
-      .toLowerCase(),
-  );
+  const names = header.map((name) => name.trim().toLowerCase());
   const timestamp = names.indexOf('timestamp');
   const value = names.indexOf('value');
   if (timestamp === -1 || value === -1) {
     throw new UserError(
-      `${file}: the first line must name the columns timestamp and value; it is "${header.join(',').slice(0, 80)}".`,
+      `${file}: the first line must name the columns timestamp and value, separated by commas; it is "${header.join(',').slice(0, 80)}".`,
     );
   }
   return { timestamp, value };
@@ -90,5 +85,5 @@ function timeOf(text: string): number {
 function numberOf(text: string): number | undefined {
   if (text === '' || /^(nan|null|na|n\/a|none)$/i.test(text)) return NaN;
   const number = Number(text);
-  return Number.isNaN(number) ? undefined : number;
+  return Number.isFinite(number) ? number : undefined;
 }
