@@ -5,6 +5,7 @@ import {
   type ActorState,
   type Detection,
   type Emission,
+  type ParameterEpisodes,
   type ParametersState,
   type PeersState,
 } from '@tripline/detection';
@@ -50,6 +51,8 @@ export const latenessMs = 10 * 60_000;
 const progressKey = 'progress';
 /** Under this key: what is being counted per endpoint, and what of it was not sent on yet. */
 const aggregatesKey = 'aggregates';
+/** Under this key: open episodes of abnormal parameters, of all endpoints. Always in memory. */
+const parameterEpisodesKey = 'parameter-episodes';
 /**
  * Without calls for so long, by the clock, the partition is said to be idle, so that nobody waits for it. Longer than a window
  * and its grace, so that calls that come thinly do not make it go back and forth.
@@ -82,6 +85,7 @@ export class PartitionFold implements Fold {
   #olderActors = new Map<string, Held<ActorState>>();
   readonly #peers = new Map<string, Held<PeersState>>();
   readonly #endpoints = new Map<string, Held<ParametersState>>();
+  readonly #parameterEpisodes: Held<ParameterEpisodes>;
   /** States with an open episode, with the event time at which it may end. */
   readonly #open = new Map<string, number>();
   /** Earliest event time at which one of them may end. */
@@ -98,6 +102,7 @@ export class PartitionFold implements Fold {
   constructor(options: PartitionFoldOptions) {
     this.#options = options;
     this.#recent = new RecentIds(options.rememberedIds);
+    this.#parameterEpisodes = { state: options.detection.decodeParameterEpisodes(undefined), changed: false };
   }
 
   /** Event time of the newest call. */
@@ -138,8 +143,13 @@ export class PartitionFold implements Fold {
   }
 
   async open(): Promise<void> {
-    const { aggregates, state } = this.#options;
-    const texts = await state.load([progressKey, aggregatesKey]);
+    const { aggregates, detection, state } = this.#options;
+    const texts = await state.load([progressKey, aggregatesKey, parameterEpisodesKey]);
+    this.#parameterEpisodes.state = this.#decode(
+      parameterEpisodesKey,
+      (saved) => detection.decodeParameterEpisodes(saved),
+      texts.get(parameterEpisodesKey),
+    );
     if (aggregates)
       this.#aggregator = this.#decode(
         aggregatesKey,
@@ -217,6 +227,10 @@ export class PartitionFold implements Fold {
       changes.set(key, detection.encodeParameters(held.state));
       saved.push(held);
     }
+    if (this.#parameterEpisodes.changed) {
+      changes.set(parameterEpisodesKey, detection.encodeParameterEpisodes(this.#parameterEpisodes.state));
+      saved.push(this.#parameterEpisodes);
+    }
     const chunks = this.#nextIdChunks(changes);
     const progress: Progress = { watermark: this.#watermark, open: [...this.#open], ids: chunks };
     changes.set(progressKey, JSON.stringify(progress));
@@ -287,10 +301,18 @@ export class PartitionFold implements Fold {
     const key = detection.parametersStateKey(call);
     if (key === undefined) return;
     const endpoint = this.#endpoints.get(key)!;
-    for (const alert of detection.foldParameters(endpoint.state, call)) alerts.push(alert);
+    const episodes = this.#parameterEpisodes;
+    for (const alert of detection.foldParameters(endpoint.state, episodes.state, call)) alerts.push(alert);
     this.#change(endpoint);
-    const closesAt = detection.parametersClosesAt(endpoint.state);
-    if (closesAt !== undefined || this.#open.size > 0) this.#setOpen(key, closesAt);
+    const releasesAt = detection.parametersReleaseAt(endpoint.state);
+    if (releasesAt !== undefined || this.#open.size > 0) this.#setOpen(key, releasesAt);
+    if (episodes.state.size > 0) this.#parameterEpisodesChanged();
+  }
+
+  #parameterEpisodesChanged(): void {
+    const episodes = this.#parameterEpisodes;
+    this.#change(episodes);
+    this.#setOpen(parameterEpisodesKey, this.#options.detection.parameterEpisodesCloseAt(episodes.state));
   }
 
   #change(held: Held<unknown>): void {
@@ -316,18 +338,26 @@ export class PartitionFold implements Fold {
   /** The states that are due must be in memory. */
   #close(eventTimeMs: number, alerts: Alert[]): void {
     const { detection } = this.#options;
+    const episodes = this.#parameterEpisodes;
     for (const key of this.#dueBy(eventTimeMs)) {
+      if (key === parameterEpisodesKey) continue;
       const endpoint = this.#endpoints.get(key);
       if (endpoint) {
-        for (const alert of detection.closeParameters(endpoint.state, eventTimeMs)) alerts.push(alert);
+        for (const alert of detection.releaseParameters(endpoint.state, episodes.state, eventTimeMs))
+          alerts.push(alert);
         this.#change(endpoint);
-        this.#setOpen(key, detection.parametersClosesAt(endpoint.state));
+        this.#setOpen(key, detection.parametersReleaseAt(endpoint.state));
         continue;
       }
       const actor = this.#actors.get(key)!;
       for (const alert of detection.close(actor.state, eventTimeMs)) alerts.push(alert);
       this.#change(actor);
       this.#setOpen(key, detection.closesAt(actor.state));
+    }
+    // Last: what was released is part of them.
+    if (episodes.state.size > 0) {
+      for (const alert of detection.closeParameterEpisodes(episodes.state, eventTimeMs)) alerts.push(alert);
+      this.#parameterEpisodesChanged();
     }
     this.#nextClose = Math.min(Infinity, ...this.#open.values());
   }
@@ -361,7 +391,8 @@ export class PartitionFold implements Fold {
   /** States by their keys, and those whose episode may end by an event time. */
   async #loadDue(eventTimeMs: number, keys: readonly string[]): Promise<void> {
     const { detection } = this.#options;
-    const all = [...keys, ...this.#dueBy(eventTimeMs)];
+    const due = this.#dueBy(eventTimeMs).filter((key) => key !== parameterEpisodesKey);
+    const all = [...keys, ...due];
     await this.#loadActors(all.filter((key) => !detection.isParametersKey(key)));
     await this.#loadEndpoints(all.filter((key) => detection.isParametersKey(key)));
   }

@@ -4,13 +4,18 @@ import type { DetectionConfig } from './config.ts';
 import { dryRunMarker } from './dry-run.ts';
 import { compileExceptions } from './exception.ts';
 import {
-  abnormalParameterClosesAt,
+  abnormalParameterReleasesAt,
   abnormalParameterStateKey,
-  closeAbnormalParameter,
+  closeParameterEpisodes,
   decodeAbnormalParameter,
+  decodeParameterEpisodes,
   encodeAbnormalParameter,
+  encodeParameterEpisodes,
   foldAbnormalParameter,
+  parameterEpisodesCloseAt,
+  releaseAbnormalParameter,
   type AbnormalParameterState,
+  type ParameterEpisodes,
 } from './parameters/abnormal-parameter.ts';
 import { parseState } from './state-text.ts';
 import {
@@ -33,6 +38,7 @@ import {
   type SpikeState,
 } from './request-spike.ts';
 
+export type { ParameterEpisodes };
 /** What the actors of a service share. Opaque to the caller; mutated by `fold`. */
 export interface PeersState extends SpikePeers {
   onePlace: OnePlace;
@@ -73,13 +79,21 @@ export interface Detection {
   decodeParameters(text: string | undefined): ParametersState;
   /** Compact JSON, 1 to 2 KB per parameter of the endpoint; null if there is nothing to keep. */
   encodeParameters(state: ParametersState): string | null;
+  /** As `decodeActor`, for what is open on all endpoints: alerts are about actors, whichever endpoints they try. */
+  decodeParameterEpisodes(text: string | undefined): ParameterEpisodes;
+  /** Compact JSON, about 1 KB per open episode; null if none is open. */
+  encodeParameterEpisodes(episodes: ParameterEpisodes): string | null;
   /** Folds one call in, mutating both states; returns the alert revisions to publish now, oldest first (usually none). */
   fold(actor: ActorState, peers: PeersState, call: ApiCall): Alert[];
   /** Folds a call of the endpoint in, beside `fold`. */
-  foldParameters(endpoint: ParametersState, call: ApiCall): Alert[];
-  /** As `close`, for what is open on the endpoint. */
-  closeParameters(endpoint: ParametersState, nowMs: number): Alert[];
-  parametersClosesAt(endpoint: ParametersState): number | undefined;
+  foldParameters(endpoint: ParametersState, episodes: ParameterEpisodes, call: ApiCall): Alert[];
+  /** Raises what has waited on the endpoint for long enough; before `closeParameterEpisodes` of the same time. */
+  releaseParameters(endpoint: ParametersState, episodes: ParameterEpisodes, nowMs: number): Alert[];
+  /** Event time from which `releaseParameters` has something to do; undefined if nothing waits. */
+  parametersReleaseAt(endpoint: ParametersState): number | undefined;
+  /** As `close` and `closesAt`, for the episodes of all endpoints. */
+  closeParameterEpisodes(episodes: ParameterEpisodes, nowMs: number): Alert[];
+  parameterEpisodesCloseAt(episodes: ParameterEpisodes): number | undefined;
   /** Ends the actor's episodes that are over at event time `nowMs`. What it returns does not depend on how late it is called. */
   close(actor: ActorState, nowMs: number): Alert[];
   /** Event time from which `close` has something to do; undefined if no episode is open. */
@@ -165,9 +179,13 @@ export function createDetection(config: DetectionConfig): Detection {
     isParametersKey: (key) => key.startsWith('q:'),
     decodeParameters: decodeAbnormalParameter,
     encodeParameters: encodeAbnormalParameter,
-    foldParameters: (state, call) => marked(foldAbnormalParameter(state, call)),
-    closeParameters: (state, nowMs) => marked(closeAbnormalParameter(state, nowMs)),
-    parametersClosesAt: abnormalParameterClosesAt,
+    decodeParameterEpisodes,
+    encodeParameterEpisodes,
+    foldParameters: (state, episodes, call) => marked(foldAbnormalParameter(state, episodes, call)),
+    releaseParameters: (state, episodes, nowMs) => marked(releaseAbnormalParameter(state, episodes, nowMs)),
+    parametersReleaseAt: abnormalParameterReleasesAt,
+    closeParameterEpisodes: (episodes, nowMs) => marked(closeParameterEpisodes(episodes, nowMs)),
+    parameterEpisodesCloseAt,
 
     fold(actor, peers, call) {
       if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;

@@ -3,6 +3,7 @@ export {
   createDetection,
   type ActorState,
   type Detection,
+  type ParameterEpisodes,
   type ParametersState,
   type PeersState,
 } from './detection.ts';

@@ -29,6 +29,7 @@ export function run(
   const actors = new Map<string, ActorState>();
   const peers = new Map<string, PeersState>();
   const endpoints = new Map<string, ParametersState>();
+  const episodes = detection.decodeParameterEpisodes(undefined);
   /** Those with an open episode. */
   const open = new Set<ActorState>();
   const recent = new RecentIds(100_000);
@@ -41,7 +42,9 @@ export function run(
       revisions.push(...detection.close(state, nowMs));
       if (detection.closesAt(state) === undefined) open.delete(state);
     }
-    for (const state of endpoints.values()) revisions.push(...detection.closeParameters(state, nowMs));
+    for (const state of endpoints.values())
+      revisions.push(...detection.releaseParameters(state, episodes, nowMs));
+    revisions.push(...detection.closeParameterEpisodes(episodes, nowMs));
   };
 
   for (const call of calls) {
@@ -61,7 +64,7 @@ export function run(
     if (endpointKey !== undefined) {
       let endpoint = endpoints.get(endpointKey);
       if (!endpoint) endpoints.set(endpointKey, (endpoint = detection.decodeParameters(undefined)));
-      revisions.push(...detection.foldParameters(endpoint, call));
+      revisions.push(...detection.foldParameters(endpoint, episodes, call));
     }
 
     watermarkMs = Math.max(watermarkMs, call.startedAt);

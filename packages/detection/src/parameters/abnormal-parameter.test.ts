@@ -1,14 +1,20 @@
 import { apiCallSchema, type Alert, type ApiCall } from '@tripline/model';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { randomFrom } from '../../test-support/program.ts';
 import {
-  abnormalParameterClosesAt,
-  closeAbnormalParameter,
+  abnormalParameterReleasesAt,
+  abnormalParameterStateKey,
+  closeParameterEpisodes,
   decodeAbnormalParameter,
+  decodeParameterEpisodes,
   encodeAbnormalParameter,
+  encodeParameterEpisodes,
   foldAbnormalParameter,
-  newAbnormalParameterState,
+  parameterEpisodesCloseAt,
+  releaseAbnormalParameter,
   type AbnormalParameterState,
+  type ParameterEpisodes,
 } from './abnormal-parameter.ts';
 
 const MINUTE_MS = 60_000;
@@ -37,16 +43,44 @@ function call(consumer: string, atMinutes: number, change: Partial<ApiCall> = {}
   }) as ApiCall;
 }
 
-function learnt(): AbnormalParameterState {
-  const state = newAbnormalParameterState();
+/** All endpoints of a partition, as the processor keeps them. */
+class Endpoints {
+  readonly states = new Map<string, AbnormalParameterState>();
+  episodes: ParameterEpisodes = decodeParameterEpisodes(undefined);
+
+  fold(one: ApiCall): Alert[] {
+    return foldAbnormalParameter(this.of(one), this.episodes, one);
+  }
+
+  close(nowMs: number): Alert[] {
+    const alerts = [...this.states.values()].flatMap((state) =>
+      releaseAbnormalParameter(state, this.episodes, nowMs),
+    );
+    return [...alerts, ...closeParameterEpisodes(this.episodes, nowMs)];
+  }
+
+  /** The states go through their text. */
+  renew(): void {
+    for (const [key, state] of this.states)
+      this.states.set(key, decodeAbnormalParameter(encodeAbnormalParameter(state) ?? undefined));
+    this.episodes = decodeParameterEpisodes(encodeParameterEpisodes(this.episodes) ?? undefined);
+  }
+
+  of(one: ApiCall): AbnormalParameterState {
+    const key = abnormalParameterStateKey(one);
+    const state = this.states.get(key) ?? decodeAbnormalParameter(undefined);
+    this.states.set(key, state);
+    return state;
+  }
+}
+
+function learnt(): Endpoints {
+  const state = new Endpoints();
   const random = randomFrom(3);
   for (let at = 0; at < 300; at++) {
     const status = ['open', 'open', 'paid', 'shipped'][Math.floor(random() * 4)]!;
     expect(
-      foldAbnormalParameter(
-        state,
-        call(`c${at % 9}`, at * 6 - 1_600, { query: { view: ['full'], status: [status] } }),
-      ),
+      state.fold(call(`c${at % 9}`, at * 6 - 1_600, { query: { view: ['full'], status: [status] } })),
     ).toEqual([]);
   }
   return state;
@@ -58,9 +92,9 @@ describe('abnormal-parameter', () => {
     const revisions: Alert[] = [];
     for (let at = 0; at < 20; at++) {
       const query = { view: ['full'], status: [`open' UNION SELECT ${at}--`] };
-      revisions.push(...foldAbnormalParameter(state, call('eve', 300 + at / 10, { query })));
+      revisions.push(...state.fold(call('eve', 300 + at / 10, { query })));
     }
-    revisions.push(...closeAbnormalParameter(state, START_MS + 500 * MINUTE_MS));
+    revisions.push(...state.close(START_MS + 500 * MINUTE_MS));
     expect(new Set(revisions.map((one) => one.id)).size).toBe(1);
     expect(revisions.map((one) => one.revision)).toEqual(revisions.map((_, at) => at + 1));
     const last = revisions.at(-1)!;
@@ -78,11 +112,11 @@ describe('abnormal-parameter', () => {
     expect(last.references).toContain('CWE-89');
     expect(last.summary).toContain('status');
     expect(JSON.stringify(revisions)).not.toContain('UNION');
-    expect(abnormalParameterClosesAt(state)).toBeUndefined();
+    expect(parameterEpisodesCloseAt(state.episodes)).toBeUndefined();
   });
 
   it('judges path parameters, too', () => {
-    const alerts = foldAbnormalParameter(learnt(), call('eve', 300, { path: "/orders/1' OR '1'='1" }));
+    const alerts = learnt().fold(call('eve', 300, { path: "/orders/1' OR '1'='1" }));
     expect(alerts[0]?.summary).toContain('{0}');
   });
 
@@ -92,18 +126,17 @@ describe('abnormal-parameter', () => {
   ])('takes %s that many consumers bring within minutes for a rollout', (_, query) => {
     const state = learnt();
     const alerts: Alert[] = [];
-    for (let at = 0; at < 40; at++)
-      alerts.push(...foldAbnormalParameter(state, call(`c${at % 9}`, 300 + at, { query })));
-    alerts.push(...closeAbnormalParameter(state, Infinity));
+    for (let at = 0; at < 40; at++) alerts.push(...state.fold(call(`c${at % 9}`, 300 + at, { query })));
+    alerts.push(...state.close(Infinity));
     expect(alerts).toEqual([]);
   });
 
   it('alerts on the same from one consumer alone, when the others have had ten minutes', () => {
     const state = learnt();
     const query = { view: ['full'], status: ['refunded'] };
-    expect(foldAbnormalParameter(state, call('eve', 300, { query }))).toEqual([]);
-    expect(abnormalParameterClosesAt(state)).toBe(START_MS + 310 * MINUTE_MS);
-    const alerts = foldAbnormalParameter(state, call('c1', 330));
+    expect(state.fold(call('eve', 300, { query }))).toEqual([]);
+    expect(abnormalParameterReleasesAt(state.of(call('eve', 300)))).toBe(START_MS + 310 * MINUTE_MS);
+    const alerts = state.fold(call('c1', 330));
     expect(alerts.map((one) => [one.actor.id, one.raisedAt])).toEqual([['eve', START_MS + 310 * MINUTE_MS]]);
   });
 
@@ -112,31 +145,85 @@ describe('abnormal-parameter', () => {
     const query = { view: ['full'], status: ['open'], role: ['admin'] };
     const actors = new Set<string>();
     for (let at = 0; at < 20; at++) {
-      for (const alert of foldAbnormalParameter(state, call(`c${at % 9}`, 300 + at, { query })))
-        actors.add(alert.actor.id);
+      for (const alert of state.fold(call(`c${at % 9}`, 300 + at, { query }))) actors.add(alert.actor.id);
     }
     expect(actors.size).toBe(9);
   });
 
   it('learns neither from what failed nor from what is unusual nor from what Kong refused', () => {
     const state = learnt();
-    const before = state.profile.calls;
-    foldAbnormalParameter(state, call('c1', 300, { status: 404 }));
-    foldAbnormalParameter(state, call('c1', 301, { refused: true, status: 403, source: 'kong' }));
-    foldAbnormalParameter(state, call('c1', 302, { query: { view: ['full'], status: ["x' or 1=1"] } }));
-    expect(state.profile.calls).toBe(before);
+    const before = state.of(call('c1', 300)).profile.calls;
+    state.fold(call('c1', 300, { status: 404 }));
+    state.fold(call('c1', 301, { refused: true, status: 403, source: 'kong' }));
+    state.fold(call('c1', 302, { query: { view: ['full'], status: ["x' or 1=1"] } }));
+    expect(state.of(call('c1', 300)).profile.calls).toBe(before);
   });
 
-  it('gives the same alerts from a state that is encoded and decoded between any two calls', () => {
-    let copy = decodeAbnormalParameter(undefined);
-    const state = newAbnormalParameterState();
-    const random = randomFrom(4);
-    for (let at = 0; at < 400; at++) {
-      const odd = at > 100 && random() < 0.1;
-      const next = call(`c${at % 5}`, at, odd ? { query: { view: ['x'.repeat(at)], status: ['open'] } } : {});
-      copy = decodeAbnormalParameter(encodeAbnormalParameter(copy) ?? undefined);
-      expect(foldAbnormalParameter(copy, next)).toEqual(foldAbnormalParameter(state, next));
+  it('is one alert for who tries several endpoints', () => {
+    const state = new Endpoints();
+    const other = { endpoint: 'GET /files', path: '/files', service: 'files' };
+    for (let at = 0; at < 300; at++) {
+      state.fold(call(`c${at % 9}`, at * 6 - 1_600));
+      state.fold(call(`c${at % 9}`, at * 6 - 1_597, { ...other, query: { path: [`img/${at}.png`] } }));
     }
-    expect(closeAbnormalParameter(copy, Infinity)).toEqual(closeAbnormalParameter(state, Infinity));
+    const alerts: Alert[] = [];
+    for (let at = 0; at < 10; at++) {
+      alerts.push(...state.fold(call('eve', 300 + at, { path: "/orders/1' OR '1'='1" })));
+      const query = { path: ['../../../../etc/passwd'] };
+      alerts.push(...state.fold(call('eve', 300.5 + at, { ...other, query })));
+    }
+    alerts.push(...state.close(Infinity));
+    expect(new Set(alerts.map(({ id }) => id)).size).toBe(1);
+    expect(alerts.at(-1)).toMatchObject({ count: 20, endpoint: null, service: null, status: 'closed' });
+    expect(alerts.at(-1)!.evidence['endpoints']).toEqual([
+      { endpoint: 'GET /files', count: 10 },
+      { endpoint: 'GET /orders/{id}', count: 10 },
+    ]);
+    expect(alerts.at(-1)!.summary).toContain('2 endpoints');
+  });
+
+  it('does not learn from who is under alert, and does again an hour later', () => {
+    const state = learnt();
+    const before = state.of(call('c1', 300)).profile.calls;
+    state.fold(call('c1', 300, { path: "/orders/1' OR '1'='1" }));
+    state.fold(call('c1', 301));
+    expect(state.of(call('c1', 300)).profile.calls).toBe(before);
+    state.fold(call('c1', 362));
+    expect(state.of(call('c1', 300)).profile.calls).toBe(before + 1);
+  });
+
+  it('gives the same alerts wherever the states are encoded and decoded in between', () => {
+    let raised = 0;
+    const odd: Partial<ApiCall>[] = [
+      { query: { view: ['full'], status: ['refunded'] } },
+      { query: { view: ['full'], status: ['open'], include: ['items'] } },
+      { query: { view: ['full'], status: ["open' UNION SELECT 1--"] } },
+      { path: '/orders/abc', status: 404 },
+      { endpoint: 'GET /orders/{id}.bak', path: '/orders/7.bak', status: 404 },
+    ];
+    fc.assert(
+      fc.property(fc.nat(1_000_000), fc.integer({ min: 1, max: 60 }), (seed, every) => {
+        const [straight, renewed] = [new Endpoints(), new Endpoints()];
+        const random = randomFrom(seed);
+        for (let at = 0; at < 500; at++) {
+          const isOdd = at > 250 && random() < 0.2;
+          const late = random() < 0.1 ? 5 : 0;
+          const next = call(`c${Math.floor(random() * 7)}`, at * 6 - late, {
+            ...(random() < 0.3
+              ? { endpoint: 'GET /files/{id}', path: `/files/${at}`, service: 'files' }
+              : {}),
+            ...(isOdd ? odd[Math.floor(random() * odd.length)] : {}),
+          });
+          if (at % every === 0) renewed.renew();
+          const alerts = straight.fold(next);
+          raised += alerts.length;
+          expect(renewed.fold(next)).toEqual(alerts);
+          if (random() < 0.05) expect(renewed.close(next.startedAt)).toEqual(straight.close(next.startedAt));
+        }
+        expect(renewed.close(Infinity)).toEqual(straight.close(Infinity));
+      }),
+      { numRuns: 15, seed: 1 },
+    );
+    expect(raised, 'the calls must raise alerts for this to prove anything').toBeGreaterThan(50);
   });
 });

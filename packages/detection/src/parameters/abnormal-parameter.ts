@@ -1,6 +1,8 @@
-import { createHash } from 'node:crypto';
 import { actorKey, severities, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
+import { alertActor } from '../alert-actor.ts';
 import { LATENESS_MS } from '../constants.ts';
+import { alertId } from '../episode.ts';
+import { parseState } from '../state-text.ts';
 import {
   decodeTally,
   dominant,
@@ -8,6 +10,7 @@ import {
   newTally,
   statusClasses,
   tallyCall,
+  topEndpoints,
   topSources,
   type EncodedTally,
   type Tally,
@@ -49,14 +52,14 @@ const WELL_KNOWN_CALLS = 1_000;
 const LEARN_EVERY = 4;
 const HELD_MOST = 32;
 const NEWS_KEPT = 64;
-const EPISODES_MOST = 32;
+const EPISODES_MOST = 256;
 const QUIET_MS = 60 * MINUTE_MS;
 const REVISION_MS = MINUTE_MS;
 const REASONS_KEPT = 10;
 /** Surprises below this are no part of the reason for an alert. */
 const LEAST_DECADES = 0.5;
 
-/** Calls of one actor with abnormal parameters on the endpoint: one alert that grows in place. Times are ms of event time. */
+/** Calls of one actor with abnormal parameters, on whatever endpoints: one alert that grows in place. Times are ms of event time. */
 interface Episode {
   id: string;
   actor: AlertActor;
@@ -67,14 +70,20 @@ interface Episode {
   score: number;
   reasons: string[];
   weaknesses: string[];
+  /** Of the endpoint of the first call: how many calls were learnt since when, and was that enough for what is merely unusual? */
   learntCalls: number;
+  learntSince: number;
+  mature: boolean;
   revision: number;
   publishedAt: number;
   publishedRank: number;
   tally: Tally;
 }
 
-/** What is known of the parameters of one endpoint, and what is under way there. Bounded: about 100 KB at the very most. */
+/** What is under way, by actor: at most 256, of which the oldest ends early for the next. One for all endpoints of a partition. */
+export type ParameterEpisodes = Map<string, Episode>;
+
+/** What is known of the parameters of one endpoint, and what waits there. Bounded: about 100 KB at the very most. */
 export interface AbnormalParameterState {
   newestMs: number;
   /** Event time of the first call that was learnt; 0 before it. */
@@ -84,7 +93,6 @@ export interface AbnormalParameterState {
   /** Usual calls since the last one that was learnt. */
   unlearnt: number;
   profile: EndpointProfile;
-  episodes: Map<string, Episode>;
   /** Calls with something new, until others bring the same or their time is over; oldest first. */
   held: { dueMs: number; news: string[]; call: ApiCall }[];
   /** What is new: when it first came, and who brought it since when (hashes of actors). */
@@ -98,7 +106,6 @@ export function newAbnormalParameterState(): AbnormalParameterState {
     actors: [],
     unlearnt: 0,
     profile: newEndpointProfile(),
-    episodes: new Map(),
     held: [],
     news: new Map(),
   };
@@ -113,26 +120,31 @@ export function abnormalParameterStateKey(call: ApiCall): string {
 }
 
 /**
- * Folds one call of the state's endpoint in: judges its query and path parameters, and learns them if it succeeded and nothing is
- * unusual. Returns the alert revisions to publish, oldest first. By event time only.
+ * Folds one call of the state's endpoint in: judges its query and path parameters, and learns them if it succeeded, nothing is
+ * unusual, and its actor is not under alert. Returns the alert revisions to publish, oldest first. By event time only.
  */
-export function foldAbnormalParameter(state: AbnormalParameterState, call: ApiCall): Alert[] {
+export function foldAbnormalParameter(
+  state: AbnormalParameterState,
+  episodes: ParameterEpisodes,
+  call: ApiCall,
+): Alert[] {
   if (call.refused === true || call.startedAt < state.newestMs - LATENESS_MS) return [];
   const succeeded = call.status < 400;
   // An endpoint that has never answered well is none: a scanner must not fill the store with its guesses.
   if (!succeeded && state.profile.calls === 0) return [];
-  const alerts = closeAbnormalParameter(state, call.startedAt);
+  const alerts = releaseAbnormalParameter(state, episodes, call.startedAt);
   state.newestMs = Math.max(state.newestMs, call.startedAt);
   const parameters = parametersOf(call);
+  const isUnderAlert = isOpen(episodes.get(actorKey(call)), call.startedAt);
   if (state.profile.calls < LEARNING_CALLS) {
-    if (succeeded && !leftover.test(call.endpoint)) learn(state, call, parameters);
+    if (succeeded && !isUnderAlert && !leftover.test(call.endpoint)) learn(state, call, parameters);
     return alerts;
   }
   const finding = leftoverFinding(call) ?? judgeParameters(state.profile, parameters);
   if (!finding.alert || (!isMature(state) && !looksLikeAttack(finding))) {
     const known = finding.score < 0.25 && state.profile.calls >= WELL_KNOWN_CALLS;
     if (known) state.unlearnt = (state.unlearnt + 1) % LEARN_EVERY;
-    if (succeeded && (!known || state.unlearnt === 0)) learn(state, call, parameters);
+    if (succeeded && !isUnderAlert && (!known || state.unlearnt === 0)) learn(state, call, parameters);
     return alerts;
   }
   const news = merelyNew(finding);
@@ -142,40 +154,58 @@ export function foldAbnormalParameter(state: AbnormalParameterState, call: ApiCa
     for (const one of [...same.map((held) => held.call), call]) learn(state, one, parametersOf(one));
     return alerts;
   }
-  if (news.length === 0 || state.episodes.has(actorKey(call))) {
-    alerts.push(...raise(state, call, finding, call.startedAt));
+  if (news.length === 0 || isUnderAlert) {
+    alerts.push(...raise(state, episodes, call, finding, call.startedAt));
     return alerts;
   }
   state.held.push({ dueMs: call.startedAt + HOLD_MS, news, call });
   // Too many at once: the oldest has waited long enough.
-  if (state.held.length > HELD_MOST) alerts.push(...release(state, call.startedAt));
+  if (state.held.length > HELD_MOST) alerts.push(...release(state, episodes, call.startedAt));
   return alerts;
 }
 
 /**
- * Raises what has waited for others in vain and ends the episodes that are over at event time `nowMs`. What is returned does not
- * depend on how late it is called.
+ * Raises what has waited for others in vain until event time `nowMs`. What is returned does not depend on how late it is called, as
+ * long as that is before episodes are closed.
  */
-export function closeAbnormalParameter(state: AbnormalParameterState, nowMs: number): Alert[] {
+export function releaseAbnormalParameter(
+  state: AbnormalParameterState,
+  episodes: ParameterEpisodes,
+  nowMs: number,
+): Alert[] {
   const alerts: Alert[] = [];
   while (state.held.length > 0 && state.held[0]!.dueMs <= nowMs)
-    alerts.push(...release(state, state.held[0]!.dueMs));
-  for (const [key, episode] of state.episodes) {
-    if (nowMs < episode.lastSeenAt + QUIET_MS) continue;
-    alerts.push(publish(episode, 'closed', episode.lastSeenAt + QUIET_MS, null));
-    state.episodes.delete(key);
+    alerts.push(...release(state, episodes, state.held[0]!.dueMs));
+  return alerts;
+}
+
+/** Event time from which `releaseAbnormalParameter` has something to do; undefined if nothing waits. */
+export function abnormalParameterReleasesAt(state: AbnormalParameterState): number | undefined {
+  return state.held[0]?.dueMs;
+}
+
+/** Ends the episodes that are over at event time `nowMs`. What is returned does not depend on how late it is called. */
+export function closeParameterEpisodes(episodes: ParameterEpisodes, nowMs: number): Alert[] {
+  const alerts: Alert[] = [];
+  for (const [key, episode] of episodes) {
+    if (isOpen(episode, nowMs)) continue;
+    alerts.push(publish(episode, 'closed', episode.lastSeenAt + QUIET_MS));
+    episodes.delete(key);
   }
   return alerts;
 }
 
-/** Event time from which `closeAbnormalParameter` has something to do; undefined if nothing is under way. */
-export function abnormalParameterClosesAt(state: AbnormalParameterState): number | undefined {
-  let atMs = state.held[0]?.dueMs;
-  for (const episode of state.episodes.values()) {
-    const endsMs = episode.lastSeenAt + QUIET_MS;
-    if (atMs === undefined || endsMs < atMs) atMs = endsMs;
+/** Event time from which `closeParameterEpisodes` has something to do; undefined if no episode is open. */
+export function parameterEpisodesCloseAt(episodes: ParameterEpisodes): number | undefined {
+  let atMs: number | undefined;
+  for (const { lastSeenAt } of episodes.values()) {
+    if (atMs === undefined || lastSeenAt + QUIET_MS < atMs) atMs = lastSeenAt + QUIET_MS;
   }
   return atMs;
+}
+
+function isOpen(episode: Episode | undefined, atMs: number): boolean {
+  return episode !== undefined && atMs < episode.lastSeenAt + QUIET_MS;
 }
 
 function leftoverFinding(call: ApiCall): ParameterFinding | undefined {
@@ -250,42 +280,38 @@ function isUsualByNow(state: AbnormalParameterState, news: readonly string[], ca
 }
 
 /** The oldest held call: an alert, unless what is new about it has been learnt meanwhile. */
-function release(state: AbnormalParameterState, atMs: number): Alert[] {
+function release(state: AbnormalParameterState, episodes: ParameterEpisodes, atMs: number): Alert[] {
   const { call } = state.held.shift()!;
   const finding = judgeParameters(state.profile, parametersOf(call));
-  return finding.alert ? raise(state, call, finding, atMs) : [];
+  return finding.alert ? raise(state, episodes, call, finding, atMs) : [];
 }
 
 function raise(
   state: AbnormalParameterState,
+  episodes: ParameterEpisodes,
   call: ApiCall,
   finding: ParameterFinding,
   atMs: number,
 ): Alert[] {
   const alerts: Alert[] = [];
   const key = actorKey(call);
-  let episode = state.episodes.get(key);
+  let episode = episodes.get(key);
+  if (episode && !isOpen(episode, call.startedAt)) {
+    alerts.push(publish(episode, 'closed', episode.lastSeenAt + QUIET_MS));
+    episodes.delete(key);
+    episode = undefined;
+  }
   if (!episode) {
-    if (state.episodes.size >= EPISODES_MOST) {
-      const [[oldest, its]] = [...state.episodes].sort((a, b) => a[1].lastSeenAt - b[1].lastSeenAt) as [
+    if (episodes.size >= EPISODES_MOST) {
+      const [[oldest, its]] = [...episodes].sort((a, b) => a[1].lastSeenAt - b[1].lastSeenAt) as [
         [string, Episode],
       ];
-      alerts.push(publish(its, 'closed', atMs, null));
-      state.episodes.delete(oldest);
+      alerts.push(publish(its, 'closed', atMs));
+      episodes.delete(oldest);
     }
     episode = {
-      id: createHash('sha256')
-        .update(`abnormal-parameter|${key}|${call.service ?? ''}|${call.endpoint}|${call.startedAt}`)
-        .digest('hex')
-        .slice(0, 32),
-      actor: {
-        kind: call.actorKind,
-        id: call.actorId,
-        name: call.actorName,
-        ...(call.consumerUsername === undefined ? {} : { username: call.consumerUsername }),
-        ...(call.consumerCustomId === undefined ? {} : { customId: call.consumerCustomId }),
-        ...(call.consumerTags === undefined ? {} : { tags: call.consumerTags }),
-      },
+      id: alertId('abnormal-parameter', key, `${call.service ?? ''}|${call.endpoint}`, call.startedAt),
+      actor: alertActor(call),
       startedAt: call.startedAt,
       raisedAt: atMs,
       lastSeenAt: call.startedAt,
@@ -294,12 +320,14 @@ function raise(
       reasons: [],
       weaknesses: [],
       learntCalls: state.profile.calls,
+      learntSince: state.sinceMs,
+      mature: isMature(state),
       revision: 0,
       publishedAt: 0,
       publishedRank: -1,
       tally: newTally(),
     };
-    state.episodes.set(key, episode);
+    episodes.set(key, episode);
   }
   episode.count++;
   episode.startedAt = Math.min(episode.startedAt, call.startedAt);
@@ -316,17 +344,16 @@ function raise(
   episode.weaknesses = [...new Set([...episode.weaknesses, ...weaknesses])];
   episode.score = Math.max(episode.score, score);
   const graver = severities.indexOf(severityOf(episode.score)) > episode.publishedRank;
-  if (graver || atMs - episode.publishedAt >= REVISION_MS) alerts.push(publish(episode, 'open', atMs, call));
+  if (graver || atMs - episode.publishedAt >= REVISION_MS) alerts.push(publish(episode, 'open', atMs));
   return alerts;
 }
 
-function publish(episode: Episode, status: Alert['status'], atMs: number, call: ApiCall | null): Alert {
+function publish(episode: Episode, status: Alert['status'], atMs: number): Alert {
   const severity = severityOf(episode.score);
   episode.revision++;
   episode.publishedAt = atMs;
   episode.publishedRank = severities.indexOf(severity);
   const { tally } = episode;
-  const service = dominant(tally, tally.services) ?? call?.service ?? '';
   const endpoint = dominant(tally, tally.endpoints);
   return {
     id: episode.id,
@@ -335,7 +362,7 @@ function publish(episode: Episode, status: Alert['status'], atMs: number, call: 
     severity,
     score: episode.score,
     actor: episode.actor,
-    service: service === '' ? null : service,
+    service: dominant(tally, tally.services),
     route: dominant(tally, tally.routes),
     endpoint,
     raisedAt: episode.raisedAt,
@@ -346,14 +373,16 @@ function publish(episode: Episode, status: Alert['status'], atMs: number, call: 
     observed: { value: episode.score, unit: 'surprise of 100' },
     expected: { value: 0, low: 0, high: 49, unit: 'surprise of 100' },
     summary:
-      `${episode.actor.name} sent unusual parameters to ${endpoint ?? 'an endpoint'} in ` +
+      `${episode.actor.name} sent unusual parameters to ${endpoint ?? `${tally.endpoints.size} endpoints`} in ` +
       `${episode.count} ${episode.count === 1 ? 'call' : 'calls'}: ${episode.reasons[0]} ` +
       `(learnt from ${episode.learntCalls} calls).`,
     sources: topSources(tally),
     evidence: {
       reasons: episode.reasons,
-      learning: 'learnt',
+      learning: episode.mature ? 'learnt' : 'young',
       learntCalls: episode.learntCalls,
+      learntSince: episode.learntSince,
+      endpoints: topEndpoints(tally),
       statuses: statusClasses(tally),
     },
     sampleCallIds: [...tally.sampleCallIds],
@@ -367,13 +396,16 @@ function publish(episode: Episode, status: Alert['status'], atMs: number, call: 
   };
 }
 
+/** Version of the state's text; a change that old text cannot be read by must raise it. */
+const STATE_VERSION = 2;
+
 type EncodedState = [
+  version: number,
   newestMs: number,
   sinceMs: number,
   actors: number[],
   unlearnt: number,
   profile: string,
-  episodes: [string, Omit<Episode, 'tally'>, EncodedTally][],
   held: AbnormalParameterState['held'],
   news: [string, { firstMs: number; sinceMs: number; actors: number[] }][],
 ];
@@ -382,23 +414,25 @@ type EncodedState = [
 export function encodeAbnormalParameter(state: AbnormalParameterState): string | null {
   if (state.profile.calls === 0) return null;
   const encoded: EncodedState = [
+    STATE_VERSION,
     state.newestMs,
     state.sinceMs,
     state.actors,
     state.unlearnt,
     encodeEndpointProfile(state.profile),
-    [...state.episodes].map(([key, { tally, ...rest }]) => [key, rest, encodeTally(tally)]),
     state.held,
     [...state.news],
   ];
   return JSON.stringify(encoded);
 }
 
-/** Reads what `encodeAbnormalParameter` wrote; undefined is an endpoint never seen. Throws on text that is not JSON. */
+/** Reads what `encodeAbnormalParameter` wrote; undefined is an endpoint never seen. Throws on any other text. */
 export function decodeAbnormalParameter(text: string | undefined): AbnormalParameterState {
   if (text === undefined) return newAbnormalParameterState();
-  const [newestMs, sinceMs, actors, unlearnt, profile, episodes, held, news] = JSON.parse(
+  const [, newestMs, sinceMs, actors, unlearnt, profile, held, news] = parseState(
     text,
+    STATE_VERSION,
+    'an endpoint',
   ) as EncodedState;
   return {
     newestMs,
@@ -406,8 +440,26 @@ export function decodeAbnormalParameter(text: string | undefined): AbnormalParam
     actors,
     unlearnt,
     profile: decodeEndpointProfile(profile),
-    episodes: new Map(episodes.map(([key, rest, tally]) => [key, { ...rest, tally: decodeTally(tally) }])),
     held,
     news: new Map(news),
   };
+}
+
+type EncodedEpisodes = [string, Omit<Episode, 'tally'>, EncodedTally][];
+
+/** Compact JSON, about 1 KB per open episode; null if none is open. */
+export function encodeParameterEpisodes(episodes: ParameterEpisodes): string | null {
+  if (episodes.size === 0) return null;
+  const encoded: EncodedEpisodes = [...episodes].map(([key, { tally, ...rest }]) => [
+    key,
+    rest,
+    encodeTally(tally),
+  ]);
+  return JSON.stringify(encoded);
+}
+
+/** Reads what `encodeParameterEpisodes` wrote; undefined is none. Throws on text that is not JSON. */
+export function decodeParameterEpisodes(text: string | undefined): ParameterEpisodes {
+  const encoded = text === undefined ? [] : (JSON.parse(text) as EncodedEpisodes);
+  return new Map(encoded.map(([key, rest, tally]) => [key, { ...rest, tally: decodeTally(tally) }]));
 }

@@ -115,6 +115,7 @@ export function judgeParameters(profile: EndpointProfile, parameters: SeenParame
       if (!known || stray) add(newNameSurprise(profile, name, shownName, seen));
       // Whoever makes a campaign makes up its names: only what looks like an attack counts there.
       const judged = known ? judgeParameter(known, shownName, seen, count) : [];
+      if (judged.length === 0) continue;
       if (!trackers.test(name) || judged.some(({ supports }) => supports === true)) add(judged);
     }
     if (parameters.beyond > 0) {

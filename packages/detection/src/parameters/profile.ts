@@ -76,6 +76,8 @@ export interface ParameterProfile {
   /** Largest numbers of values in one call, from the outside in; and calls with several. */
   most: number[];
   several: number;
+  /** Follows from the rest; undefined after it has changed. */
+  nature?: Nature | undefined;
 }
 
 export function newVariety(): Variety {
@@ -188,6 +190,7 @@ function logOf(value: number): number {
 
 /** Learns the values that one call had for the parameter. */
 export function learnParameter(profile: ParameterProfile, values: readonly SeenValue[], count: number): void {
+  profile.nature = undefined;
   profile.calls++;
   if (count > 1) profile.several++;
   insert(profile.most, count, (a, b) => a > b);
@@ -229,6 +232,10 @@ const includes: Partial<Record<Kind, readonly Kind[]>> = {
   ip: ['slug'],
   json: ['list'],
 };
+/** The other way round: kinds of which each kind is nothing new, itself among them. */
+const including = Object.fromEntries(
+  kinds.map((kind) => [kind, kinds.filter((one) => one === kind || includes[one]?.includes(kind))]),
+) as Record<Kind, Kind[]>;
 const textIncludes: readonly Kind[] = [
   'boolean',
   'integer',
@@ -311,7 +318,7 @@ export function judgeParameter(
   count: number,
 ): Surprise[] {
   const found: Surprise[] = [];
-  const nature = natureOf(profile);
+  const nature = (profile.nature ??= natureOf(profile));
   judgeCount(profile, name, count, found);
   let worst: Surprise[] = [];
   for (const value of values) {
@@ -362,8 +369,8 @@ function judgeValue(profile: ParameterProfile, nature: Nature, name: string, val
   const found: Surprise[] = [];
   const { kind } = value;
   const { values } = profile;
-  const say = (decades: number, reason: string, news?: string): void => {
-    if (decades > 0.05) found.push({ decades, reason, news });
+  const say: Say = (decades, reason, news) => {
+    if (decades > 0.05) found.push({ decades, reason: reason(), news });
   };
   if (kind === 'empty') {
     const decades = Math.min(1, rarity(profile.kinds.empty ?? 0, profile.calls, 0.5));
@@ -373,10 +380,10 @@ function judgeValue(profile: ParameterProfile, nature: Nature, name: string, val
   if (values === 0) return found;
 
   const { decades: kindDecades, harmless } = kindSurprise(profile, nature, value);
-  say(kindDecades, `"${name}" is ${described(value)}; usual is ${usualWords(profile, nature)}`);
+  say(kindDecades, () => `"${name}" is ${described(value)}; usual is ${usualWords(profile, nature)}`);
 
   const encoding = encodingSurprise(profile, nature, value);
-  if (encoding) say(encoding.decades, `"${name}" ${encoding.words}`);
+  if (encoding) say(encoding.decades, () => `"${name}" ${encoding.words}`);
 
   if (value.numbers.length > 0 && kind !== 'date' && profile.numbers.count > 0) {
     numberSurprise(profile, name, value, say);
@@ -437,10 +444,7 @@ function kindSurprise(
     return { decades: value.attack ? decades : Math.min(1.4, decades), harmless: false };
   }
   let known = 0;
-  for (const one of kinds) {
-    const count = profile.kinds[one] ?? 0;
-    if (count > 0 && (one === kind || includes[one]?.includes(kind))) known += count;
-  }
+  for (const one of including[kind]) known += profile.kinds[one] ?? 0;
   // Random text is of several kinds by chance, a name may have a hyphen: open parameters allow their neighbours.
   let decades = rarity(known, values, 0.15);
   if (!value.attack) {
@@ -485,11 +489,12 @@ function encodingSurprise(
   return undefined;
 }
 
-type Say = (decades: number, reason: string, news?: string) => void;
+/** Nearly all values surprise nobody: what to say of one is only put into words where it is said. */
+type Say = (decades: number, reason: () => string, news?: string) => void;
 
 function numberSurprise(profile: ParameterProfile, name: string, value: SeenValue, say: Say): void {
   // Of several readings the most usual one.
-  let least: { decades: number; reason: string } | undefined;
+  let least: NumberReading | undefined;
   for (const number of value.numbers) {
     const one = numberReading(profile, name, number, value.kind === 'integer');
     if (!least || one.decades < least.decades) least = one;
@@ -497,27 +502,32 @@ function numberSurprise(profile: ParameterProfile, name: string, value: SeenValu
   if (least) say(least.decades, least.reason);
 }
 
+interface NumberReading {
+  decades: number;
+  reason: () => string;
+}
+
 function numberReading(
   profile: ParameterProfile,
   name: string,
   number: number,
   integer: boolean,
-): { decades: number; reason: string } {
+): NumberReading {
   const { numbers } = profile;
   const { count } = numbers;
   const high = boundOf(numbers.highs, count);
   const low = boundOf(numbers.lows, count);
-  const usual = `usual is ${shown(low)} to ${shown(high)}`;
+  const usual = (): string => `usual is ${shown(low)} to ${shown(high)}`;
   if (!Number.isFinite(number))
-    return { decades: 3, reason: `"${name}" is too large for a number; ${usual}` };
+    return { decades: 3, reason: () => `"${name}" is too large for a number; ${usual()}` };
   if (number < 0 && profile.negatives < 0.1 * count) {
     return {
       decades: rarity(profile.negatives, count, 0.12),
-      reason: `"${name}" is negative (${shown(number)}); ${usual}`,
+      reason: () => `"${name}" is negative (${shown(number)}); ${usual()}`,
     };
   }
   if (number === 0 && profile.zeros === 0 && low > 0) {
-    return { decades: Math.min(1.5, rarity(0, count, 0.5)), reason: `"${name}" is 0; ${usual}` };
+    return { decades: Math.min(1.5, rarity(0, count, 0.5)), reason: () => `"${name}" is 0; ${usual()}` };
   }
   const whole = (profile.kinds.decimal ?? 0) === 0;
   const offset = whole ? SMALL : 0;
@@ -530,7 +540,7 @@ function numberReading(
     const beyond = number > high || number < low;
     return {
       decades: beyond ? (above / unit) * confidence(count) : 0,
-      reason: `"${name}" is ${shown(number)}; ${usual}`,
+      reason: () => `"${name}" is ${shown(number)}; ${usual()}`,
     };
   }
   if (low > 0 && number > 0 && number < low) {
@@ -539,11 +549,11 @@ function numberReading(
     // Old objects have low numbers, and one item is less than ten: a small integer is no attack by itself.
     return {
       decades: integer && whole ? Math.min(1.5, decades) : decades,
-      reason: `"${name}" is ${shown(number)}; ${usual}`,
+      reason: () => `"${name}" is ${shown(number)}; ${usual()}`,
     };
   }
   // Off the values of a small closed set, but within their range: 25 where 10, 20 and 50 are usual.
-  return { decades: 0, reason: '' };
+  return { decades: 0, reason: () => '' };
 }
 
 /** Long numbers may be card or account numbers: their size says enough. */
@@ -564,7 +574,7 @@ function dateSurprise(profile: ParameterProfile, name: string, ms: number, say: 
   if (times > 0) {
     say(
       times * 2.5 * confidence(dates.count),
-      `"${name}" is ${Math.round(beyondMs / DAY_MS)} days outside the usual dates`,
+      () => `"${name}" is ${Math.round(beyondMs / DAY_MS)} days outside the usual dates`,
     );
   }
 }
@@ -584,24 +594,28 @@ function varietySurprise(
   const unknown = value.hashes.filter((hash) => isUnknown(variety, String(hash), values));
   if (unknown.length > 0 && value.kind !== 'boolean' && !numeric.includes(value.kind)) {
     const decades = Math.max(0, -Math.log10(nature.newShare));
-    const known = [...variety.counts.values()].filter((count) => count > 1).length;
+    const reason = (): string => {
+      if (value.kind === 'json') return `"${name}" has a member that was never seen`;
+      const known = [...variety.counts.values()].filter((count) => count > 1).length;
+      const others = known === 1 ? 'is one' : `are ${known} others`;
+      return `"${name}" has a value that was never seen; usual ${others} (${values} seen)`;
+    };
     say(
       identifying.includes(value.kind) || value.kind === 'json' ? Math.min(1.2, decades) : decades,
-      value.kind === 'json'
-        ? `"${name}" has a member that was never seen`
-        : `"${name}" has a value that was never seen; usual ${known === 1 ? 'is one' : `are ${known} others`} (${values} seen)`,
+      reason,
       `value ${name} ${unknown[0]}`,
     );
   }
   const { form } = value;
   if (form === '' || !nature.open || nature.freeText || !isUnknown(profile.forms, form, values)) return;
   const decades = rarity(singles(profile.forms), values, 0.5);
-  if (value.kind === 'url') say(decades, `"${name}" points to another host than usual`);
-  else if (value.kind === 'path') say(Math.min(1.6, decades), `"${name}" has another ending than usual`);
+  if (value.kind === 'url') say(decades, () => `"${name}" points to another host than usual`);
+  else if (value.kind === 'path')
+    say(Math.min(1.6, decades), () => `"${name}" has another ending than usual`);
   else if (nature.usual === 'slug') {
     // The form of ids such as "SKU-1234" is told only where there is hardly more than one.
     const strict = profile.forms.counts.size <= 2 && (profile.kinds.word ?? 0) === 0;
-    say(strict ? decades : Math.min(1.2, decades), `"${name}" has another form than usual`);
+    say(strict ? decades : Math.min(1.2, decades), () => `"${name}" has another form than usual`);
   }
 }
 
@@ -621,13 +635,14 @@ function lengthSurprise(
   const unit = (0.12 + 0.5 * deviationOf(lengths)) * (value.kind === 'token' ? 2.2 : loose);
   say(
     (above / unit) * confidence(lengths.count),
-    `"${name}" has ${value.length} characters; usual are up to ${high}`,
+    () => `"${name}" has ${value.length} characters; usual are up to ${high}`,
   );
 }
 
 /** Halves what is counted, so that the profile follows what changes and its counts stay bounded. */
 export function halveParameter(profile: ParameterProfile): void {
   const half = (count: number): number => count >> 1;
+  profile.nature = undefined;
   profile.calls = half(profile.calls);
   profile.values = 0;
   const halved: ParameterProfile['kinds'] = {};

@@ -180,6 +180,20 @@ export function seeValue(value: Scalar): SeenValue {
     digits: 0,
     attack: undefined,
   };
+  // Most values are short numbers and words, in which nothing of what follows can be found.
+  if (/^\d{1,15}$/.test(raw)) {
+    seen.kind = 'integer';
+    seen.numbers = [Number(raw)];
+    seen.digits = raw.length;
+    seen.hashes = [hashOf(raw)];
+    return seen;
+  }
+  if (/^[a-z]{1,15}$/i.test(raw)) {
+    const lower = raw.toLowerCase();
+    seen.kind = /^(true|false|yes|no|on|off)$/.test(lower) ? 'boolean' : 'word';
+    seen.hashes = [hashOf(lower)];
+    return seen;
+  }
   let text = raw.length > MAX_CHARS ? raw.slice(0, MAX_CHARS) : raw;
   if (/%[0-9a-f]{2}/i.test(text)) {
     seen.doubleEncoded = /%c0%a[ef]|%25(25)*[0-9a-f]{2}/i.test(text);
