@@ -227,6 +227,17 @@ export function checkAddresses(collector: CollectorStatus): Finding[] {
   const advice =
     "Kong probably shows its load balancer's address: set trusted_ips and real_ip_header in kong.conf. Until then detectors cannot tell clients apart by address.";
   if (clients.topShare > 0.9 || clients.privateShare > 0.95) return [{ level: 'warn', what, advice }];
+  // As impossible travel and credential sharing see it, over the last lines of all services.
+  if (clients.topPlaceShare >= 0.95 && clients.topPlaceActors >= 15) {
+    return [
+      {
+        level: 'warn',
+        what: `client addresses: ${Math.round(clients.topPlaceShare * 100)} % of the located lines, of ${clients.topPlaceActors} actors, are from ${clients.topPlace ?? '?'}`,
+        advice:
+          'Impossible travel and credential sharing rest on a service whose clients are all seen at one place. If that is a proxy or CDN, set trusted_ips and real_ip_header in kong.conf.',
+      },
+    ];
+  }
   return [{ level: 'ok', what }];
 }
 

@@ -26,7 +26,16 @@ export interface CollectorStatus {
   observations: {
     lastLineAt?: number;
     clockOffsetMs?: number;
-    clients: { lines: number; distinct: number; top?: string; topShare: number; privateShare: number };
+    clients: {
+      lines: number;
+      distinct: number;
+      top?: string;
+      topShare: number;
+      privateShare: number;
+      topPlace?: string;
+      topPlaceShare: number;
+      topPlaceActors: number;
+    };
     senders: { address: string; lines: number }[];
   };
 }

@@ -13,6 +13,10 @@ export interface Observations {
     top: string | undefined;
     topShare: number;
     privateShare: number;
+    /** Of the lines that a database located: the most frequent place in words, its share, and the different actors there. */
+    topPlace: string | undefined;
+    topPlaceShare: number;
+    topPlaceActors: number;
   };
   /** Addresses that send lines, with their number. */
   senders: { address: string; lines: number }[];
@@ -20,9 +24,14 @@ export interface Observations {
 
 const windowLines = 2_000;
 
+/** Where a line came from. */
+type Seen = { actorId: string } & {
+  [Field in 'ip' | 'asn' | 'country' | 'city' | 'latitude' | 'longitude']: ApiCall[Field] | undefined;
+};
+
 /** Remembers the last lines' addresses and times, in bounded memory. */
 export class Observer {
-  readonly #ips: (string | undefined)[] = [];
+  readonly #seen: Seen[] = [];
   readonly #offsets: number[] = [];
   #next = 0;
   #lastLineAt: number | undefined;
@@ -30,7 +39,8 @@ export class Observer {
 
   saw(call: ApiCall, nowMs: number): void {
     this.#lastLineAt = nowMs;
-    this.#ips[this.#next] = call.ip;
+    const { ip, actorId, asn, country, city, latitude, longitude } = call;
+    this.#seen[this.#next] = { ip, actorId, asn, country, city, latitude, longitude };
     this.#offsets[this.#next] = nowMs - (call.startedAt + call.latencyMs);
     this.#next = (this.#next + 1) % windowLines;
   }
@@ -44,7 +54,7 @@ export class Observer {
     const counts = new Map<string, number>();
     let lines = 0;
     let inPrivate = 0;
-    for (const ip of this.#ips) {
+    for (const { ip } of this.#seen) {
       if (ip === undefined) continue;
       lines++;
       if (isPrivate(ip)) inPrivate++;
@@ -60,6 +70,7 @@ export class Observer {
         top,
         topShare: lines > 0 ? topCount / lines : 0,
         privateShare: lines > 0 ? inPrivate / lines : 0,
+        ...this.#topPlace(),
       },
       senders: [...this.#senders]
         .map(([address, count]) => ({ address, lines: count }))
@@ -67,6 +78,32 @@ export class Observer {
         .slice(0, 20),
     };
   }
+
+  #topPlace(): Pick<Observations['clients'], 'topPlace' | 'topPlaceShare' | 'topPlaceActors'> {
+    const places = new Map<string, { seen: Seen; lines: number; actors: Set<string> }>();
+    let located = 0;
+    for (const seen of this.#seen) {
+      const { actorId, asn, country, latitude, longitude } = seen;
+      if (asn === undefined && country === undefined) continue;
+      located++;
+      const key = [asn, country, latitude, longitude].join();
+      const place = places.get(key) ?? { seen, lines: 0, actors: new Set() };
+      place.lines++;
+      place.actors.add(actorId);
+      places.set(key, place);
+    }
+    const [top] = [...places.values()].sort((a, b) => b.lines - a.lines);
+    return {
+      topPlace: top && wordsOf(top.seen),
+      topPlaceShare: top ? top.lines / located : 0,
+      topPlaceActors: top?.actors.size ?? 0,
+    };
+  }
+}
+
+function wordsOf({ asn, country, city }: Seen): string {
+  const where = [city, country].filter((part) => part !== undefined).join(', ') || 'an unknown country';
+  return asn === undefined ? where : `${where} (AS${asn})`;
 }
 
 /** Loopback, private (RFC 1918, RFC 4193), link-local and carrier-grade (RFC 6598) addresses. */

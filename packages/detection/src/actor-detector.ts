@@ -13,6 +13,8 @@ import { createPathProbingDetector } from './probing/path-probing.ts';
 export interface ActorDetector<State = unknown> {
   /** Of its settings, and of its part of an actor's state. */
   readonly name: string;
+  /** It judges where calls come from, and rests while nearly all clients of the service are seen at one place. */
+  readonly needsPlaces?: true;
   /** State of an actor whose first call this is; undefined if the call does not concern the detector. */
   create(call: ApiCall): State | undefined;
   /**

@@ -18,7 +18,15 @@ import {
   type ParameterEpisodes,
 } from './parameters/abnormal-parameter.ts';
 import { parseState } from './state-text.ts';
-import type { PeersState } from './profile.ts';
+import {
+  decodeOnePlace,
+  encodeOnePlace,
+  newOnePlace,
+  restsAtOnePlace,
+  type EncodedOnePlace,
+  type OnePlace,
+} from './places/one-place.ts';
+import type { PeersState as SpikePeers } from './profile.ts';
 import {
   closeSpike,
   decodeSpike,
@@ -30,7 +38,11 @@ import {
   type SpikeState,
 } from './request-spike.ts';
 
-export type { ParameterEpisodes, PeersState };
+export type { ParameterEpisodes };
+/** What the actors of a service share. Opaque to the caller; mutated by `fold`. */
+export interface PeersState extends SpikePeers {
+  onePlace: OnePlace;
+}
 /** What is known of the calls of one endpoint, whoever makes them. */
 export type ParametersState = AbnormalParameterState;
 
@@ -99,13 +111,20 @@ type EncodedActor = [
   requestSpike: EncodedSpike,
   others?: Record<string, unknown>,
 ];
-type EncodedPeers = [version: number, hours: number, mean: number, deviation: number];
+type EncodedPeers = [
+  version: number,
+  hours: number,
+  mean: number,
+  deviation: number,
+  onePlace?: EncodedOnePlace,
+];
 
 /** `config` must have passed `detectionConfigSchema`. */
 export function createDetection(config: DetectionConfig): Detection {
   const { enabled } = config.requestSpike;
   const isExcepted = compileExceptions(config.requestSpike);
   const others = actorDetectors(config);
+  const anyNeedsPlaces = others.some(({ needsPlaces }) => needsPlaces);
   const isExceptedFromParameters = compileExceptions(config.abnormalParameters);
   const marked = dryRunMarker(config);
 
@@ -146,12 +165,14 @@ export function createDetection(config: DetectionConfig): Detection {
       return JSON.stringify(encoded);
     },
     decodePeers(text) {
-      if (text === undefined) return { hours: 0, mean: 0, deviation: 0 };
-      const [, hours, mean, deviation] = parseState(text, STATE_VERSION, 'peers') as EncodedPeers;
-      return { hours, mean, deviation };
+      if (text === undefined) return { hours: 0, mean: 0, deviation: 0, onePlace: newOnePlace() };
+      const [, hours, mean, deviation, onePlace] = parseState(text, STATE_VERSION, 'peers') as EncodedPeers;
+      return { hours, mean, deviation, onePlace: onePlace ? decodeOnePlace(onePlace) : newOnePlace() };
     },
-    encodePeers({ hours, mean, deviation }) {
+    encodePeers({ hours, mean, deviation, onePlace }) {
       const encoded: EncodedPeers = [STATE_VERSION, hours, mean, deviation];
+      // Without databases it stays as it began.
+      if (onePlace.lastActor !== 0) encoded.push(encodeOnePlace(onePlace));
       return JSON.stringify(encoded);
     },
 
@@ -171,7 +192,10 @@ export function createDetection(config: DetectionConfig): Detection {
       const alerts = foldSpikes(actor, peers, call);
       if (call.refused === true) return marked(alerts);
       const inSpike = spikeClosesAt(actor.requestSpike) !== undefined;
+      const isOnePlace = anyNeedsPlaces && restsAtOnePlace(peers.onePlace, call);
       for (const detector of others) {
+        // Its open episodes are ended by `close`.
+        if (isOnePlace && detector.needsPlaces) continue;
         let state = actor.others.get(detector.name);
         if (state === undefined) {
           state = detector.create(call);

@@ -62,7 +62,10 @@ export const ODDS_COLD = 0.12;
 export const USUAL_MEMORY = 168;
 /** Of everything near or over the threshold at least this share of the attempts must be unexplained. */
 export const SHARE_LEAST = 0.4;
-/** An endpoint is remembered from its first minute with so many failures on. */
+/**
+ * An endpoint is remembered from its first minute with so many failures on, or with one and a success: that is a login, however
+ * quiet. Paths that somebody makes up have no successes.
+ */
 export const FAILURES_OF_NOTE = 5;
 /** Evidence: networks, countries and user agents by their share; accounts that were opened. */
 export const SHARES_MOST = 5;

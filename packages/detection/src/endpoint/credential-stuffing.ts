@@ -129,7 +129,7 @@ export function newStuffingState(): StuffingState {
 
 /** Is the window worth a state of its own for an endpoint that has none? */
 export function isOfNote(minute: EndpointMinute): boolean {
-  return minute.failures >= FAILURES_OF_NOTE;
+  return minute.failures >= FAILURES_OF_NOTE || (minute.failures > 0 && minute.successes > 0);
 }
 
 /** Endpoints have no peers to borrow from. */

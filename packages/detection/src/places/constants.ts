@@ -80,6 +80,15 @@ export const CROWD_NEWS = 3;
 /** Learning rate of the usual number of new networks a day: a week. */
 export const NEWS_MEMORY = 7;
 
+/** A call elsewhere undoes so many at the one place: below 95 % there, nothing comes of it. */
+export const ONE_PLACE_ELSEWHERE = 19;
+/** Calls, each by another actor than the one before, at one place only, until the detectors of places rest and wake up. */
+export const ONE_PLACE_MOST = 2_000;
+export const ONE_PLACE_ENTERS = 1_500;
+export const ONE_PLACE_LEAVES = 500;
+/** Of 32 lots: about 15 actors. A few consumers may well sit at one place. */
+export const ONE_PLACE_ACTORS = 12;
+
 /** An episode ends when no strange network or client was seen for a day: a thief sleeps, too. */
 export const QUIET_MS = DAY_MS;
 /** What still goes on two weeks after its alert is taken over as the actor's own: an owner has had the time to act. */

@@ -82,6 +82,7 @@ export function createPlacesDetector(
 
   return {
     name: 'places',
+    needsPlaces: true,
     create(call) {
       if (!isLocated(call) || call.actorKind === 'address') return undefined;
       return { places: newPlaces(call.startedAt), turns: null, counts: null, strange: null, episode: null };
