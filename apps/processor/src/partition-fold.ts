@@ -306,13 +306,14 @@ export class PartitionFold implements Fold {
     this.#change(endpoint);
     const releasesAt = detection.parametersReleaseAt(endpoint.state);
     if (releasesAt !== undefined || this.#open.size > 0) this.#setOpen(key, releasesAt);
-    if (episodes.state.size > 0) this.#parameterEpisodesChanged();
+    this.#parameterEpisodesChanged();
   }
 
   #parameterEpisodesChanged(): void {
     const episodes = this.#parameterEpisodes;
     this.#change(episodes);
-    this.#setOpen(parameterEpisodesKey, this.#options.detection.parameterEpisodesCloseAt(episodes.state));
+    const closeAt = this.#options.detection.parameterEpisodesCloseAt(episodes.state);
+    if (closeAt !== undefined || this.#open.size > 0) this.#setOpen(parameterEpisodesKey, closeAt);
   }
 
   #change(held: Held<unknown>): void {
@@ -355,7 +356,7 @@ export class PartitionFold implements Fold {
       this.#setOpen(key, detection.closesAt(actor.state));
     }
     // Last: what was released is part of them.
-    if (episodes.state.size > 0) {
+    if (detection.parameterEpisodesCloseAt(episodes.state) !== undefined) {
       for (const alert of detection.closeParameterEpisodes(episodes.state, eventTimeMs)) alerts.push(alert);
       this.#parameterEpisodesChanged();
     }

@@ -81,8 +81,8 @@ export interface Detection {
   encodeParameters(state: ParametersState): string | null;
   /** As `decodeActor`, for what is open on all endpoints: alerts are about actors, whichever endpoints they try. */
   decodeParameterEpisodes(text: string | undefined): ParameterEpisodes;
-  /** Compact JSON, about 1 KB per open episode; null if none is open. */
-  encodeParameterEpisodes(episodes: ParameterEpisodes): string | null;
+  /** Compact JSON, about 1 KB per open episode. */
+  encodeParameterEpisodes(episodes: ParameterEpisodes): string;
   /** Folds one call in, mutating both states; returns the alert revisions to publish now, oldest first (usually none). */
   fold(actor: ActorState, peers: PeersState, call: ApiCall): Alert[];
   /** Folds a call of the endpoint in, beside `fold`. */

@@ -63,7 +63,7 @@ class Endpoints {
   renew(): void {
     for (const [key, state] of this.states)
       this.states.set(key, decodeAbnormalParameter(encodeAbnormalParameter(state) ?? undefined));
-    this.episodes = decodeParameterEpisodes(encodeParameterEpisodes(this.episodes) ?? undefined);
+    this.episodes = decodeParameterEpisodes(encodeParameterEpisodes(this.episodes));
   }
 
   of(one: ApiCall): AbnormalParameterState {
@@ -182,6 +182,25 @@ describe('abnormal-parameter', () => {
     expect(alerts.at(-1)!.summary).toContain('2 endpoints');
   });
 
+  it('finds in calls that come hours late what it would have found in time, as one alert', () => {
+    const state = learnt();
+    state.fold(call('c1', 700));
+    const alerts: Alert[] = [];
+    for (let at = 0; at < 8; at++) {
+      alerts.push(...state.fold(call('eve', 300 + at, { path: "/orders/1' OR '1'='1" })));
+      alerts.push(...state.fold(call('c2', 700 + at)));
+      alerts.push(...state.close(START_MS + (690 + at) * MINUTE_MS));
+    }
+    alerts.push(...state.close(Infinity));
+    expect(new Set(alerts.map(({ id }) => id)).size).toBe(1);
+    expect(alerts.at(-1)).toMatchObject({
+      count: 8,
+      status: 'closed',
+      startedAt: START_MS + 300 * MINUTE_MS,
+      lastSeenAt: START_MS + 307 * MINUTE_MS,
+    });
+  });
+
   it('does not learn from who is under alert, and does again an hour later', () => {
     const state = learnt();
     const before = state.of(call('c1', 300)).profile.calls;
@@ -207,7 +226,7 @@ describe('abnormal-parameter', () => {
         const random = randomFrom(seed);
         for (let at = 0; at < 500; at++) {
           const isOdd = at > 250 && random() < 0.2;
-          const late = random() < 0.1 ? 5 : 0;
+          const late = random() < 0.1 ? (random() < 0.5 ? 5 : 300) : 0;
           const next = call(`c${Math.floor(random() * 7)}`, at * 6 - late, {
             ...(random() < 0.3
               ? { endpoint: 'GET /files/{id}', path: `/files/${at}`, service: 'files' }

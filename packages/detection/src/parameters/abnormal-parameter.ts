@@ -66,6 +66,8 @@ interface Episode {
   startedAt: number;
   raisedAt: number;
   lastSeenAt: number;
+  /** When the last call was seen: later than its own time if it came very late. */
+  quietFromMs: number;
   count: number;
   score: number;
   reasons: string[];
@@ -80,8 +82,12 @@ interface Episode {
   tally: Tally;
 }
 
-/** What is under way, by actor: at most 256, of which the oldest ends early for the next. One for all endpoints of a partition. */
-export type ParameterEpisodes = Map<string, Episode>;
+/** What is under way, for all endpoints of a partition. */
+export interface ParameterEpisodes {
+  newestMs: number;
+  /** By actor: at most 256, of which the oldest ends early for the next. */
+  open: Map<string, Episode>;
+}
 
 /** What is known of the parameters of one endpoint, and what waits there. Bounded: about 100 KB at the very most. */
 export interface AbnormalParameterState {
@@ -121,21 +127,24 @@ export function abnormalParameterStateKey(call: ApiCall): string {
 
 /**
  * Folds one call of the state's endpoint in: judges its query and path parameters, and learns them if it succeeded, nothing is
- * unusual, and its actor is not under alert. Returns the alert revisions to publish, oldest first. By event time only.
+ * unusual, and its actor is not under alert. Returns the alert revisions to publish, oldest first. By event time only; a call that
+ * comes hours late says as much about its parameters as any, and counts as seen ten minutes ago.
  */
 export function foldAbnormalParameter(
   state: AbnormalParameterState,
   episodes: ParameterEpisodes,
   call: ApiCall,
 ): Alert[] {
-  if (call.refused === true || call.startedAt < state.newestMs - LATENESS_MS) return [];
+  if (call.refused === true) return [];
   const succeeded = call.status < 400;
   // An endpoint that has never answered well is none: a scanner must not fill the store with its guesses.
   if (!succeeded && state.profile.calls === 0) return [];
   const alerts = releaseAbnormalParameter(state, episodes, call.startedAt);
   state.newestMs = Math.max(state.newestMs, call.startedAt);
+  episodes.newestMs = Math.max(episodes.newestMs, call.startedAt);
+  const seenMs = Math.max(call.startedAt, episodes.newestMs - LATENESS_MS);
   const parameters = parametersOf(call);
-  const isUnderAlert = isOpen(episodes.get(actorKey(call)), call.startedAt);
+  const isUnderAlert = isOpen(episodes.open.get(actorKey(call)), seenMs);
   if (state.profile.calls < LEARNING_CALLS) {
     if (succeeded && !isUnderAlert && !leftover.test(call.endpoint)) learn(state, call, parameters);
     return alerts;
@@ -155,12 +164,12 @@ export function foldAbnormalParameter(
     return alerts;
   }
   if (news.length === 0 || isUnderAlert) {
-    alerts.push(...raise(state, episodes, call, finding, call.startedAt));
+    alerts.push(...raise(state, episodes, call, finding, seenMs, seenMs));
     return alerts;
   }
-  state.held.push({ dueMs: call.startedAt + HOLD_MS, news, call });
+  state.held.push({ dueMs: seenMs + HOLD_MS, news, call });
   // Too many at once: the oldest has waited long enough.
-  if (state.held.length > HELD_MOST) alerts.push(...release(state, episodes, call.startedAt));
+  if (state.held.length > HELD_MOST) alerts.push(...release(state, episodes, seenMs));
   return alerts;
 }
 
@@ -187,10 +196,10 @@ export function abnormalParameterReleasesAt(state: AbnormalParameterState): numb
 /** Ends the episodes that are over at event time `nowMs`. What is returned does not depend on how late it is called. */
 export function closeParameterEpisodes(episodes: ParameterEpisodes, nowMs: number): Alert[] {
   const alerts: Alert[] = [];
-  for (const [key, episode] of episodes) {
+  for (const [key, episode] of episodes.open) {
     if (isOpen(episode, nowMs)) continue;
-    alerts.push(publish(episode, 'closed', episode.lastSeenAt + QUIET_MS));
-    episodes.delete(key);
+    alerts.push(publish(episode, 'closed', episode.quietFromMs + QUIET_MS));
+    episodes.open.delete(key);
   }
   return alerts;
 }
@@ -198,14 +207,14 @@ export function closeParameterEpisodes(episodes: ParameterEpisodes, nowMs: numbe
 /** Event time from which `closeParameterEpisodes` has something to do; undefined if no episode is open. */
 export function parameterEpisodesCloseAt(episodes: ParameterEpisodes): number | undefined {
   let atMs: number | undefined;
-  for (const { lastSeenAt } of episodes.values()) {
-    if (atMs === undefined || lastSeenAt + QUIET_MS < atMs) atMs = lastSeenAt + QUIET_MS;
+  for (const { quietFromMs } of episodes.open.values()) {
+    if (atMs === undefined || quietFromMs + QUIET_MS < atMs) atMs = quietFromMs + QUIET_MS;
   }
   return atMs;
 }
 
 function isOpen(episode: Episode | undefined, atMs: number): boolean {
-  return episode !== undefined && atMs < episode.lastSeenAt + QUIET_MS;
+  return episode !== undefined && atMs < episode.quietFromMs + QUIET_MS;
 }
 
 function leftoverFinding(call: ApiCall): ParameterFinding | undefined {
@@ -281,9 +290,9 @@ function isUsualByNow(state: AbnormalParameterState, news: readonly string[], ca
 
 /** The oldest held call: an alert, unless what is new about it has been learnt meanwhile. */
 function release(state: AbnormalParameterState, episodes: ParameterEpisodes, atMs: number): Alert[] {
-  const { call } = state.held.shift()!;
+  const { call, dueMs } = state.held.shift()!;
   const finding = judgeParameters(state.profile, parametersOf(call));
-  return finding.alert ? raise(state, episodes, call, finding, atMs) : [];
+  return finding.alert ? raise(state, episodes, call, finding, dueMs - HOLD_MS, atMs) : [];
 }
 
 function raise(
@@ -291,23 +300,24 @@ function raise(
   episodes: ParameterEpisodes,
   call: ApiCall,
   finding: ParameterFinding,
+  seenMs: number,
   atMs: number,
 ): Alert[] {
   const alerts: Alert[] = [];
   const key = actorKey(call);
-  let episode = episodes.get(key);
-  if (episode && !isOpen(episode, call.startedAt)) {
-    alerts.push(publish(episode, 'closed', episode.lastSeenAt + QUIET_MS));
-    episodes.delete(key);
+  let episode = episodes.open.get(key);
+  if (episode && !isOpen(episode, seenMs)) {
+    alerts.push(publish(episode, 'closed', episode.quietFromMs + QUIET_MS));
+    episodes.open.delete(key);
     episode = undefined;
   }
   if (!episode) {
-    if (episodes.size >= EPISODES_MOST) {
-      const [[oldest, its]] = [...episodes].sort((a, b) => a[1].lastSeenAt - b[1].lastSeenAt) as [
+    if (episodes.open.size >= EPISODES_MOST) {
+      const [[oldest, its]] = [...episodes.open].sort((a, b) => a[1].quietFromMs - b[1].quietFromMs) as [
         [string, Episode],
       ];
       alerts.push(publish(its, 'closed', atMs));
-      episodes.delete(oldest);
+      episodes.open.delete(oldest);
     }
     episode = {
       id: alertId('abnormal-parameter', key, `${call.service ?? ''}|${call.endpoint}`, call.startedAt),
@@ -315,6 +325,7 @@ function raise(
       startedAt: call.startedAt,
       raisedAt: atMs,
       lastSeenAt: call.startedAt,
+      quietFromMs: seenMs,
       count: 0,
       score: 0,
       reasons: [],
@@ -327,11 +338,12 @@ function raise(
       publishedRank: -1,
       tally: newTally(),
     };
-    episodes.set(key, episode);
+    episodes.open.set(key, episode);
   }
   episode.count++;
   episode.startedAt = Math.min(episode.startedAt, call.startedAt);
   episode.lastSeenAt = Math.max(episode.lastSeenAt, call.startedAt);
+  episode.quietFromMs = Math.max(episode.quietFromMs, seenMs);
   tallyCall(episode.tally, call, call.status >= 500);
   const score = Math.round(finding.score * 100);
   // The reasons of the worst call come first.
@@ -445,21 +457,22 @@ export function decodeAbnormalParameter(text: string | undefined): AbnormalParam
   };
 }
 
-type EncodedEpisodes = [string, Omit<Episode, 'tally'>, EncodedTally][];
+type EncodedEpisodes = [newestMs: number, open: [string, Omit<Episode, 'tally'>, EncodedTally][]];
 
-/** Compact JSON, about 1 KB per open episode; null if none is open. */
-export function encodeParameterEpisodes(episodes: ParameterEpisodes): string | null {
-  if (episodes.size === 0) return null;
-  const encoded: EncodedEpisodes = [...episodes].map(([key, { tally, ...rest }]) => [
-    key,
-    rest,
-    encodeTally(tally),
-  ]);
+/** Compact JSON, about 1 KB per open episode. */
+export function encodeParameterEpisodes({ newestMs, open }: ParameterEpisodes): string {
+  const encoded: EncodedEpisodes = [
+    newestMs,
+    [...open].map(([key, { tally, ...rest }]) => [key, rest, encodeTally(tally)]),
+  ];
   return JSON.stringify(encoded);
 }
 
 /** Reads what `encodeParameterEpisodes` wrote; undefined is none. Throws on text that is not JSON. */
 export function decodeParameterEpisodes(text: string | undefined): ParameterEpisodes {
-  const encoded = text === undefined ? [] : (JSON.parse(text) as EncodedEpisodes);
-  return new Map(encoded.map(([key, rest, tally]) => [key, { ...rest, tally: decodeTally(tally) }]));
+  const [newestMs, open] = text === undefined ? [0, []] : (JSON.parse(text) as EncodedEpisodes);
+  return {
+    newestMs,
+    open: new Map(open.map(([key, rest, tally]) => [key, { ...rest, tally: decodeTally(tally) }])),
+  };
 }
