@@ -41,7 +41,7 @@ const FLOORS = [50, 100, 300] as const;
  * per second fill one whole 10 s window with 500 at the latest 18 s after their beginning, whatever the alignment.
  */
 const COLD_FLOORS = [400, 1_200, 6_000] as const;
-export const REQUEST_FLOORS = { least: FLOORS, cold: COLD_FLOORS };
+export const REQUEST_FLOORS = { least: FLOORS, cold: COLD_FLOORS, marginMost: Infinity };
 /**
  * Active hours until the actor's own baseline counts. From there the cold floors sink with (24/hours)^1.5 towards FLOORS,
  * which they reach after a week: a few hours say little about what is a one-in-1,000-days hour.

@@ -70,6 +70,8 @@ export interface PeersState {
 export interface Floors {
   least: readonly [number, number, number];
   cold: readonly [number, number, number];
+  /** Most of the margin above the usual level, as 1,000 ln of the factor. */
+  marginMost: number;
 }
 
 /** On what a threshold rests: floors and peers; the actor's own hours together; its own hours of this time of day. */
@@ -223,7 +225,7 @@ export function thresholdsAt(profile: Profile, peers: PeersState, hour: number, 
   for (let size = 0; size < 3 && profile.hours > 0; size++) {
     if (kind === undefined || !slots) {
       const usual = fadedTop(profile, size, hour);
-      high[size] = countOf(usual + marginOf(cold ? 0 : profile.deviation));
+      high[size] = countOf(usual + marginOf(cold ? 0 : profile.deviation, floors));
       expected[size] = countOf(usual);
       continue;
     }
@@ -234,7 +236,7 @@ export function thresholdsAt(profile: Profile, peers: PeersState, hour: number, 
       if (count === 0) continue;
       const deviation =
         (count * slots[at + DEVIATION_AT]! + DEVIATION_PRIOR * profile.deviation) / (count + DEVIATION_PRIOR);
-      const upper = countOf(slots[at + size]! + marginOf(deviation));
+      const upper = countOf(slots[at + size]! + marginOf(deviation, floors));
       if (upper > high[size]!) {
         high[size] = upper;
         expected[size] = countOf(slots[at + size]!);
@@ -261,8 +263,8 @@ export function thresholdsAt(profile: Profile, peers: PeersState, hour: number, 
   return thresholds;
 }
 
-function marginOf(deviation: number): number {
-  return Math.max(LEAST_FACTOR_LOG, MARGIN_DEVIATIONS * deviation);
+function marginOf(deviation: number, { marginMost }: Floors): number {
+  return Math.min(marginMost, Math.max(LEAST_FACTOR_LOG, MARGIN_DEVIATIONS * deviation));
 }
 
 const NEIGHBOURS = [23, 0, 1] as const;

@@ -7,7 +7,7 @@ import { createDetection, detectionConfigSchema, type ActorState, type PeersStat
 import { countCall, countsAt, newScope } from './scope.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
-const detection = createDetection(detectionConfigSchema.parse({}));
+const detection = createDetection(detectionConfigSchema.parse({ abnormalParameters: { enabled: false } }));
 
 /** A day of ordinary traffic of one consumer on one to three services, with one to three spikes, late and failing calls. */
 const traffic = fc

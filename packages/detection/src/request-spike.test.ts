@@ -5,7 +5,7 @@ import { run } from '../test-support/run.ts';
 import { createDetection, detectionConfigSchema, type ActorState } from './index.ts';
 
 const startMs = Date.parse('2026-03-02T12:00:00Z');
-const detection = createDetection(detectionConfigSchema.parse({}));
+const detection = createDetection(detectionConfigSchema.parse({ abnormalParameters: { enabled: false } }));
 
 let calls = 0;
 function call(atMs: number, changes: Partial<ApiCall> = {}): ApiCall {
@@ -199,7 +199,7 @@ describe('the scope of a detector', () => {
         consumer: 'acme',
         service: 'orders',
         from: '0d',
-        until: '1h',
+        until: '5m',
         rate: { kind: 'constant', perMinute: 3_000 },
       });
       return run(scoped, callsOf([phase], 0, 1)).alerts.some(({ type }) => type === 'request-spike');

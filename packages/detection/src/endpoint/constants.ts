@@ -41,7 +41,12 @@ export const MANY_ATTEMPTS = 8;
  * Unexplained attempts per 60 s and 600 s that are never stuffing, with history and without any. The baseline is fed once a
  * minute, so its 10 s windows count the same as those of 60 s; theirs is the lower threshold and the one that decides.
  */
-export const ATTEMPT_FLOORS = { least: [8, 12, 25], cold: [30, 45, 135] } as const;
+export const ATTEMPT_FLOORS = {
+  least: [5, 8, 24],
+  cold: [30, 45, 135],
+  // Where a few an hour are usual, none and three differ by a factor that would forgive hundreds.
+  marginMost: Math.round(1_000 * Math.log(5)),
+} as const;
 /**
  * What is too slow for a window of 10 min is judged once an hour over the last 24: unexplained attempts, at least so many, and
  * so many times what a day usually has, once two days of hours are learnt.

@@ -257,7 +257,8 @@ function kindOf(text: string, lower: string): { kind: Kind; numbers: number[] } 
   ) {
     return is('url');
   }
-  if (/^[{[]/.test(text) && parsesAsJson(text)) return is('json');
+  // What cannot be JSON at a glance is not tried: a parse that fails costs more than all the rest.
+  if (/^[{[]\s*(["{[\]}\d-]|true|false|null)/.test(text) && parsesAsJson(text)) return is('json');
   if (/^[\p{L}\p{M}\p{N}_.~%@+:=-]*(\/[\p{L}\p{M}\p{N}_.~%@+:=-]*)+$/u.test(text)) return is('path');
   if (/^[\p{L}\p{M}\p{N}_.:+-]+([,;|] ?[\p{L}\p{M}\p{N}_.:+-]+)+$/u.test(text)) {
     // "Berlin, Germany" is text, "id, name" could be either: a blank makes it text.
