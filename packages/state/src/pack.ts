@@ -1,3 +1,5 @@
+import { isAscii } from 'node:buffer';
+
 /**
  * States are JSON, mostly of digits and lower-case letters: six bits a character instead of eight. What compresses better
  * costs a multiple of the CPU (figures in the README).
@@ -13,8 +15,14 @@ for (let code = 0; code < escape; code++) {
   bytes[code] = alphabet.charCodeAt(code);
 }
 
-/** First byte of a packed value: this for text as it is, else 1 and the number of codes that only fill the last group. */
+/**
+ * First byte of a packed value: this for text as it is; from this on for seven bits a character, and the number of characters
+ * behind the last eight; else 1 and the number of codes that only fill the last group.
+ */
 const asItIs = 0;
+const sevenBits = 8;
+/** With more than this share of bytes that are not of the alphabet, seven bits for each are less. */
+const escapesMost = 1 / 12;
 
 /** Room to work in, which grows with the largest value; nothing stays in it from one call to the next. */
 let plain = Buffer.alloc(4_096);
@@ -31,6 +39,7 @@ export function pack(value: string): Buffer {
   let end = 1;
   let group = 0;
   let held = 0;
+  let escapesLeft = Math.floor(length * escapesMost);
   const add = (code: number): void => {
     group = (group << 6) | code;
     if (++held < 4) return;
@@ -61,6 +70,7 @@ export function pack(value: string): Buffer {
     const code = codes[byte]!;
     add(code);
     if (code !== escape) continue;
+    if (--escapesLeft === -1 && isAscii(from.subarray(0, length))) return packSeven(from, length);
     add(byte >> 4);
     add(byte & 15);
   }
@@ -75,10 +85,51 @@ export function pack(value: string): Buffer {
   return Buffer.from(to.subarray(0, end));
 }
 
+/** Eight characters in seven bytes: each keeps its own seven bits, the eighth is spread over their highest ones. */
+function packSeven(from: Buffer, length: number): Buffer {
+  const whole = length >> 3;
+  const rest = length & 7;
+  const packed = Buffer.allocUnsafe(1 + whole * 7 + rest);
+  packed[0] = sevenBits + rest;
+  let end = 1;
+  for (let at = 0; at < whole * 8; at += 8) {
+    const spread = from[at + 7]!;
+    for (let one = 0; one < 7; one++) packed[end++] = from[at + one]! | (((spread >> one) & 1) << 7);
+  }
+  for (let one = 0; one < rest; one++) packed[end++] = from[whole * 8 + one]!;
+  return packed;
+}
+
+function unpackSeven(packed: Buffer): string {
+  const whole = (packed.length - 1 - (packed[0]! - sevenBits)) / 7;
+  if (plain.length < whole * 8 + 7) plain = Buffer.alloc(whole * 16 + 14);
+  const to = plain;
+  let count = 0;
+  let at = 1;
+  for (let group = 0; group < whole; group++) {
+    let spread = 0;
+    for (let one = 0; one < 7; one++) {
+      const byte = packed[at++]!;
+      to[count++] = byte & 127;
+      spread |= (byte >> 7) << one;
+    }
+    to[count++] = spread;
+  }
+  while (at < packed.length) to[count++] = packed[at++]!;
+  return to.toString('latin1', 0, count);
+}
+
 /** The text that was packed. Bytes that `pack` did not write come back as they are: whoever reads them finds no state. */
 export function unpack(packed: Buffer): string {
   const format = packed[0];
   if (format === asItIs) return packed.toString('utf8', 1);
+  if (
+    format !== undefined &&
+    format >= sevenBits &&
+    (packed.length - 1 - (format & 7)) % 7 === 0 &&
+    format < 16
+  )
+    return unpackSeven(packed);
   const groups = (packed.length - 1) / 3;
   if (format === undefined || format > 4 || !Number.isInteger(groups)) return packed.toString('utf8');
   let left = groups * 4 - (format - 1);
