@@ -47,6 +47,31 @@ export function markPublished(episode: Growing, score: number, nowMs: number): v
   episode.publishedRank = rankOf(score);
 }
 
+/** The first numbers of an episode's encoded state; a detector's own may follow. */
+export type EncodedGrowing = [
+  startedAt: number,
+  raisedAt: number,
+  lastSeenAt: number,
+  count: number,
+  revision: number,
+  publishedAt: number,
+  publishedCount: number,
+  publishedRank: number,
+];
+
+export function encodeGrowing(episode: Growing): EncodedGrowing {
+  const { startedAt, raisedAt, lastSeenAt, count } = episode;
+  const { revision, publishedAt, publishedCount, publishedRank } = episode;
+  return [startedAt, raisedAt, lastSeenAt, count, revision, publishedAt, publishedCount, publishedRank];
+}
+
+/** Reads what `encodeGrowing` wrote, whatever follows it. */
+export function decodeGrowing(numbers: readonly [...EncodedGrowing, ...unknown[]]): Growing {
+  const [startedAt, raisedAt, lastSeenAt, count, revision, publishedAt, publishedCount, publishedRank] =
+    numbers;
+  return { startedAt, raisedAt, lastSeenAt, count, revision, publishedAt, publishedCount, publishedRank };
+}
+
 function rankOf(score: number): number {
   return severities.indexOf(severityOf(score));
 }

@@ -10,7 +10,16 @@ import {
   WINDOW_UNITS,
   WINDOW_WORDS,
 } from './constants.ts';
-import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from './episode.ts';
+import {
+  alertId,
+  closesAt,
+  decodeGrowing,
+  encodeGrowing,
+  isNews,
+  markPublished,
+  scoreOf,
+  type Growing,
+} from './episode.ts';
 import type { PeersState } from './profile.ts';
 import {
   adoptShadow,
@@ -292,7 +301,26 @@ function summaryOf(episode: Episode, value: number, high: number, service: strin
 }
 
 type EncodedExcess = [number, number, number, number, number, number, Excess['learning'], number];
-type EncodedEpisode = [string, AlertActor, string | null, ...rest: [number[], EncodedExcess]];
+/** `EncodedGrowing` with the episode's own among it, in the order in which states in use have them. */
+type EncodedNumbers = [
+  startedAt: number,
+  raisedAt: number,
+  lastSeenAt: number,
+  seen: number,
+  count: number,
+  late: number,
+  revision: number,
+  publishedAt: number,
+  publishedCount: number,
+  publishedRank: number,
+];
+type EncodedEpisode = [
+  id: string,
+  actor: AlertActor,
+  service: string | null,
+  numbers: EncodedNumbers,
+  worst: EncodedExcess,
+];
 export type EncodedSpike = [
   newestMs: number,
   late: number,
@@ -329,56 +357,28 @@ export function decodeSpike(encoded: EncodedSpike): SpikeState {
 }
 
 function encodeEpisode(episode: Episode): EncodedEpisode {
-  const { size, startsAt, count, high, expected, factor, learning, learntHours } = episode.worst;
+  const { size, startsAt, count: windowCount, high, expected, factor, learning, learntHours } = episode.worst;
+  const [startedAt, raisedAt, lastSeenAt, count, ...published] = encodeGrowing(episode);
   return [
     episode.id,
     episode.actor,
     episode.service,
-    [
-      episode.startedAt,
-      episode.raisedAt,
-      episode.lastSeenAt,
-      episode.seen,
-      episode.count,
-      episode.late,
-      episode.revision,
-      episode.publishedAt,
-      episode.publishedCount,
-      episode.publishedRank,
-    ],
-    [size, startsAt, count, high, expected, factor, learning, learntHours],
+    [startedAt, raisedAt, lastSeenAt, episode.seen, count, episode.late, ...published],
+    [size, startsAt, windowCount, high, expected, factor, learning, learntHours],
   ];
 }
 
 function decodeEpisode(encoded: EncodedEpisode): Episode {
   const [id, actor, service, numbers, worst] = encoded;
-  const [
-    startedAt,
-    raisedAt,
-    lastSeenAt,
-    seen,
-    count,
-    late,
-    revision,
-    publishedAt,
-    publishedCount,
-    publishedRank,
-  ] = numbers as [number, number, number, number, number, number, number, number, number, number];
+  const [startedAt, raisedAt, lastSeenAt, seen, count, late, ...published] = numbers;
   const [size, startsAt, windowCount, high, expected, factor, learning, learntHours] = worst;
   return {
     id,
     actor,
     service,
-    startedAt,
-    raisedAt,
-    lastSeenAt,
+    ...decodeGrowing([startedAt, raisedAt, lastSeenAt, count, ...published]),
     seen,
-    count,
     late,
-    revision,
-    publishedAt,
-    publishedCount,
-    publishedRank,
     worst: { size, startsAt, count: windowCount, high, expected, factor, learning, learntHours },
   };
 }

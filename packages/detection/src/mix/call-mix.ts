@@ -2,7 +2,17 @@ import { severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline
 import type { ActorDetector } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
 import { LOG_SCALE, STEP_MS } from '../constants.ts';
-import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
+import {
+  alertId,
+  closesAt,
+  decodeGrowing,
+  encodeGrowing,
+  isNews,
+  markPublished,
+  scoreOf,
+  type EncodedGrowing,
+  type Growing,
+} from '../episode.ts';
 import { compileExceptions, type Selection } from '../exception.ts';
 import { objectHash } from '../objects/seen.ts';
 import {
@@ -493,7 +503,7 @@ function decodeUsages(text: string): Usage[] {
   return usages;
 }
 
-type EncodedEpisode = [id: string, numbers: number[], worst: Finding];
+type EncodedEpisode = [id: string, numbers: EncodedGrowing, worst: Finding];
 export type EncodedMix = [
   numbers: number[],
   usages: string,
@@ -511,21 +521,7 @@ function encode(state: MixState): EncodedMix {
   ];
   const { tally, actor, newestMs, episode } = state;
   if (tally && actor) encoded.push(encodeTally(tally), actor, newestMs);
-  if (episode)
-    encoded.push([
-      episode.id,
-      [
-        episode.startedAt,
-        episode.raisedAt,
-        episode.lastSeenAt,
-        episode.count,
-        episode.revision,
-        episode.publishedAt,
-        episode.publishedCount,
-        episode.publishedRank,
-      ],
-      episode.worst,
-    ]);
+  if (episode) encoded.push([episode.id, encodeGrowing(episode), episode.worst]);
   return encoded;
 }
 
@@ -558,19 +554,5 @@ function decode([numbers, usages, tally, actor, newestMs, episode]: EncodedMix):
 }
 
 function decodeEpisode([id, numbers, worst]: EncodedEpisode, actor: AlertActor): Episode {
-  const [startedAt, raisedAt, lastSeenAt, count, revision, publishedAt, publishedCount, publishedRank] =
-    numbers as [number, number, number, number, number, number, number, number];
-  return {
-    id,
-    actor,
-    worst,
-    startedAt,
-    raisedAt,
-    lastSeenAt,
-    count,
-    revision,
-    publishedAt,
-    publishedCount,
-    publishedRank,
-  };
+  return { id, actor, worst, ...decodeGrowing(numbers) };
 }

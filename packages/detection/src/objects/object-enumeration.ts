@@ -9,7 +9,16 @@ import {
 import type { ActorDetector } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
 import { DAY_MS, HOUR_MS, LATENESS_MS } from '../constants.ts';
-import { alertId, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
+import {
+  alertId,
+  decodeGrowing,
+  encodeGrowing,
+  isNews,
+  markPublished,
+  scoreOf,
+  type EncodedGrowing,
+  type Growing,
+} from '../episode.ts';
 import { compileExceptions, type Selection } from '../exception.ts';
 import {
   decodeTally,
@@ -418,7 +427,13 @@ function summaryOf({ worst, actor }: Episode, walk: string, learning: string, da
   return `${actor.name} ${did} in ${WORDS[what]!}${how}; ${normal}.`;
 }
 
-type EncodedEpisode = [id: string, type: AlertType, actor: AlertActor, numbers: number[]];
+type EncodedExcess = [what: number, value: number, high: number, top: number, factor: number, weight: number];
+type EncodedEpisode = [
+  id: string,
+  type: AlertType,
+  actor: AlertActor,
+  numbers: [...EncodedGrowing, ...EncodedExcess],
+];
 export type EncodedObjects = [
   numbers: number[],
   seen: EncodedSeen,
@@ -456,22 +471,7 @@ function encode(state: ObjectsState): EncodedObjects {
       episode.id,
       episode.type,
       episode.actor,
-      [
-        episode.startedAt,
-        episode.raisedAt,
-        episode.lastSeenAt,
-        episode.count,
-        episode.revision,
-        episode.publishedAt,
-        episode.publishedCount,
-        episode.publishedRank,
-        what,
-        value,
-        high,
-        top,
-        factor,
-        weight,
-      ],
+      [...encodeGrowing(episode), what, value, high, top, factor, weight],
     ]);
   }
   return encoded;
@@ -513,28 +513,6 @@ function decode([numbers, seen, examined, episode]: EncodedObjects): ObjectsStat
 }
 
 function decodeEpisode([id, type, actor, numbers]: EncodedEpisode): Episode {
-  const [startedAt, raisedAt, lastSeenAt, count, revision, publishedAt, publishedCount, publishedRank] =
-    numbers as [number, number, number, number, number, number, number, number];
-  const [what, value, high, top, factor, weight] = numbers.slice(8) as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ];
-  return {
-    id,
-    type,
-    actor,
-    startedAt,
-    raisedAt,
-    lastSeenAt,
-    count,
-    revision,
-    publishedAt,
-    publishedCount,
-    publishedRank,
-    worst: { what, value, high, top, factor, weight },
-  };
+  const [what, value, high, top, factor, weight] = numbers.slice(8) as EncodedExcess;
+  return { id, type, actor, ...decodeGrowing(numbers), worst: { what, value, high, top, factor, weight } };
 }

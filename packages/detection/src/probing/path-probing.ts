@@ -2,7 +2,17 @@ import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from 
 import type { ActorDetector } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
 import { HOUR_MS, LATENESS_MS } from '../constants.ts';
-import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
+import {
+  alertId,
+  closesAt,
+  decodeGrowing,
+  encodeGrowing,
+  isNews,
+  markPublished,
+  scoreOf,
+  type EncodedGrowing,
+  type Growing,
+} from '../episode.ts';
 import { compileExceptions, type Selection } from '../exception.ts';
 import { decodeHashes, encodeHashes, objectHash } from '../objects/seen.ts';
 import {
@@ -180,7 +190,7 @@ function publish(state: ProbingState, status: Alert['status']): Alert {
   };
 }
 
-type EncodedEpisode = [id: string, actor: AlertActor, numbers: number[]];
+type EncodedEpisode = [id: string, actor: AlertActor, numbers: [...EncodedGrowing, paths: number]];
 export type EncodedProbing = [
   numbers: number[],
   paths: string,
@@ -192,22 +202,7 @@ function encode(state: ProbingState): EncodedProbing {
   const { newestMs, late, hour, calls, failures, tally, episode } = state;
   const encoded: EncodedProbing = [[newestMs, late, hour, calls, failures], encodeHashes(state.paths)];
   if (tally) encoded.push(encodeTally(tally));
-  if (episode)
-    encoded.push([
-      episode.id,
-      episode.actor,
-      [
-        episode.startedAt,
-        episode.raisedAt,
-        episode.lastSeenAt,
-        episode.count,
-        episode.revision,
-        episode.publishedAt,
-        episode.publishedCount,
-        episode.publishedRank,
-        episode.paths,
-      ],
-    ]);
+  if (episode) encoded.push([episode.id, episode.actor, [...encodeGrowing(episode), episode.paths]]);
   return encoded;
 }
 
@@ -226,28 +221,5 @@ function decode([numbers, paths, tally, episode]: EncodedProbing): ProbingState 
 }
 
 function decodeEpisode([id, actor, numbers]: EncodedEpisode): Episode {
-  const [
-    startedAt,
-    raisedAt,
-    lastSeenAt,
-    count,
-    revision,
-    publishedAt,
-    publishedCount,
-    publishedRank,
-    paths,
-  ] = numbers as [number, number, number, number, number, number, number, number, number];
-  return {
-    id,
-    actor,
-    startedAt,
-    raisedAt,
-    lastSeenAt,
-    count,
-    revision,
-    publishedAt,
-    publishedCount,
-    publishedRank,
-    paths,
-  };
+  return { id, actor, ...decodeGrowing(numbers), paths: numbers[8] };
 }
