@@ -18,6 +18,7 @@ import {
   type Walked,
 } from './id-coverage.ts';
 import { Sample, sampleHash } from './sample.ts';
+import { addTry, decodeTried, encodeTried, mergeTried, type EncodedTried, type Tried } from './tries.ts';
 
 /** A source address whose calls failed. */
 interface FailingSource {
@@ -77,6 +78,7 @@ export interface EndpointMinute {
   failing: Failing | null;
   succeeded: Sample<SucceededSource> | null;
   walked: Walked | null;
+  tried: Tried | null;
 }
 
 export function newMinute(): EndpointMinute {
@@ -88,6 +90,7 @@ export function newMinute(): EndpointMinute {
     failing: null,
     succeeded: null,
     walked: null,
+    tried: null,
   };
 }
 
@@ -106,9 +109,11 @@ export function addToMinute(minute: EndpointMinute, call: ApiCall): void {
   if (status >= 200 && status < 400) {
     minute.successes++;
     if (call.ip !== undefined) addSuccess((minute.succeeded ??= new Sample(SUCCEEDED_KEPT)), call, call.ip);
+    minute.tried = addTry(minute.tried, call, true);
   } else if (isFailure(call)) {
     minute.failures++;
     addFailure((minute.failing ??= newFailing()), call);
+    minute.tried = addTry(minute.tried, call, false);
   } else if (status >= 500 || status === 499) minute.serverErrors++;
 }
 
@@ -189,6 +194,7 @@ export function mergeMinute(minute: EndpointMinute, other: EndpointMinute): void
   minute.serverErrors += other.serverErrors;
   if (other.failing) mergeFailing((minute.failing ??= newFailing()), other.failing);
   if (other.walked) mergeWalked((minute.walked ??= newWalked()), other.walked);
+  minute.tried = mergeTried(minute.tried, other.tried);
   if (other.succeeded) {
     const succeeded = (minute.succeeded ??= new Sample(SUCCEEDED_KEPT));
     for (const [ip, { hash, value }] of other.succeeded.entries()) {
@@ -311,7 +317,8 @@ export type EncodedMinute = [
   serverErrors: number,
   succeeded: [ip: string, calls: number, ...names: string[]][],
   failing?: EncodedFailing | 0,
-  walked?: EncodedWalked,
+  walked?: EncodedWalked | 0,
+  tried?: EncodedTried,
 ];
 type EncodedFailing = [
   newestAt: number,
@@ -324,12 +331,13 @@ type EncodedFailing = [
 
 /** As JSON; equal minutes give equal JSON. */
 export function encodeMinute(minute: EndpointMinute): EncodedMinute {
-  const { calls, successes, failures, serverErrors, failing, succeeded, walked } = minute;
+  const { calls, successes, failures, serverErrors, failing, succeeded, walked, tried } = minute;
   const sources: EncodedMinute[4] = [];
   for (const [ip, { value }] of succeeded?.sorted() ?? []) sources.push([ip, value.calls, ...value.names]);
   const encoded: EncodedMinute = [calls, successes, failures, serverErrors, sources];
-  if (failing ?? walked) encoded.push(failing ? encodeFailing(failing) : 0);
-  if (walked) encoded.push(encodeWalked(walked));
+  if (failing ?? walked ?? tried) encoded.push(failing ? encodeFailing(failing) : 0);
+  if (walked ?? tried) encoded.push(walked ? encodeWalked(walked) : 0);
+  if (tried) encoded.push(encodeTried(tried));
   return encoded;
 }
 
@@ -347,7 +355,7 @@ function encodeFailing(failing: Failing): EncodedFailing {
 }
 
 export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
-  const [calls, successes, failures, serverErrors, sources, failing, walked] = encoded;
+  const [calls, successes, failures, serverErrors, sources, failing, walked, tried] = encoded;
   const minute: EndpointMinute = {
     calls,
     successes,
@@ -356,6 +364,7 @@ export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
     failing: failing ? decodeFailing(failing) : null,
     succeeded: null,
     walked: walked ? decodeWalked(walked) : null,
+    tried: tried ? decodeTried(tried) : null,
   };
   if (sources.length > 0) {
     minute.succeeded = new Sample(SUCCEEDED_KEPT);
