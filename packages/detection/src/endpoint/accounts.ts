@@ -159,13 +159,14 @@ function look(
       const [oldest] = memory.strangers.keys();
       memory.strangers.delete(oldest!);
     }
-    if (opened && isUnderAlert) open(memory, account, ip);
+    if (opened && isUnderAlert) addOpened(memory, account, ip);
   }
   if (one.accepted && !(isStrange && isUnderAlert)) learn(memory, key, one, day);
   return counts;
 }
 
-function open(memory: AccountMemory, account: string, ip: string): void {
+/** Keeps who was opened by an address during the episode, as long as there is room. */
+export function addOpened(memory: AccountMemory, account: string, ip: string): void {
   if (memory.opened.size < OPENED_MOST && !memory.opened.has(account)) memory.opened.set(account, ip);
 }
 
@@ -173,7 +174,7 @@ function open(memory: AccountMemory, account: string, ip: string): void {
 export function beginOpened(memory: AccountMemory, sinceMs: number): void {
   memory.opened.clear();
   for (const { account, atMs, ip, opened } of memory.strangers.values())
-    if (opened && atMs >= sinceMs) open(memory, account, ip);
+    if (opened && atMs >= sinceMs) addOpened(memory, account, ip);
 }
 
 /** A known country, and there a known network or client: phones change networks, and homes their browsers, not both at once. */

@@ -99,3 +99,7 @@ export const STRANGERS_TIMES = 2.5;
 export const STRANGERS_HALF_LIFE_DAYS = 30;
 /** Accounts remembered as tried from elsewhere, within a day. */
 export const STRANGERS_KEPT = 512;
+/** Alerts about single addresses per endpoint and minute: 2 KB each. What is left out comes again as it grows. */
+export const REPORTS_MOST = 8;
+/** Addresses that are told apart in one alert about several of them. */
+export const ADDRESSES_MOST = 64;

@@ -36,6 +36,7 @@ import {
   type Scope,
 } from '../scope.ts';
 import {
+  addOpened,
   beginOpened,
   decodeAccounts,
   encodeAccounts,
@@ -174,8 +175,16 @@ export function isOfNote(minute: EndpointMinute): boolean {
 /** Endpoints have no peers to borrow from. */
 const noPeers = (): PeersState => ({ hours: 0, mean: 0, deviation: 0 });
 
-/** Judges one window of the endpoint. `nowMs`: end of the step in which it is judged. */
-export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: number): Alert[] {
+/**
+ * Judges one window of the endpoint. `nowMs`: end of the step in which it is judged; `told`: addresses of which another alert
+ * tells.
+ */
+export function judgeMinute(
+  state: StuffingState,
+  whole: WholeMinute,
+  nowMs: number,
+  told: ReadonlySet<string>,
+): Alert[] {
   const alerts: Alert[] = [];
   const { minute } = whole;
   const atMs = whole.window * ENDPOINT_WINDOW_MS;
@@ -196,7 +205,7 @@ export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: num
   const { failures, successes, tried } = minute;
   // Owners who mistype their own passwords, be it four times as often as usual, are no attack.
   const owners = failures > 0 && tried ? ownersShare(state.memory, tried) : 0;
-  const { attempts, share } = unexplainedOf(minute);
+  const { attempts, share } = unexplainedOf(minute, told);
   const unexplained = Math.round(attempts * (1 - owners));
   const fresh = freshAttempts(state, minute) * share * (1 - owners);
   const now: Counts = { unexplained, fresh, failures, successes };
@@ -212,7 +221,7 @@ export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: num
 
   const excess = worstExcess(scope, atMs);
   const within = sumOf(state, excess);
-  if (!isShifted(state.usual, within) || unexplainedOf(state.pool).share < SHARE_LEAST) {
+  if (!isShifted(state.usual, within) || unexplainedOf(state.pool, told).share < SHARE_LEAST) {
     if (!episode) excuse(scope, atMs);
     return alerts;
   }
@@ -320,6 +329,14 @@ function dayOf(state: StuffingState): Counts {
 
 function endsAt(episode: Episode): number {
   return episode.lastSeenAt + STUFFING_QUIET_MS;
+}
+
+/** Alerts about single addresses that are part of the open episode. */
+export function absorbReports({ episode, memory }: StuffingState, reports: readonly Alert[]): void {
+  for (const { lastSeenAt, actor, evidence } of reports) {
+    if (episode) episode.lastSeenAt = Math.max(episode.lastSeenAt, lastSeenAt);
+    for (const account of evidence['opened'] as string[]) addOpened(memory, account, actor.id);
+  }
 }
 
 /** Ends the episode if it is over at `nowMs`. The alert is the same whenever this is called after that. */

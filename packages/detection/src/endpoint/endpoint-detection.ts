@@ -3,8 +3,18 @@ import type { DetectionConfig } from '../config.ts';
 import { dryRunMarker } from '../dry-run.ts';
 import { globToRegExp } from '../glob.ts';
 import { parseState } from '../state-text.ts';
+import {
+  closeGroup,
+  decodeGroup,
+  encodeGroup,
+  groupClosesAt,
+  groupReports,
+  type BruteForceGroup,
+  type EncodedGroup,
+} from './brute-force-group.ts';
 import { ENDPOINT_WINDOW_MS } from './constants.ts';
 import {
+  absorbReports,
   closeStuffing,
   decodeStuffing,
   encodeStuffing,
@@ -26,6 +36,7 @@ import {
   type CoverageState,
   type EncodedCoverage,
 } from './id-coverage.ts';
+import type { EndpointMinute } from './endpoint-minute.ts';
 import type { WholeMinute } from './minute-hold.ts';
 
 /** What is kept per endpoint: one part per detector. Opaque to the caller; mutated by `judge` and `close`. */
@@ -34,6 +45,7 @@ export interface EndpointState {
   readonly endpoint: string;
   stuffing: StuffingState;
   coverage: CoverageState | null;
+  bruteForce: BruteForceGroup | null;
 }
 
 /**
@@ -69,14 +81,24 @@ type EncodedState = [
   service: string,
   endpoint: string,
   stuffing: EncodedStuffing,
-  coverage?: EncodedCoverage,
+  coverage?: EncodedCoverage | 0,
+  bruteForce?: EncodedGroup,
 ];
+
+/** Addresses that an alert tells of, or will with this minute: what they do is no sign of others. */
+function toldAddresses({ stuffing, bruteForce }: EndpointState, { reports }: EndpointMinute): Set<string> {
+  const told = new Set(bruteForce?.reports.keys());
+  if (stuffing.episode === null) for (const { actor } of reports?.values() ?? []) told.add(actor.id);
+  return told;
+}
 
 /** `config` must have passed `detectionConfigSchema`. */
 export function createEndpointDetection(config: DetectionConfig): EndpointDetection {
   const { enabled } = config.credentialStuffing;
   const coverageEnabled = config.objectEnumeration.enabled;
   const marked = dryRunMarker(config);
+  /** What single addresses do is part of an open alert about many of them, unless that is only tried out. */
+  const absorbs = !config.credentialStuffing.dryRun || config.bruteForce.dryRun;
   const scope = config.credentialStuffing.scope?.endpoints.map(globToRegExp);
   const exceptions = config.credentialStuffing.exceptions.map(({ endpoints, from, until }) => ({
     patterns: endpoints.map(globToRegExp),
@@ -94,23 +116,32 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
   };
 
   return {
-    enabled: enabled || coverageEnabled,
+    enabled: enabled || coverageEnabled || config.bruteForce.enabled,
     stateKey: (of) => `e:${endpointId(of)}`,
-    isOfNote: ({ minute }) => (enabled && isOfNote(minute)) || (coverageEnabled && minute.walked !== null),
-    create: ({ service, endpoint }) => ({ service, endpoint, stuffing: newStuffingState(), coverage: null }),
+    isOfNote: ({ minute }) =>
+      (enabled && isOfNote(minute)) || (coverageEnabled && minute.walked !== null) || minute.reports !== null,
+    create: ({ service, endpoint }) => ({
+      service,
+      endpoint,
+      stuffing: newStuffingState(),
+      coverage: null,
+      bruteForce: null,
+    }),
     decode(text) {
       const parts = parseState(text, STATE_VERSION, 'an endpoint') as EncodedState;
-      const [, service, endpoint, stuffing, coverage] = parts;
+      const [, service, endpoint, stuffing, coverage, bruteForce] = parts;
       return {
         service,
         endpoint,
         stuffing: decodeStuffing(stuffing),
         coverage: coverage ? decodeCoverage(coverage) : null,
+        bruteForce: bruteForce ? decodeGroup(bruteForce) : null,
       };
     },
-    encode({ service, endpoint, stuffing, coverage }) {
+    encode({ service, endpoint, stuffing, coverage, bruteForce }) {
       const encoded: EncodedState = [STATE_VERSION, service, endpoint, encodeStuffing(stuffing)];
-      if (coverage) encoded.push(encodeCoverage(coverage));
+      if (coverage ?? bruteForce) encoded.push(coverage ? encodeCoverage(coverage) : 0);
+      if (bruteForce) encoded.push(encodeGroup(bruteForce));
       return JSON.stringify(encoded);
     },
     judge(state, whole, step) {
@@ -121,7 +152,21 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
         for (const alert of closeStuffing(state.stuffing, state, step * ENDPOINT_WINDOW_MS))
           alerts.push(alert);
       } else if (state.stuffing.newestMs > 0 || isOfNote(minute)) {
-        for (const alert of judgeMinute(state.stuffing, whole, nowMs)) alerts.push(alert);
+        for (const alert of judgeMinute(state.stuffing, whole, nowMs, toldAddresses(state, minute)))
+          alerts.push(alert);
+      }
+      if (minute.reports) {
+        const { bruteForce, stuffing } = state;
+        const isToldAlone = ({ actor }: Alert): boolean =>
+          stuffing.episode === null || !absorbs || bruteForce?.reports.has(actor.id) === true;
+        const reports = [...minute.reports.values()];
+        absorbReports(
+          stuffing,
+          reports.filter((report) => !isToldAlone(report)),
+        );
+        const grouped = groupReports(bruteForce, reports.filter(isToldAlone), endpointId(whole), nowMs);
+        state.bruteForce = grouped.group;
+        alerts.push(...grouped.alerts);
       }
       if (coverageEnabled && minute.walked) {
         state.coverage ??= newCoverageState();
@@ -131,11 +176,20 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
     },
     close(state, nowMs) {
       const alerts = closeStuffing(state.stuffing, state, nowMs);
+      const { bruteForce } = state;
+      if (bruteForce && nowMs >= groupClosesAt(bruteForce)) {
+        alerts.push(closeGroup(bruteForce, endpointId(state), nowMs));
+        state.bruteForce = null;
+      }
       if (state.coverage) alerts.push(...closeCoverage(state.coverage, state, nowMs));
       return marked(alerts);
     },
-    closesAt({ stuffing, coverage }) {
-      const ends = [stuffingClosesAt(stuffing), coverage ? coverageClosesAt(coverage) : undefined];
+    closesAt({ stuffing, coverage, bruteForce }) {
+      const ends = [
+        stuffingClosesAt(stuffing),
+        coverage ? coverageClosesAt(coverage) : undefined,
+        bruteForce ? groupClosesAt(bruteForce) : undefined,
+      ];
       const known = ends.filter((at) => at !== undefined);
       return known.length > 0 ? Math.min(...known) : undefined;
     },

@@ -1,10 +1,11 @@
-import type { ApiCall } from '@tripline/model';
+import type { Alert, ApiCall } from '@tripline/model';
 import {
   AGENT_LENGTH_MOST,
   ATTEMPTS_KEPT,
   FAILED_CALLS_KEPT,
   MANY_ATTEMPTS,
   NAMES_KEPT,
+  REPORTS_MOST,
   SOURCES_KEPT,
   SUCCEEDED_KEPT,
   TRIES_PER_SUCCESS,
@@ -79,6 +80,8 @@ export interface EndpointMinute {
   succeeded: Sample<SucceededSource> | null;
   walked: Walked | null;
   tried: Tried | null;
+  /** Open alerts about single addresses that try credentials here, by their ids: at most REPORTS_MOST, the first in order. */
+  reports: Map<string, Alert> | null;
 }
 
 export function newMinute(): EndpointMinute {
@@ -91,7 +94,20 @@ export function newMinute(): EndpointMinute {
     succeeded: null,
     walked: null,
     tried: null,
+    reports: null,
   };
+}
+
+/** Adds an alert about an address; of several revisions of one alert the latest counts. */
+export function addReport(minute: EndpointMinute, alert: Alert): void {
+  const reports = (minute.reports ??= new Map<string, Alert>());
+  const known = reports.get(alert.id);
+  if (known && known.revision >= alert.revision) return;
+  reports.set(alert.id, alert);
+  if (reports.size <= REPORTS_MOST) return;
+  let last = '';
+  for (const id of reports.keys()) if (id > last) last = id;
+  reports.delete(last);
 }
 
 /**
@@ -195,6 +211,7 @@ export function mergeMinute(minute: EndpointMinute, other: EndpointMinute): void
   if (other.failing) mergeFailing((minute.failing ??= newFailing()), other.failing);
   if (other.walked) mergeWalked((minute.walked ??= newWalked()), other.walked);
   minute.tried = mergeTried(minute.tried, other.tried);
+  for (const alert of other.reports?.values() ?? []) addReport(minute, alert);
   if (other.succeeded) {
     const succeeded = (minute.succeeded ??= new Sample(SUCCEEDED_KEPT));
     for (const [ip, { hash, value }] of other.succeeded.entries()) {
@@ -246,6 +263,8 @@ export interface Unexplained {
   share: number;
 }
 
+const nobody: ReadonlySet<string> = new Set();
+
 /**
  * Who mistypes, or presents a token that ran out, gets in a moment later from the same address; who tries stolen passwords
  * does not. Each success of an address explains TRIES_PER_SUCCESS of its failures. Many addresses with one account are
@@ -254,9 +273,9 @@ export interface Unexplained {
  * Addresses that succeeded are sampled. Below the hash to which that sample is complete it is known of each attempt whether
  * its address got in; the share among those stands for all. The fewer they are, the less it is trusted (lower end of the
  * score interval of Wilson, "Probable inference", JASA 1927, with z = 2). An address with many of the attempts speaks for itself: where
- * it is not known whether it got in, it is taken not to have.
+ * it is not known whether it got in, it is taken not to have. Addresses that were `told` of are explained.
  */
-export function unexplainedOf(minute: EndpointMinute): Unexplained {
+export function unexplainedOf(minute: EndpointMinute, told: ReadonlySet<string> = nobody): Unexplained {
   const { failing, succeeded } = minute;
   if (!failing) return { attempts: 0, share: 0 };
   const perAddress = new Map<string, { attempts: number; failures: number }>();
@@ -274,6 +293,10 @@ export function unexplainedOf(minute: EndpointMinute): Unexplained {
   let known = 0;
   let unexplained = 0;
   for (const [ip, { attempts, failures }] of perAddress) {
+    if (told.has(ip)) {
+      known += attempts;
+      continue;
+    }
     if (attempts < MANY_ATTEMPTS && ip !== '' && sampleHash(ip) > completeTo) continue;
     const explained = (succeeded?.get(ip)?.calls ?? 0) * TRIES_PER_SUCCESS;
     const failed = failing.sources.get(ip)?.failures ?? failures;
@@ -318,7 +341,8 @@ export type EncodedMinute = [
   succeeded: [ip: string, calls: number, ...names: string[]][],
   failing?: EncodedFailing | 0,
   walked?: EncodedWalked | 0,
-  tried?: EncodedTried,
+  tried?: EncodedTried | 0,
+  reports?: Alert[],
 ];
 type EncodedFailing = [
   newestAt: number,
@@ -331,13 +355,15 @@ type EncodedFailing = [
 
 /** As JSON; equal minutes give equal JSON. */
 export function encodeMinute(minute: EndpointMinute): EncodedMinute {
-  const { calls, successes, failures, serverErrors, failing, succeeded, walked, tried } = minute;
+  const { calls, successes, failures, serverErrors, failing, succeeded, walked } = minute;
+  const { tried, reports } = minute;
   const sources: EncodedMinute[4] = [];
   for (const [ip, { value }] of succeeded?.sorted() ?? []) sources.push([ip, value.calls, ...value.names]);
   const encoded: EncodedMinute = [calls, successes, failures, serverErrors, sources];
-  if (failing ?? walked ?? tried) encoded.push(failing ? encodeFailing(failing) : 0);
-  if (walked ?? tried) encoded.push(walked ? encodeWalked(walked) : 0);
-  if (tried) encoded.push(encodeTried(tried));
+  if (failing ?? walked ?? tried ?? reports) encoded.push(failing ? encodeFailing(failing) : 0);
+  if (walked ?? tried ?? reports) encoded.push(walked ? encodeWalked(walked) : 0);
+  if (tried ?? reports) encoded.push(tried ? encodeTried(tried) : 0);
+  if (reports) encoded.push([...reports.values()].sort((a, b) => (a.id < b.id ? -1 : 1)));
   return encoded;
 }
 
@@ -355,7 +381,7 @@ function encodeFailing(failing: Failing): EncodedFailing {
 }
 
 export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
-  const [calls, successes, failures, serverErrors, sources, failing, walked, tried] = encoded;
+  const [calls, successes, failures, serverErrors, sources, failing, walked, tried, reports] = encoded;
   const minute: EndpointMinute = {
     calls,
     successes,
@@ -365,6 +391,7 @@ export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
     succeeded: null,
     walked: walked ? decodeWalked(walked) : null,
     tried: tried ? decodeTried(tried) : null,
+    reports: reports ? new Map(reports.map((alert) => [alert.id, alert])) : null,
   };
   if (sources.length > 0) {
     minute.succeeded = new Sample(SUCCEEDED_KEPT);
