@@ -2,9 +2,11 @@ import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { ApiCall } from '@tripline/model';
 import type { Sanitizer } from '@tripline/sanitize';
-import { pathTemplate } from './endpoint.ts';
+import { pathTemplate, placeholderBy } from './endpoint.ts';
 import { bytesOf, type LineBytes } from './frames.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
+import { expectedSegments, routeShapes, type RouteShapes } from './route-paths.ts';
+import type { TemplateLearner } from './template-learner.ts';
 
 /** Why a line was refused. */
 export type RejectReason =
@@ -29,6 +31,8 @@ export interface NormaliserOptions {
   /** How far a line's time may be ahead of `nowMs`, in ms. */
   maxAheadMs?: number;
   locate?: (ip: string) => Place | undefined;
+  /** Learns which path segments name objects. Left out: their looks and Kong's route paths alone tell. */
+  templates?: TemplateLearner;
 }
 
 const usualCredentialNames = ['apikey', 'x-api-key', 'api-key', 'x-auth-token', 'x-access-token'];
@@ -55,10 +59,10 @@ const requestIdShape = /^[0-9A-Za-z-]{8,64}$/;
 /**
  * Makes the function that turns one log line into an API call. `nowMs` is the
  * collector's clock, to refuse times ahead of it; Infinity where lines are replayed. Pure apart from the sanitiser's
- * cache; never throws on any input.
+ * cache and what `templates` learns; never throws on any input.
  */
 export function createNormaliser(options: NormaliserOptions): (line: LineBytes, nowMs: number) => Normalised {
-  const { sanitizer, token, locate } = options;
+  const { sanitizer, token, locate, templates } = options;
   const maxAheadMs = options.maxAheadMs ?? 5 * 60_000;
   const keepHeaders = (options.keepHeaders ?? []).map((name) => name.toLowerCase());
   const own = (options.credentialNames ?? []).map((name) => name.toLowerCase());
@@ -149,7 +153,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
       actorName: known ? (username ?? customId ?? consumerId) : actorId,
       method,
       path,
-      endpoint: path === '' ? method : `${method} ${pathTemplate(path)}`,
+      endpoint: method,
       status: Math.min(Math.max(Math.trunc(status), 0), 65_535),
       source: kongAnswered ? 'kong' : 'upstream',
       requestBytes: whole(line.requestSize),
@@ -186,6 +190,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     if (service !== undefined) call.service = service;
     const route = text(line.routeName, maxNameChars) ?? text(line.routeId, maxNameChars);
     if (route !== undefined) call.route = route;
+    if (path !== '') call.endpoint = `${method} ${templateOf(call, shapesOf(line.routePaths))}`;
     if (line.querystring.size > 0) call.query = queryOf(line.querystring);
     const userAgent = clean(first(headers.get('user-agent')), maxTextChars);
     if (userAgent !== undefined) call.userAgent = userAgent;
@@ -208,6 +213,23 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     const workspace = text(line.workspaceName, maxNameChars);
     if (workspace !== undefined && workspace !== 'default') call.workspace = workspace;
     return { kind: 'accepted', call };
+  };
+
+  // A route that was read before comes with the same list.
+  const knownShapes = new WeakMap<object, RouteShapes>();
+  const shapesOf = (paths: unknown): RouteShapes => {
+    if (typeof paths !== 'object' || paths === null) return [];
+    let shapes = knownShapes.get(paths);
+    if (!shapes) knownShapes.set(paths, (shapes = routeShapes(paths)));
+    return shapes;
+  };
+
+  const templateOf = (call: ApiCall, shapes: RouteShapes): string => {
+    const { path, service } = call;
+    const expected = expectedSegments(shapes, path);
+    if (templates && service !== undefined)
+      return templates.template(service, path, expected, teaches(call) ? call : undefined);
+    return pathTemplate(path, (_path, from, to, index) => placeholderBy(expected[index], path, from, to));
   };
 
   // Cut only what is sanitised: half of a secret would not be recognised.
@@ -292,6 +314,13 @@ function answeredByKong(line: KongLogLine): boolean {
   if (line.source === 'kong') return true;
   if (line.source === 'upstream') return false;
   return line.latencyProxy === -1;
+}
+
+/** Was something there? Preflights are answered for any path. */
+function teaches({ status, source, route, method }: ApiCall): boolean {
+  return (
+    status >= 200 && status < 300 && source === 'upstream' && route !== undefined && method !== 'OPTIONS'
+  );
 }
 
 /** Kong's request id with the start time; before Kong 3.5 a hash of the line. */
