@@ -8,6 +8,7 @@ export {
   type RejectReason,
 } from './normalise.ts';
 export { pathTemplate } from './endpoint.ts';
+export { createEndpointOf } from './endpoint-of.ts';
 export {
   createTemplateLearner,
   type LearntTemplate,

@@ -2,10 +2,9 @@ import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { ApiCall } from '@tripline/model';
 import type { Sanitizer } from '@tripline/sanitize';
-import { pathTemplate, placeholderBy } from './endpoint.ts';
+import { createEndpointOf } from './endpoint-of.ts';
 import { bytesOf, type LineBytes } from './frames.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
-import { expectedSegments, routeShapes, type RouteShapes } from './route-paths.ts';
 import type { TemplateLearner } from './template-learner.ts';
 
 /** Why a line was refused. */
@@ -62,7 +61,8 @@ const requestIdShape = /^[0-9A-Za-z-]{8,64}$/;
  * cache and what `templates` learns; never throws on any input.
  */
 export function createNormaliser(options: NormaliserOptions): (line: LineBytes, nowMs: number) => Normalised {
-  const { sanitizer, token, locate, templates } = options;
+  const { sanitizer, token, locate } = options;
+  const endpointOf = createEndpointOf(options.templates);
   const maxAheadMs = options.maxAheadMs ?? 5 * 60_000;
   const keepHeaders = (options.keepHeaders ?? []).map((name) => name.toLowerCase());
   const own = (options.credentialNames ?? []).map((name) => name.toLowerCase());
@@ -153,7 +153,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
       actorName: known ? (username ?? customId ?? consumerId) : actorId,
       method,
       path,
-      endpoint: method,
+      endpoint: '',
       status: Math.min(Math.max(Math.trunc(status), 0), 65_535),
       source: kongAnswered ? 'kong' : 'upstream',
       requestBytes: whole(line.requestSize),
@@ -190,7 +190,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     if (service !== undefined) call.service = service;
     const route = text(line.routeName, maxNameChars) ?? text(line.routeId, maxNameChars);
     if (route !== undefined) call.route = route;
-    if (path !== '') call.endpoint = `${method} ${templateOf(call, shapesOf(line.routePaths))}`;
+    call.endpoint = endpointOf(call, line.routePaths);
     if (line.querystring.size > 0) call.query = queryOf(line.querystring);
     const userAgent = clean(first(headers.get('user-agent')), maxTextChars);
     if (userAgent !== undefined) call.userAgent = userAgent;
@@ -213,23 +213,6 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     const workspace = text(line.workspaceName, maxNameChars);
     if (workspace !== undefined && workspace !== 'default') call.workspace = workspace;
     return { kind: 'accepted', call };
-  };
-
-  // A route that was read before comes with the same list.
-  const knownShapes = new WeakMap<object, RouteShapes>();
-  const shapesOf = (paths: unknown): RouteShapes => {
-    if (typeof paths !== 'object' || paths === null) return [];
-    let shapes = knownShapes.get(paths);
-    if (!shapes) knownShapes.set(paths, (shapes = routeShapes(paths)));
-    return shapes;
-  };
-
-  const templateOf = (call: ApiCall, shapes: RouteShapes): string => {
-    const { path, service } = call;
-    const expected = expectedSegments(shapes, path);
-    if (templates && service !== undefined)
-      return templates.template(service, path, expected, teaches(call) ? call : undefined);
-    return pathTemplate(path, (_path, from, to, index) => placeholderBy(expected[index], path, from, to));
   };
 
   // Cut only what is sanitised: half of a secret would not be recognised.
@@ -314,13 +297,6 @@ function answeredByKong(line: KongLogLine): boolean {
   if (line.source === 'kong') return true;
   if (line.source === 'upstream') return false;
   return line.latencyProxy === -1;
-}
-
-/** Was something there? Preflights are answered for any path. */
-function teaches({ status, source, route, method }: ApiCall): boolean {
-  return (
-    status >= 200 && status < 300 && source === 'upstream' && route !== undefined && method !== 'OPTIONS'
-  );
 }
 
 /** Kong's request id with the start time; before Kong 3.5 a hash of the line. */
