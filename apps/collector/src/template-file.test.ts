@@ -39,6 +39,7 @@ function teach(learner: TemplateLearner): void {
     learner.template('catalog', `/products/${slug}`, [], {
       actorId: `customer-${index % 9}`,
       ip: '192.0.2.1',
+      method: 'GET',
     });
   }
 }

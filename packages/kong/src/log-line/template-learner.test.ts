@@ -20,7 +20,7 @@ const word = (index: number): string =>
 interface World {
   learner: TemplateLearner;
   /** A successful call of one of 50 customers. */
-  get: (path: string) => string;
+  get: (path: string, method?: string) => string;
   /** What the template would be now; teaches nothing. */
   ask: (path: string) => string;
 }
@@ -29,8 +29,8 @@ function world(options: TemplateLearnerOptions = {}): World {
   let calls = 0;
   return {
     learner,
-    get: (path) =>
-      learner.template('shop', path, [], { actorId: `customer-${calls++ % 50}`, ip: '198.51.100.7' }),
+    get: (path, method = 'GET') =>
+      learner.template('shop', path, [], { actorId: `customer-${calls++ % 50}`, ip: '198.51.100.7', method }),
     ask: (path) => learner.template('shop', path, [], undefined),
   };
 }
@@ -104,7 +104,7 @@ describe('words under one parent', () => {
   it('teach nothing when one client alone walks through them, also amid the calls of others', () => {
     const shop = world();
     for (let index = 0; index < 20_000; index++) {
-      const scanner = { actorId: 'scanner', ip: '203.0.113.66' };
+      const scanner = { actorId: 'scanner', ip: '203.0.113.66', method: 'GET' };
       shop.learner.template('shop', `/${word(index)}`, [], scanner);
       shop.get(`/${word(index % 20)}`);
     }
@@ -134,6 +134,23 @@ describe('what is established', () => {
     expect(shop.ask('/products/red-shoe/reviews')).toBe('/products/{id}/reviews');
   });
 
+  it('stays beside objects: actions, which alone are posted to', () => {
+    const shop = world();
+    for (let index = 0; index < 500; index++) {
+      shop.get(`/users/${word(index)}`);
+      if (index % 10 === 0) for (const action of ['login', 'register']) shop.get(`/users/${action}`, 'POST');
+    }
+    for (const action of ['login', 'register']) expect(shop.ask(`/users/${action}`)).toBe(`/users/${action}`);
+    expect(shop.ask('/users/ann')).toBe('/users/{id}');
+  });
+
+  it('is no object that is posted to like the others', () => {
+    const shop = world();
+    for (let index = 0; index < 25; index++) shop.get('/rooms/lobby', 'POST');
+    for (let index = 0; index < 450; index++) shop.get(`/rooms/${word(index)}`, 'POST');
+    expect(shop.learner.learnt()).toEqual([{ service: 'shop', under: '/rooms', words: [] }]);
+  });
+
   it('stays beside objects: every branch of an API in use, when objects come under the same parent', () => {
     const shop = world();
     const random = numbers();
@@ -150,7 +167,11 @@ describe('what is established', () => {
   it("stays beside objects: a word of Kong's route path, also when it comes later", () => {
     const shop = world();
     const expected = ['products', 'search'];
-    shop.learner.template('shop', '/products/search', expected, { actorId: 'a', ip: '192.0.2.1' });
+    shop.learner.template('shop', '/products/search', expected, {
+      actorId: 'a',
+      ip: '192.0.2.1',
+      method: 'GET',
+    });
     askFor(500, shop);
     expect(shop.ask('/products/search')).toBe('/products/search');
     expect(shop.learner.template('shop', '/products/compare', ['products', 'compare'], undefined)).toBe(

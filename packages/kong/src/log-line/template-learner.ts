@@ -3,7 +3,7 @@ import { pathTemplate, placeholderBy } from './endpoint.ts';
 import { isExpectedLiteral, type ExpectedSegment } from './route-paths.ts';
 
 /** Who made a call that reached its service and succeeded, so that what it asked for exists. */
-export type Teacher = Pick<ApiCall, 'actorId' | 'ip'>;
+export type Teacher = Pick<ApiCall, 'actorId' | 'ip' | 'method'>;
 
 /** That what follows `under` names objects, but for `words`. JSON, to be kept over a restart. */
 export interface LearntTemplate {
@@ -63,10 +63,15 @@ const ESTABLISHED_FACTOR = 32;
 const ESTABLISHED_RANK = 16;
 /** So is a word with something under it that was asked for so often, and that no other word has (`/products/search/suggest`). */
 const ESTABLISHED_CALLS = 20;
+/** And so is one that so many POSTs went to, if that is so of few of them: an action (`/users/login`). */
+const ESTABLISHED_POSTS = 20;
+const FEW_SHARE = 0.02;
 
 /** A segment of a path, under those before it. */
 interface Node {
   calls: number;
+  /** Of these the POSTs to it, not to something under it. */
+  posts: number;
   /** A word that stays: a route's, or one that was established when its siblings turned out to be objects. */
   stays: boolean;
   below: Position | undefined;
@@ -94,7 +99,7 @@ const dot = 46;
  * Makes a learner. Per service it keeps a tree of path segments. A position becomes variable, and the words there objects
  * (`{id}`), when new words keep coming: `/products/red-shoe` is then `/products/{id}`. A fixed set of names is soon known
  * and stays. So do, once a position is variable, the words of Kong's route paths, those that were asked for far more than
- * the others before, and those that lead further in a way of their own; files with a leading dot are no objects.
+ * the others before, those that lead further in a way of their own, and those that alone were posted to; files with a leading dot are no objects.
  *
  * Only successful calls teach, and new words in a row from one actor at one address count as one: neither who guesses nor
  * who walks alone through everything teaches. What was learnt is never taken back. Pure: the same calls in the same order
@@ -112,7 +117,7 @@ export function createTemplateLearner(options: TemplateLearnerOptions = {}): Tem
 
   const newNode = (): Node => {
     nodes++;
-    return { calls: 0, stays: false, below: undefined };
+    return { calls: 0, posts: 0, stays: false, below: undefined };
   };
 
   const ensure = (position: Position, key: string): Node => {
@@ -143,6 +148,7 @@ export function createTemplateLearner(options: TemplateLearnerOptions = {}): Tem
   const merge = (into: Node, from: Node): void => {
     nodes--;
     into.calls += from.calls;
+    into.posts += from.posts;
     into.stays ||= from.stays;
     if (from.below === undefined) return;
     if (into.below === undefined) {
@@ -271,7 +277,9 @@ export function createTemplateLearner(options: TemplateLearnerOptions = {}): Tem
       taughtBy = full ? undefined : teacher;
       at = taughtBy ? rootOf(service) : services.get(service);
       expectedAt = expected;
-      return pathTemplate(path, placeholderAt);
+      const template = pathTemplate(path, placeholderAt);
+      if (at && taughtBy?.method === 'POST') at.posts++;
+      return template;
     },
     get revision() {
       return revision;
@@ -300,8 +308,10 @@ function established(words: readonly [string, Node][]): [string, Node][] {
   const leadTo = new Map<string, number>();
   for (const [, { below }] of words)
     for (const key of below?.children.keys() ?? []) leadTo.set(key, (leadTo.get(key) ?? 0) + 1);
-  return words.filter(([, { calls, below }]) => {
-    if (calls >= usual * ESTABLISHED_FACTOR) return true;
+  const posted = words.filter(([, { posts }]) => posts > 0).length;
+  const hasActions = posted <= Math.max(1, words.length * FEW_SHARE);
+  return words.filter(([, { calls, posts, below }]) => {
+    if (calls >= usual * ESTABLISHED_FACTOR || (hasActions && posts >= ESTABLISHED_POSTS)) return true;
     for (const [key, node] of below?.children ?? [])
       if (node.calls >= ESTABLISHED_CALLS && isWord(key) && leadTo.get(key) === 1) return true;
     return false;
