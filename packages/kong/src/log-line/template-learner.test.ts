@@ -134,6 +134,19 @@ describe('what is established', () => {
     expect(shop.ask('/products/red-shoe/reviews')).toBe('/products/{id}/reviews');
   });
 
+  it('stays beside objects: each of many branches in daily use, although they are alike', () => {
+    const shop = world();
+    const random = numbers();
+    for (let call = 0; call < 50_000; call++) {
+      const branch = Math.floor(40 ** (random(10_000) / 10_000));
+      shop.get(`/api/${word(branch)}/${random(1_000)}`);
+    }
+    askFor(500, shop, '/api', 5_000);
+    for (let branch = 1; branch < 40; branch++)
+      expect(shop.ask(`/api/${word(branch)}/17`)).toBe(`/api/${word(branch)}/{id}`);
+    expect(shop.ask('/api/red-shoe')).toBe('/api/{id}');
+  });
+
   it('stays beside objects: actions, which alone are posted to', () => {
     const shop = world();
     for (let index = 0; index < 500; index++) {
@@ -146,7 +159,8 @@ describe('what is established', () => {
 
   it('is no object that is posted to like the others', () => {
     const shop = world();
-    for (let index = 0; index < 25; index++) shop.get('/rooms/lobby', 'POST');
+    for (let room = 0; room < 25; room++)
+      for (let call = room; call < 25; call += room + 1) shop.get(`/rooms/${word(room)}`, 'POST');
     for (let index = 0; index < 450; index++) shop.get(`/rooms/${word(index)}`, 'POST');
     expect(shop.learner.learnt()).toEqual([{ service: 'shop', under: '/rooms', words: [] }]);
   });
@@ -218,15 +232,23 @@ describe('a learner', () => {
     const random = numbers();
     for (let call = 0; call < 20_000; call++) {
       shop.get('/shops/search');
+      shop.get(`/shops/search/${word(random(2_000))}`);
       shop.get(`/shops/${word(random(800))}/items/${word(random(5_000))}`);
     }
     const kept = JSON.parse(JSON.stringify(shop.learner.learnt())) as ReturnType<TemplateLearner['learnt']>;
     expect(kept).toEqual([
       { service: 'shop', under: '/shops', words: ['search'] },
+      { service: 'shop', under: '/shops/search', words: [] },
       { service: 'shop', under: '/shops/{id}/items', words: [] },
     ]);
     const again = world({ learnt: kept.reverse() });
-    for (const path of ['/shops/search', '/shops/mine/items/this', '/shops', '/shops/mine/items'])
+    for (const path of [
+      '/shops/search',
+      '/shops/search/this',
+      '/shops/mine/items/this',
+      '/shops',
+      '/shops/mine/items',
+    ])
       expect(again.ask(path)).toBe(shop.ask(path));
     expect(again.learner.learnt()).toEqual(shop.learner.learnt());
   });

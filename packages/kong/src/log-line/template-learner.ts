@@ -61,6 +61,12 @@ const MAX_WORD_CHARS = 64;
  */
 const ESTABLISHED_FACTOR = 32;
 const ESTABLISHED_RANK = 16;
+/**
+ * Nor are those above a step down to an eighth, among the most frequent quarter of the words: branches of an API that are in
+ * daily use. From the first object to the second it is half, and less from there on.
+ */
+const ESTABLISHED_STEP = 8;
+const ESTABLISHED_SHARE = 0.25;
 /** So is a word with something under it that was asked for so often, and that no other word has (`/products/search/suggest`). */
 const ESTABLISHED_CALLS = 20;
 /** And so is one that so many POSTs went to, if that is so of few of them: an action (`/users/login`). */
@@ -99,7 +105,8 @@ const dot = 46;
  * Makes a learner. Per service it keeps a tree of path segments. A position becomes variable, and the words there objects
  * (`{id}`), when new words keep coming: `/products/red-shoe` is then `/products/{id}`. A fixed set of names is soon known
  * and stays. So do, once a position is variable, the words of Kong's route paths, those that were asked for far more than
- * the others before, those that lead further in a way of their own, and those that alone were posted to; files with a leading dot are no objects.
+ * the others before, those that lead further in a way of their own, and those that alone were posted to. Files with a
+ * leading dot are no objects.
  *
  * Only successful calls teach, and new words in a row from one actor at one address count as one: neither who guesses nor
  * who walks alone through everything teaches. What was learnt is never taken back. Pure: the same calls in the same order
@@ -261,7 +268,10 @@ export function createTemplateLearner(options: TemplateLearnerOptions = {}): Tem
     return objectKey;
   };
 
-  for (const { service, under, words } of options.learnt ?? []) {
+  // Parents first: what stays under them must be known before what was learnt below it.
+  for (const { service, under, words } of [...(options.learnt ?? [])].sort((a, b) =>
+    compare(a.under, b.under),
+  )) {
     let node = rootOf(service);
     const segments = under === '' ? [] : under.slice(1).split('/');
     for (const segment of segments) node = ensure((node.below ??= newPosition()), segment);
@@ -302,8 +312,13 @@ function isWord(key: string): boolean {
 
 /** Which of these siblings are no objects, whatever the others are. */
 function established(words: readonly [string, Node][]): [string, Node][] {
-  const byCalls = words.map(([, { calls }]) => calls).sort((a, b) => b - a);
-  const usual = Math.max(1, byCalls[Math.min(ESTABLISHED_RANK, byCalls.length) - 1] ?? 0);
+  const byCalls = words.map(([, { calls }]) => Math.max(1, calls)).sort((a, b) => b - a);
+  let enough = (byCalls[Math.min(ESTABLISHED_RANK, byCalls.length) - 1] ?? 1) * ESTABLISHED_FACTOR;
+  for (let rank = 1; rank <= byCalls.length * ESTABLISHED_SHARE; rank++) {
+    const calls = byCalls[rank - 1]!;
+    if (calls >= ESTABLISHED_CALLS && calls >= byCalls[rank]! * ESTABLISHED_STEP)
+      enough = Math.min(enough, calls);
+  }
   // How many of the words lead on to each.
   const leadTo = new Map<string, number>();
   for (const [, { below }] of words)
@@ -311,7 +326,7 @@ function established(words: readonly [string, Node][]): [string, Node][] {
   const posted = words.filter(([, { posts }]) => posts > 0).length;
   const hasActions = posted <= Math.max(1, words.length * FEW_SHARE);
   return words.filter(([, { calls, posts, below }]) => {
-    if (calls >= usual * ESTABLISHED_FACTOR || (hasActions && posts >= ESTABLISHED_POSTS)) return true;
+    if (calls >= enough || (hasActions && posts >= ESTABLISHED_POSTS)) return true;
     for (const [key, node] of below?.children ?? [])
       if (node.calls >= ESTABLISHED_CALLS && isWord(key) && leadTo.get(key) === 1) return true;
     return false;
