@@ -97,8 +97,34 @@ describe('the configuration', () => {
     expect(config.lake.enabled).toBe(false);
   });
 
-  it('refuses an environment variable that names nothing', () => {
-    expect(problemOf(() => load({}, { TRIPLINE_COLLECTOR__PROT: '1' }))).toContain('prot');
+  it.each([
+    ['TRIPLINE_COLLECTOR__PROT', 'TRIPLINE_COLLECTOR__PORT'],
+    ['TRIPLINE_COLLECTOR_PORT', 'TRIPLINE_COLLECTOR__PORT'],
+    ['TRIPLINE_ADMIN_URL', 'TRIPLINE_KONG__ADMIN_URL'],
+    ['TRIPLINE_KONG__URL', 'TRIPLINE_KONG__ADMIN_URL'],
+    ['TRIPLINE_REDIS_URL', 'TRIPLINE_STATE__REDIS__URL'],
+    ['TRIPLINE_CONFIG_FILE', 'TRIPLINE_CONFIG'],
+    ['TRIPLINE_WEBHOOK__URL', 'TRIPLINE_WEBHOOKS'],
+  ])('refuses the variable %s, which names nothing, and says that there is %s', (wrong, right) => {
+    expect(problemOf(() => loadConfig({ env: { [wrong]: 'x' }, cwd: join(cwd, 'empty') }))).toBe(
+      `the environment has a problem:\n  ${wrong}: there is no such variable; the nearest known one is ${right}`,
+    );
+  });
+
+  it('tells problems of the file from those of variables, each by the name that was written', () => {
+    const env = {
+      TRIPLINE_COLLECTOR__PORT: 'high',
+      TRIPLINE_BUS__KAFKA: '{"brokers":["kafka:9092"],"partition":3}',
+    };
+    const problem = problemOf(() => load({ collector: { keepHeader: [] }, webhooks: [{ uri: 'x' }] }, env));
+    expect(problem).toContain(`${join(cwd, 'tripline.json')} and the environment have`);
+    for (const line of [
+      /^ {2}TRIPLINE_COLLECTOR__PORT: .*number.* \(is "high"\)$/m,
+      /^ {2}TRIPLINE_BUS__KAFKA: partition: .*nearest known one is bus\.kafka\.partitions$/m,
+      /^ {2}collector\.keepHeader: .*nearest known one is collector\.keepHeaders$/m,
+      /^ {2}webhooks\.0\.uri: .*nearest known one is webhooks\.\*\.url$/m,
+    ])
+      expect(problem).toMatch(line);
   });
 
   it('says which file is missing or is not JSON', () => {
