@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultSeed, demoKey, startKongStandIn } from '@tripline/kong-stand-in';
@@ -373,6 +374,34 @@ describe('the command line', () => {
     const help = await runProgram(['help'], { cwd });
     expect(help.status).toBe(0);
     expect(help.stdout).toMatch(/^Usage: tripline <command>/);
+  });
+
+  it('ends a start that cannot succeed with status 2, says what to change and shows no stack', async () => {
+    const cwd = scratch();
+    writeFileSync(join(cwd, 'file'), 'junk');
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as AddressInfo;
+    const starts: [settings: object, message: RegExp][] = [
+      [{ geo: { cityFile: 'gone.mmdb' } }, /^geo\.cityFile: .*gone\.mmdb cannot be read/m],
+      [{ geo: { asnFile: 'file' } }, /^geo\.asnFile: .*file cannot be read as an MMDB database/m],
+      [{ dataDir: 'file' }, /^dataDir: .*file cannot be used: .*EEXIST/m],
+      [{ policiesFile: '.' }, /^policiesFile: .* cannot be read: EISDIR/m],
+      [{ http: { port } }, /^Cannot listen on 127\.0\.0\.1:\d+: another program.* Set http\.port/m],
+      [
+        { detectors: { requestSpike: { enable: false } } },
+        /^ {2}detectors\.requestSpike\.enable: there is no such key; .* detectors\.requestSpike\.enabled$/m,
+      ],
+    ];
+    for (const [settings, message] of starts) {
+      const config = { collector: { port: 0 }, http: { port: 0 }, lake: { enabled: false }, ...settings };
+      writeFileSync(join(cwd, 'tripline.json'), JSON.stringify(config));
+      const ended = await runProgram(['up'], { cwd });
+      expect(ended.stderr).toMatch(message);
+      expect(ended.stderr).not.toMatch(/^\s+at /m);
+      expect(ended.status, ended.stderr).toBe(2);
+    }
+    await new Promise((resolve) => taken.close(resolve));
   });
 
   it('lists every problem of tripline.json at once, with status 2', async () => {

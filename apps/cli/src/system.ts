@@ -105,8 +105,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
   async function start(): Promise<Roles> {
     const dataDir = resolvePath(loaded, config.dataDir);
     if (isEmbedded(config) || runs('collector')) {
-      mkdirSync(dataDir, { recursive: true });
-      shutdown.add('lock', lockDirectory(dataDir));
+      shutdown.add('lock', takeDirectory(dataDir));
     }
     const metrics = createMetrics();
     const context = (role: string): RoleContext => ({ logger: logger.child({ role }), metrics, now });
@@ -244,6 +243,19 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
   }
 }
 
+/** Makes the data directory if need be and takes it for this process; returns how to let go. */
+function takeDirectory(dataDir: string): () => void {
+  try {
+    mkdirSync(dataDir, { recursive: true });
+    return lockDirectory(dataDir);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(
+      `dataDir: ${dataDir} cannot be used: ${(error as Error).message}. Set it to a directory that this user may write to.`,
+    );
+  }
+}
+
 /** Throws a `UserError` if roles could not reach each other, or would not agree on tokens. */
 function mindWhatIsShared(config: Config, roles: readonly RoleName[]): void {
   const problems: string[] = [];
@@ -300,16 +312,8 @@ export function createConfiguredDetection(config: Config): {
   detection: Detection;
   endpointDetection: EndpointDetection;
 } {
-  const parsed = detectionConfigSchema.safeParse(config.detectors);
-  if (parsed.success)
-    return {
-      detection: createDetection(parsed.data),
-      endpointDetection: createEndpointDetection(parsed.data),
-    };
-  const problems = parsed.error.issues.map(
-    (issue) => `  detectors.${issue.path.join('.')}: ${issue.message}`,
-  );
-  throw new UserError(`The configuration has problems:\n${problems.join('\n')}`);
+  const settings = detectionConfigSchema.parse(config.detectors);
+  return { detection: createDetection(settings), endpointDetection: createEndpointDetection(settings) };
 }
 
 /** The Admin API client that the configuration asks for; undefined without `kong.adminUrl`. */

@@ -1,7 +1,7 @@
 import { BlockList, createServer, isIPv6, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createSecureContext, createServer as createTlsServer } from 'node:tls';
 import { FrameSplitter, type Frame } from '@tripline/kong';
-import { Counter, Gauge, UserError, type Config, type RunningRole } from '@tripline/runtime';
+import { Counter, Gauge, listenError, UserError, type Config, type RunningRole } from '@tripline/runtime';
 import { createFetchServer } from './http-server.ts';
 import type { InheritedSockets } from './inherited.ts';
 import { Intake, type IntakeOptions } from './intake.ts';
@@ -273,7 +273,7 @@ function listen(
   place: { host: string; port: number; key: string },
   descriptor: number | undefined,
 ): Promise<number> {
-  const { host, port, key } = place;
+  const { host, port } = place;
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (descriptor !== undefined) {
@@ -282,13 +282,7 @@ function listen(
         );
         return;
       }
-      const why =
-        error.code === 'EADDRINUSE'
-          ? 'another program has it (a second Tripline?)'
-          : error.code === 'EACCES'
-            ? 'ports below 1024 need privileges'
-            : error.message;
-      reject(new UserError(`Cannot listen on ${host}:${port}: ${why}. Set ${key} to another port.`));
+      reject(listenError(error, place));
     });
     const where = descriptor === undefined ? { host, port } : { fd: descriptor };
     server.listen({ ...where, backlog }, () => resolve((server.address() as AddressInfo).port));

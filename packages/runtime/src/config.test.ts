@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { configJsonSchema, configSchema, loadConfig } from './config.ts';
 import { UserError } from './errors.ts';
 import { loadTokenKey } from './keys.ts';
@@ -127,10 +128,36 @@ describe('the configuration', () => {
       expect(problem).toMatch(line);
   });
 
+  it('looks at the settings of the detectors as at its own, if it knows their schema', () => {
+    const detector = z.strictObject({ enabled: z.boolean().default(true) }).prefault({});
+    const detectors = z.strictObject({ requestSpike: detector, bruteForce: detector });
+    const settings = (env: Record<string, string>) =>
+      loadConfig({ env, cwd: join(cwd, 'empty'), detectors }).config.detectors;
+    expect(settings({ TRIPLINE_DETECTORS__REQUEST_SPIKE__ENABLED: 'false' })).toEqual({
+      requestSpike: { enabled: false },
+      bruteForce: { enabled: true },
+    });
+    expect(problemOf(() => settings({ TRIPLINE_DETECTORS__SPIKE__ENABLED: 'false' }))).toContain(
+      'TRIPLINE_DETECTORS__SPIKE__ENABLED: there is no such variable; ' +
+        'the nearest known one is TRIPLINE_DETECTORS__REQUEST_SPIKE__ENABLED',
+    );
+    expect(problemOf(() => settings({ TRIPLINE_DETECTORS: '{"bruteForce":{"enable":true}}' }))).toContain(
+      'TRIPLINE_DETECTORS: bruteForce.enable: there is no such key; ' +
+        'the nearest known one is detectors.bruteForce.enabled',
+    );
+  });
+
+  it('refuses what is no regular expression', () => {
+    expect(problemOf(() => load({ sanitize: { secretPatterns: ['a+', '(('] } }))).toMatch(
+      /a problem:\n {2}sanitize\.secretPatterns\.1: allowed: JavaScript regular expressions/,
+    );
+  });
+
   it('says which file is missing or is not JSON', () => {
     expect(problemOf(() => loadConfig({ path: 'gone.json', env: {}, cwd }))).toContain(
       join(cwd, 'gone.json'),
     );
+    expect(problemOf(() => loadConfig({ path: '.', env: {}, cwd }))).toMatch(/cannot be read: EISDIR/);
     expect(problemOf(() => load('{ "collector": '))).toMatch(/tripline\.json is not valid JSON/);
   });
 

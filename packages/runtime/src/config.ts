@@ -10,6 +10,14 @@ const port = z.int().min(0).max(65_535);
 const bytes = z.int().min(1);
 const file = z.string().min(1);
 const hostAndPort = z.string().regex(/^[^\s:/[\]]+:[0-9]{1,5}$/, 'allowed: host:port');
+function isPattern(text: string): boolean {
+  try {
+    return new RegExp(text, 'u') instanceof RegExp;
+  } catch {
+    return false;
+  }
+}
+
 const tlsClientSchema = z.strictObject({
   caFile: file.optional().describe("PEM certificates to trust, if not the system's."),
   certFile: file.optional().describe('PEM client certificate.'),
@@ -181,7 +189,14 @@ const configShape = {
         .describe('Key of the tokens, at least 32 bytes as base64. Left out: made in dataDir.'),
       secretNames: z.array(z.string()).default([]).describe('Further names whose values are secret.'),
       secretPatterns: z
-        .array(z.string())
+        .array(
+          z
+            .string()
+            .refine(
+              isPattern,
+              'allowed: JavaScript regular expressions without slashes and flags, such as acme_[a-z0-9]{20}',
+            ),
+        )
         .default([])
         .describe('Further regular expressions whose matches are secret.'),
     })
@@ -287,13 +302,17 @@ export interface LoadedConfig {
 /**
  * Reads the configuration: `tripline.json` (or `path`), then environment variables over it: `TRIPLINE_` and the path in
  * capitals joined by `__`, e.g. `TRIPLINE_COLLECTOR__PORT=9700`; a value is taken as JSON where it is JSON, else as text.
+ * `detectors` is the schema of that section, which is no business of this package; without it nothing in it is looked at.
  * Throws a `UserError` that lists every problem at once.
  */
 export function loadConfig(options: {
   path?: string | undefined;
   env: Record<string, string | undefined>;
   cwd: string;
+  detectors?: z.ZodType<Config['detectors']>;
 }): LoadedConfig {
+  const { detectors } = options;
+  const schema = detectors ? configSchema.extend({ detectors: detectors.prefault({}) }) : configSchema;
   const path = resolve(options.cwd, options.path ?? options.env.TRIPLINE_CONFIG ?? 'tripline.json');
   const exists = existsSync(path);
   if (!exists && (options.path ?? options.env.TRIPLINE_CONFIG) !== undefined) {
@@ -301,18 +320,29 @@ export function loadConfig(options: {
   }
   let raw: unknown = {};
   if (exists) {
+    const text = read(path);
     try {
-      raw = JSON.parse(readFileSync(path, 'utf8'));
+      raw = JSON.parse(text);
     } catch (error) {
       throw new UserError(`${path} is not valid JSON: ${(error as Error).message}`);
     }
   }
-  const { merged, variables } = withEnvironment(raw, options.env);
-  const parsed = configSchema.safeParse(merged);
+  const { merged, variables } = withEnvironment(schema, raw, options.env);
+  const parsed = schema.safeParse(merged);
   if (!parsed.success)
-    throw new UserError(problemsOf(exists ? path : 'the environment', variables, parsed.error, merged));
+    throw new UserError(
+      problemsOf(schema, exists ? path : 'the environment', variables, parsed.error, merged),
+    );
   const baseDir = exists ? dirname(path) : options.cwd;
   return { config: parsed.data, file: exists ? path : undefined, baseDir };
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new UserError(`The configuration ${path} cannot be read: ${(error as Error).message}`);
+  }
 }
 
 /** A path of the configuration as an absolute one. */
@@ -327,6 +357,7 @@ interface Variable {
 }
 
 function withEnvironment(
+  schema: z.ZodType,
   raw: unknown,
   env: Record<string, string | undefined>,
 ): { merged: unknown; variables: Variable[] } {
@@ -338,7 +369,7 @@ function withEnvironment(
     const steps = name.slice(variablePrefix.length).split('__');
     const path: string[] = [];
     let at = merged;
-    let shape: unknown = configSchema;
+    let shape: unknown = schema;
     steps.forEach((step, index) => {
       const key = keyOf(shape, step);
       path.push(key);
@@ -409,20 +440,21 @@ function variableOf(path: readonly string[]): string {
   return variablePrefix + path.map((key) => key.replace(/[A-Z]/g, '_$&').toUpperCase()).join('__');
 }
 
-function unknownVariable(name: string): string {
-  const known = knownPaths(configSchema).filter((path) => !path.includes('*'));
+function unknownVariable(schema: z.ZodType, name: string): string {
+  const known = knownPaths(schema).filter((path) => !path.includes('*'));
   const nearest = nearestOf(name, ['TRIPLINE_CONFIG', ...known.map(variableOf)]);
   return `there is no such variable; the nearest known one is ${nearest}`;
 }
 
-function unknownKey(path: readonly string[]): string {
-  const known = knownPaths(configSchema).map((one) => one.join('.'));
+function unknownKey(schema: z.ZodType, path: readonly string[]): string {
+  const known = knownPaths(schema).map((one) => one.join('.'));
   const wanted = path.map((step) => (/^[0-9]+$/.test(step) ? '*' : step)).join('.');
   return `there is no such key; the nearest known one is ${nearestOf(wanted, known)}`;
 }
 
 /** `where` is what has the problems that no variable has. */
 function problemsOf(
+  schema: z.ZodType,
   where: string,
   variables: readonly Variable[],
   error: z.ZodError,
@@ -442,8 +474,8 @@ function problemsOf(
       for (const key of issue.keys) {
         const whole = [...path, key];
         const within = variables.filter((one) => startsWith(one.path, whole));
-        for (const one of within) add(whole, one, unknownVariable(one.name));
-        if (within.length === 0) add(whole, setBy(whole, variables), unknownKey(whole));
+        for (const one of within) add(whole, one, unknownVariable(schema, one.name));
+        if (within.length === 0) add(whole, setBy(whole, variables), unknownKey(schema, whole));
       }
       continue;
     }
