@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -201,6 +201,25 @@ describe('tripline replay', () => {
     expect(option).toMatchObject({ status: 2, stdout: '' });
     expect(option.stderr).toMatch(/--no-such-option/);
     expect(option.stderr).not.toMatch(/\n {4}at /);
+  });
+
+  it('says so, with status 1, when no line was accepted, and where alerts cannot be written, with status 2', async () => {
+    const cwd = scratch();
+    const list = await runProgram(['replay', '-'], { cwd, stdin: Buffer.from('[{"a":1}]\n') });
+    expect(list).toMatchObject({ status: 1, stdout: '' });
+    expect(list.stderr).toMatch(/^No line of - was accepted\. A line is one JSON object/m);
+    const nowhere = await runProgram(['replay', '-', '--alerts', 'no/such/folder/x'], { cwd });
+    expect(nowhere.status).toBe(2);
+    expect(nowhere.stderr).toMatch(/^--alerts: no\/such\/folder\/x cannot be written: ENOENT/);
+  });
+
+  it('leaves nothing behind when it is interrupted', async () => {
+    const folder = scratch();
+    const running = startProgram(['replay', '-'], { cwd: folder, env: { TMPDIR: folder } });
+    await until(() => readdirSync(folder).length > 0, 'it has begun');
+    running.process.kill('SIGINT');
+    expect((await running.ended).status).toBe(130);
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   it('ends without a fuss when nobody reads its output any more', async () => {
