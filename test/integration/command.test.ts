@@ -339,6 +339,14 @@ describe('tripline doctor and kong connect', () => {
     const badPolicies = await run('doctor');
     expect(badPolicies.status).toBe(1);
     expect(badPolicies.stdout).toMatch(/^FAIL +policies: .*policies\.json has \d+ problems, first line 1/m);
+    const notify = { type: 'notify', webhook: 'on-call' };
+    const policy = { id: 'tell-us', match: { severityAtLeast: 'low' }, actions: [notify] };
+    writeFileSync(join(cwd, 'policies.json'), JSON.stringify({ policies: [policy] }));
+    const unknownWebhook = await run('doctor');
+    expect(unknownWebhook.status).toBe(0);
+    expect(unknownWebhook.stdout).toMatch(
+      /^WARN +policies: tell-us notifies nobody: there is no webhook on-call\n +.*there are none\.$/m,
+    );
     writeFileSync(join(cwd, 'policies.json'), '{"policies": []}');
 
     await standIn.down();
