@@ -20,6 +20,7 @@ export function createMetrics(): Registry {
  */
 export type HttpAction = (url: URL) => Promise<{ status: number; body: unknown }>;
 
+const origin = 'http://localhost';
 const probes = ['GET /healthz', 'GET /readyz', 'GET /metrics'];
 
 export interface ObserveServer {
@@ -42,9 +43,12 @@ export async function serveObserve(options: {
   publishHealth(options.metrics, options.roles);
   const answer = async (
     method: string,
-    url: URL,
+    target: string,
     from: { thisMachine: boolean; ours: boolean },
   ): Promise<{ status: number; type: string; body: string }> => {
+    // Anybody may send `//`, which is no path of any server.
+    if (!URL.canParse(target, origin)) return json(400, { message: `${target.slice(0, 80)} is no path.` });
+    const url = new URL(target, origin);
     if (method === 'GET' && (url.pathname === '/healthz' || url.pathname === '/readyz')) {
       const health = options.roles().map((role) => ({ role: role.name, ...role.health() }));
       const good = health.every((one) => (url.pathname === '/healthz' ? one.alive : one.alive && one.ready));
@@ -66,7 +70,7 @@ export async function serveObserve(options: {
     return json(404, { message: `There is no ${method} ${url.pathname}; there are ${known.join(', ')}.` });
   };
   const server = createServer((request, response) => {
-    answer(request.method ?? 'GET', new URL(request.url ?? '/', 'http://localhost'), {
+    answer(request.method ?? 'GET', request.url ?? '/', {
       thisMachine: /^(::ffff:)?127\.|^::1$/.test(request.socket.remoteAddress ?? ''),
       ours: request.headers['x-tripline'] !== undefined,
     })
