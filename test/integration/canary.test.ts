@@ -248,6 +248,8 @@ describe('the whole system', () => {
       metrics: await (await fetch(`${system.url}/metrics`)).text(),
       status: JSON.stringify(await system.status()),
       'GET /alerts': await (await fetch(`${system.url}/alerts?since=0`)).text(),
+      'GET /sessions': await (await fetch(`${system.url}/sessions?since=0`)).text(),
+      'GET /calls': await (await fetch(`${system.url}/calls?since=0&limit=10000`)).text(),
       'GET /responses': await (await fetch(`${system.url}/responses`)).text(),
       webhooks: JSON.stringify(receiver.received),
       "Kong's plugins": plugins,
@@ -265,8 +267,17 @@ describe('the whole system', () => {
     const [response] = records.responses as unknown as Response[];
     expect(alert!.actor.id).toBe(loud.id);
     expect(alert!.actor.name).toMatch(/^~email~/);
-    for (const place of ['topic api-calls', 'lake api_calls']) expect(places[place]).toContain(marker);
-    for (const place of ['topic alerts', 'lake alerts', 'GET /alerts', 'webhooks', 'log'])
+    for (const place of ['topic api-calls', 'lake api_calls', 'GET /calls'])
+      expect(places[place], place).toContain(marker);
+    for (const place of [
+      'topic alerts',
+      'lake alerts',
+      'GET /alerts',
+      'GET /sessions',
+      'GET /calls',
+      'webhooks',
+      'log',
+    ])
       expect(places[place], place).toContain(alert!.id);
     for (const place of ['topic responses', 'lake responses', 'GET /responses', "Kong's plugins", 'log'])
       expect(places[place], place).toContain(response!.id);

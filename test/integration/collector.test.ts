@@ -11,6 +11,7 @@ import {
 } from '../support/collector.ts';
 import { createOutage } from '../support/outage.ts';
 import { connect, recording, scratchDir, until, watchTopic } from '../support/parts.ts';
+import { freePort } from '../support/running.ts';
 
 const undo: (() => unknown)[] = [];
 afterEach(async () => {
@@ -249,6 +250,24 @@ describe('the collector', () => {
     await expect(start({ port: collector.port })).rejects.toThrow(
       /Cannot listen on 127\.0\.0\.1:\d+: another program has it.*collector\.port/,
     );
+  });
+
+  it('listens to nothing when one of its ports is taken or its certificate is none', async () => {
+    const taken = await start();
+    const files = { certFile: 'cert.pem', keyFile: 'key.pem' };
+    const { port } = taken.collector;
+    const free = await freePort();
+    await expect(start({ port: free, tls: { port, ...files } }, { tls: testCertificate() })).rejects.toThrow(
+      /Cannot listen on .*collector\.tls\.port/,
+    );
+    await expect(start({ port: free, http: { port, maxBodyBytes: 1_000 } })).rejects.toThrow(
+      /Cannot listen on .*collector\.http\.port/,
+    );
+    const none = { cert: Buffer.from('junk'), key: Buffer.from('junk') };
+    await expect(start({ port: free, tls: { port: 0, ...files } }, { tls: none })).rejects.toThrow(
+      /^collector\.tls: certFile and keyFile cannot be used/,
+    );
+    await expect(connect(free)).rejects.toThrow(/ECONNREFUSED/);
   });
 
   it('shows the whole account in its metrics', async () => {

@@ -1,4 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultSeed, demoKey, startKongStandIn } from '@tripline/kong-stand-in';
@@ -202,6 +203,25 @@ describe('tripline replay', () => {
     expect(option.stderr).not.toMatch(/\n {4}at /);
   });
 
+  it('says so, with status 1, when no line was accepted, and where alerts cannot be written, with status 2', async () => {
+    const cwd = scratch();
+    const list = await runProgram(['replay', '-'], { cwd, stdin: Buffer.from('[{"a":1}]\n') });
+    expect(list).toMatchObject({ status: 1, stdout: '' });
+    expect(list.stderr).toMatch(/^No line of - was accepted\. A line is one JSON object/m);
+    const nowhere = await runProgram(['replay', '-', '--alerts', 'no/such/folder/x'], { cwd });
+    expect(nowhere.status).toBe(2);
+    expect(nowhere.stderr).toMatch(/^--alerts: no\/such\/folder\/x cannot be written: ENOENT/);
+  });
+
+  it('leaves nothing behind when it is interrupted', async () => {
+    const folder = scratch();
+    const running = startProgram(['replay', '-'], { cwd: folder, env: { TMPDIR: folder } });
+    await until(() => readdirSync(folder).length > 0, 'it has begun');
+    running.process.kill('SIGINT');
+    expect((await running.ended).status).toBe(130);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it('ends without a fuss when nobody reads its output any more', async () => {
     const running = startProgram(['replay', '-'], { cwd: scratch() });
     running.process.stdout!.destroy();
@@ -319,6 +339,14 @@ describe('tripline doctor and kong connect', () => {
     const badPolicies = await run('doctor');
     expect(badPolicies.status).toBe(1);
     expect(badPolicies.stdout).toMatch(/^FAIL +policies: .*policies\.json has \d+ problems, first line 1/m);
+    const notify = { type: 'notify', webhook: 'on-call' };
+    const policy = { id: 'tell-us', match: { severityAtLeast: 'low' }, actions: [notify] };
+    writeFileSync(join(cwd, 'policies.json'), JSON.stringify({ policies: [policy] }));
+    const unknownWebhook = await run('doctor');
+    expect(unknownWebhook.status).toBe(0);
+    expect(unknownWebhook.stdout).toMatch(
+      /^WARN +policies: tell-us notifies nobody: there is no webhook on-call\n +.*there are none\.$/m,
+    );
     writeFileSync(join(cwd, 'policies.json'), '{"policies": []}');
 
     await standIn.down();
@@ -373,6 +401,34 @@ describe('the command line', () => {
     const help = await runProgram(['help'], { cwd });
     expect(help.status).toBe(0);
     expect(help.stdout).toMatch(/^Usage: tripline <command>/);
+  });
+
+  it('ends a start that cannot succeed with status 2, says what to change and shows no stack', async () => {
+    const cwd = scratch();
+    writeFileSync(join(cwd, 'file'), 'junk');
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as AddressInfo;
+    const starts: [settings: object, message: RegExp][] = [
+      [{ geo: { cityFile: 'gone.mmdb' } }, /^geo\.cityFile: .*gone\.mmdb cannot be read/m],
+      [{ geo: { asnFile: 'file' } }, /^geo\.asnFile: .*file cannot be read as an MMDB database/m],
+      [{ dataDir: 'file' }, /^dataDir: .*file cannot be used: .*EEXIST/m],
+      [{ policiesFile: '.' }, /^policiesFile: .* cannot be read: EISDIR/m],
+      [{ http: { port } }, /^Cannot listen on 127\.0\.0\.1:\d+: another program.* Set http\.port/m],
+      [
+        { detectors: { requestSpike: { enable: false } } },
+        /^ {2}detectors\.requestSpike\.enable: there is no such key; .* detectors\.requestSpike\.enabled$/m,
+      ],
+    ];
+    for (const [settings, message] of starts) {
+      const config = { collector: { port: 0 }, http: { port: 0 }, lake: { enabled: false }, ...settings };
+      writeFileSync(join(cwd, 'tripline.json'), JSON.stringify(config));
+      const ended = await runProgram(['up'], { cwd });
+      expect(ended.stderr).toMatch(message);
+      expect(ended.stderr).not.toMatch(/^\s+at /m);
+      expect(ended.status, ended.stderr).toBe(2);
+    }
+    await new Promise((resolve) => taken.close(resolve));
   });
 
   it('lists every problem of tripline.json at once, with status 2', async () => {

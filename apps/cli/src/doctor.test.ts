@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkAddresses } from './doctor.ts';
+import { checkAddresses, checkClock } from './doctor.ts';
 import type { CollectorStatus } from './running.ts';
 
 const usual: CollectorStatus['observations']['clients'] = {
@@ -37,5 +37,17 @@ describe('doctor on client addresses', () => {
     expect(check({ topShare: 0.95, topPlaceShare: 0.97 })).toMatchObject([
       { level: 'warn', what: 'client addresses: 600 different, 95 % of 2000 lines are from 192.0.2.1' },
     ]);
+  });
+});
+
+describe('doctor on the clock', () => {
+  it.each([
+    [40, 'ok', "clock: lines come at best 40 ms after Kong's time of them"],
+    [90_000, 'warn', "clock: lines come at best 90 s after Kong's time of them"],
+    [300_087_136, 'warn', "clock: lines come at best 3 days after Kong's time of them"],
+    [-7_000, 'warn', "clock: Kong's clock is 7 s ahead"],
+  ])('tells an offset of %i ms as %s, in units that a person reads', (clockOffsetMs, level, what) => {
+    const status = { observations: { clockOffsetMs } } as unknown as CollectorStatus;
+    expect(checkClock(status)).toMatchObject({ level, what });
   });
 });

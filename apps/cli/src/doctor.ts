@@ -31,9 +31,9 @@ export async function doctor(args: string[]): Promise<number> {
     findings.push(...found);
   };
   tell({ level: 'ok', what: `configuration: ${loaded.file ?? 'defaults (no tripline.json here)'}` });
-  tell(checkPolicies(loaded));
+  tell(...checkPolicies(loaded));
   if (isEmbedded(loaded.config)) tell(await checkDisk(loaded));
-  tell(...(await checkServers(loaded)));
+  await checkServers(loaded, tell);
   const status = await askRunning<Status>(loaded, 'GET', '/status');
   const lines = status?.collector;
   if (status && lines) {
@@ -70,18 +70,36 @@ export async function doctor(args: string[]): Promise<number> {
   return failed > 0 ? 1 : 0;
 }
 
-function checkPolicies(loaded: LoadedConfig): Finding {
+function checkPolicies(loaded: LoadedConfig): Finding[] {
   const path = resolvePath(loaded, loaded.config.policiesFile);
   if (!existsSync(path))
-    return { level: 'note', what: `policies: there is no ${path}, so alerts lead to no responses` };
+    return [{ level: 'note', what: `policies: there is no ${path}, so alerts lead to no responses` }];
   const parsed = parsePolicies(readFileSync(path, 'utf8'));
-  if (parsed.ok) return { level: 'ok', what: `policies: ${parsed.policies.policies.length} in ${path}` };
-  const first = parsed.problems[0]!;
-  return {
-    level: 'fail',
-    what: `policies: ${path} has ${parsed.problems.length} problems, first line ${first.line}: ${first.path} ${first.message}`,
-    advice: `tripline policies check ${path}`,
-  };
+  if (!parsed.ok) {
+    const { length } = parsed.problems;
+    const first = parsed.problems[0]!;
+    return [
+      {
+        level: 'fail',
+        what: `policies: ${path} has ${length === 1 ? 'a problem' : `${length} problems`}, first line ${first.line}: ${first.path} ${first.message}`,
+        advice: `tripline policies check ${path}`,
+      },
+    ];
+  }
+  const { policies } = parsed.policies;
+  const findings: Finding[] = [{ level: 'ok', what: `policies: ${policies.length} in ${path}` }];
+  const known = loaded.config.webhooks.map(({ id }) => id);
+  for (const { id, actions } of policies) {
+    for (const action of actions) {
+      if (action.type !== 'notify' || known.includes(action.webhook)) continue;
+      findings.push({
+        level: 'warn',
+        what: `policies: ${id} notifies nobody: there is no webhook ${action.webhook}`,
+        advice: `Add it to webhooks in tripline.json; there ${known.length === 1 ? 'is' : 'are'} ${known.join(', ') || 'none'}.`,
+      });
+    }
+  }
+  return findings;
 }
 
 const gigabyte = 2 ** 30;
@@ -105,18 +123,17 @@ async function checkDisk(loaded: LoadedConfig): Promise<Finding> {
 
 const answerWithinMs = 10_000;
 
-/** Do the configured Kafka, Redis and ClickHouse answer? */
-async function checkServers(loaded: LoadedConfig): Promise<Finding[]> {
+/** Do the configured Kafka, Redis and ClickHouse answer? Each is told as soon as it is known. */
+async function checkServers(loaded: LoadedConfig, tell: (finding: Finding) => void): Promise<void> {
   const { bus, state, lake } = loaded.config;
   const logger = createLogger({ level: 'silent', pretty: false });
   const dataDir = resolvePath(loaded, loaded.config.dataDir);
   const backends = createBackends({ loaded, dataDir, logger, now: Date.now });
-  const findings: Finding[] = [];
   const check = async (what: string, work: () => Promise<string>): Promise<void> => {
     try {
-      findings.push({ level: 'ok', what: `${what}: ${await work()}` });
+      tell({ level: 'ok', what: `${what}: ${await work()}` });
     } catch (error) {
-      findings.push({ level: 'fail', what: `${what}: ${(error as Error).message}` });
+      tell({ level: 'fail', what: `${what}: ${(error as Error).message}` });
     }
   };
   if (bus.kafka) {
@@ -124,6 +141,9 @@ async function checkServers(loaded: LoadedConfig): Promise<Finding[]> {
     await check('Kafka', async () => {
       const kafka = backends.bus();
       const end = Date.now() + answerWithinMs;
+      await kafka.lag();
+      if (kafka.problem() !== null)
+        process.stderr.write(`Kafka does not answer yet; waiting up to ${answerWithinMs / 1_000} s.\n`);
       for (await kafka.lag(); kafka.problem() !== null && Date.now() < end; await kafka.lag())
         await sleep(200);
       const problem = kafka.problem();
@@ -146,7 +166,6 @@ async function checkServers(loaded: LoadedConfig): Promise<Finding[]> {
     });
   }
   await backends.close();
-  return findings;
 }
 
 /** Do lines arrive, and are they accepted? */
@@ -172,7 +191,7 @@ export function checkLines(nowMs: number, collector: CollectorStatus): Finding[]
     return findings;
   }
   const age = observations.lastLineAt === undefined ? undefined : nowMs - observations.lastLineAt;
-  const when = age === undefined ? 'none accepted yet' : `the last one ${Math.round(age / 1000)} s ago`;
+  const when = age === undefined ? 'none accepted yet' : `the last one ${inWords(age)} ago`;
   findings.push({
     level: age !== undefined && age < 300_000 ? 'ok' : 'warn',
     what:
@@ -241,14 +260,26 @@ export function checkAddresses(collector: CollectorStatus): Finding[] {
   return [{ level: 'ok', what }];
 }
 
+function inWords(ms: number): string {
+  const units: [string, number][] = [
+    ['days', 86_400_000],
+    ['h', 3_600_000],
+    ['min', 60_000],
+    ['s', 1_000],
+  ];
+  const [unit, length] = units.find(([, length]) => ms >= 2 * length) ?? ['ms', 1];
+  return `${Math.round(ms / length)} ${unit}`;
+}
+
 /** Do Kong's clock and ours agree? A line comes within moments of the end of its request. */
 export function checkClock(collector: CollectorStatus): Finding {
   const offset = collector.observations.clockOffsetMs;
   if (offset === undefined) return { level: 'note', what: 'clock: no line to compare with' };
-  const what = `clock: lines come at best ${offset} ms after Kong's time of them`;
+  const what = `clock: lines come at best ${inWords(offset)} after Kong's time of them`;
   const advice =
     'The clocks of Kong and of this machine differ: run NTP on both. Times ahead by more than collector.maxAheadMs are refused.';
-  if (offset < -2_000) return { level: 'warn', what: `clock: Kong's clock is ${-offset} ms ahead`, advice };
+  if (offset < -2_000)
+    return { level: 'warn', what: `clock: Kong's clock is ${inWords(-offset)} ahead`, advice };
   return offset > 60_000
     ? { level: 'warn', what, advice: `${advice} Or the lines are old.` }
     : { level: 'ok', what };

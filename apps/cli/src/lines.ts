@@ -1,6 +1,7 @@
 import { createReadStream, statSync } from 'node:fs';
 import { bytesOf, FrameSplitter } from '@tripline/kong';
 import { UserError } from '@tripline/runtime';
+import { shareOf, showProgress } from './progress.ts';
 
 /** Longest line of a file that a command reads. */
 const maxLineBytes = 1_000_000;
@@ -18,6 +19,7 @@ export interface Line {
  * do; blank lines are left out, and so is the byte order mark that some programs begin a file with. Throws `UserError` if the file cannot be read.
  */
 export async function* linesOf(file: string): AsyncGenerator<Line[]> {
+  const input = openInput(file);
   const splitter = new FrameSplitter(maxLineBytes);
   let number = 1;
   let lines: Line[] = [];
@@ -25,23 +27,34 @@ export async function* linesOf(file: string): AsyncGenerator<Line[]> {
     const text = frame.kind === 'line' ? bytesOf(frame).toString('utf8') : null;
     lines.push({ number, text: number === 1 && text !== null ? text.replace(/^\ufeff/, '') : text });
   };
-  for await (const chunk of openInput(file)) {
-    const bytes = chunk as Buffer;
-    for (let begin = 0; begin < bytes.length;) {
-      const lineFeedAt = bytes.indexOf(10, begin);
-      const end = lineFeedAt < 0 ? bytes.length : lineFeedAt + 1;
-      splitter.push(bytes.subarray(begin, end), take);
-      if (lineFeedAt >= 0) number++;
-      begin = end;
+  let read = 0;
+  // Rows that scroll by are progress enough.
+  const stopProgress = process.stdout.isTTY
+    ? () => undefined
+    : showProgress(() => `${number} lines${shareOf(file, read)}`);
+  try {
+    for await (const chunk of input) {
+      const bytes = chunk as Buffer;
+      read += bytes.length;
+      for (let begin = 0; begin < bytes.length;) {
+        const lineFeedAt = bytes.indexOf(10, begin);
+        const end = lineFeedAt < 0 ? bytes.length : lineFeedAt + 1;
+        splitter.push(bytes.subarray(begin, end), take);
+        if (lineFeedAt >= 0) number++;
+        begin = end;
+      }
+      yield lines;
+      lines = [];
     }
-    yield lines;
-    lines = [];
+  } finally {
+    stopProgress();
   }
   splitter.end(take);
   yield lines;
 }
 
-function openInput(file: string): NodeJS.ReadableStream {
+/** A file, or standard input for `-`. Throws a `UserError` if it cannot be read. */
+export function openInput(file: string): NodeJS.ReadableStream {
   if (file === '-') return process.stdin;
   try {
     if (statSync(file).isDirectory()) throw new Error('it is a directory');

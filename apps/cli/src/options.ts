@@ -1,4 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { detectionConfigSchema } from '@tripline/detection';
 import { loadConfig, UserError, type LoadedConfig } from '@tripline/runtime';
 
 /** Parsed options of a command, with the configuration that `--config` and the environment give. */
@@ -25,6 +26,11 @@ export function readOptions<Options extends NonNullable<ParseArgsConfig['options
   return {
     values: parsed.values,
     positionals: parsed.positionals,
-    loaded: loadConfig({ path, env: process.env, cwd: process.cwd() }),
+    loaded: loadConfig({
+      path,
+      env: process.env,
+      cwd: process.cwd(),
+      detectors: detectionConfigSchema,
+    }),
   };
 }

@@ -1,4 +1,4 @@
-import { createReadStream, createWriteStream, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
@@ -6,10 +6,12 @@ import { openGeo } from '@tripline/app-collector';
 import { createTemplateLearner, FrameSplitter } from '@tripline/kong';
 import type { Alert, Policies } from '@tripline/model';
 import { decide, parsePolicies } from '@tripline/policy';
-import { resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
+import { onSignals, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
 import { createEmbeddedState } from '@tripline/state';
+import { openInput, print } from './lines.ts';
 import { readOptions } from './options.ts';
+import { shareOf, showProgress } from './progress.ts';
 import {
   createConfiguredDetection,
   createConfiguredNormaliser,
@@ -37,9 +39,12 @@ export async function replay(args: string[]): Promise<number> {
   const sanitizer = replaySanitizer(loaded);
   const policies = readPolicies(values.policies, loaded, sanitizer);
   const input = openInput(file);
-  const output: NodeJS.WritableStream =
-    values.alerts === undefined ? process.stdout : createWriteStream(values.alerts);
+  const output: (text: string) => void | Promise<void> =
+    values.alerts === undefined ? print : intoFile(values.alerts);
   const scratch = mkdtempSync(join(tmpdir(), 'tripline-replay-'));
+  // However it ends: done, interrupted, or because nobody reads its output any more.
+  process.once('exit', () => rmSync(scratch, { recursive: true, force: true }));
+  const forget = onSignals(() => process.exit(130));
   const state = createEmbeddedState({ path: scratch });
   const summary = newSummary();
   const stopProgress = showProgress(() => `${summary.lines} lines${shareOf(file, summary.bytes)}`);
@@ -75,9 +80,7 @@ export async function replay(args: string[]): Promise<number> {
         if (alert.status !== 'closed') continue;
         summary.latest.delete(alert.id);
         summarise(summary, alert, policies);
-        if (!output.write(`${JSON.stringify(alert)}\n`)) {
-          await new Promise<void>((resolve) => output.once('drain', () => resolve()));
-        }
+        await output(`${JSON.stringify(alert)}\n`);
       }
     };
 
@@ -135,18 +138,30 @@ export async function replay(args: string[]): Promise<number> {
     endpointAlerts.push(...(await aggregateFold.closeUntil(Number.MAX_SAFE_INTEGER)));
     await write(endpointAlerts);
     summary.duplicates = fold.counts.duplicates;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EISDIR')
-      throw new UserError(`${file} is a directory, not a file.`);
-    throw error;
   } finally {
     stopProgress();
+    forget();
     await state.close();
-    rmSync(scratch, { recursive: true, force: true });
   }
-  if (output !== process.stdout) await new Promise<void>((resolve) => output.end(() => resolve()));
   process.stderr.write(describeSummary(summary, policies));
-  return 0;
+  if (summary.lines === 0 || summary.lines > rejectedOf(summary)) return 0;
+  process.stderr.write(
+    `No line of ${file} was accepted. A line is one JSON object as Kong's tcp-log or http-log writes it.\n`,
+  );
+  return 1;
+}
+
+/** Writes to a new file, at once, so that a full disk is told where it happens. Throws a `UserError` if it cannot. */
+function intoFile(path: string): (text: string) => void {
+  const mind = <Result>(work: () => Result): Result => {
+    try {
+      return work();
+    } catch (error) {
+      throw new UserError(`--alerts: ${path} cannot be written: ${(error as Error).message}`);
+    }
+  };
+  const file = mind(() => openSync(path, 'w'));
+  return (text) => mind(() => writeFileSync(file, text));
 }
 
 interface Summary {
@@ -178,6 +193,10 @@ function newSummary(): Summary {
   };
 }
 
+function rejectedOf(summary: Summary): number {
+  return [...summary.rejected.values()].reduce((sum, count) => sum + count, 0);
+}
+
 function reject(summary: Summary, reason: string): void {
   summary.rejected.set(reason, (summary.rejected.get(reason) ?? 0) + 1);
 }
@@ -200,7 +219,7 @@ function describeSummary(summary: Summary, policies: Policies): string {
     counts.size === 0
       ? ' none'
       : [...counts].map(([name, count]) => `\n    ${String(count).padStart(7)}  ${name}`).join('');
-  const rejected = [...summary.rejected.values()].reduce((sum, count) => sum + count, 0);
+  const rejected = rejectedOf(summary);
   const span =
     summary.from <= summary.to
       ? `${new Date(summary.from).toISOString()} to ${new Date(summary.to).toISOString()}`
@@ -237,34 +256,4 @@ function readPolicies(path: string | undefined, loaded: LoadedConfig, sanitizer:
   if (parsed.ok) return parsed.policies;
   const problems = parsed.problems.map((one) => `  line ${one.line}: ${one.path} ${one.message}`);
   throw new UserError(`${from} has mistakes:\n${problems.join('\n')}`);
-}
-
-function openInput(file: string): NodeJS.ReadableStream {
-  if (file === '-') return process.stdin;
-  try {
-    if (statSync(file).isDirectory()) throw new Error('it is a directory');
-  } catch (error) {
-    throw new UserError(`${file} cannot be read: ${(error as Error).message}`);
-  }
-  return createReadStream(file, { highWaterMark: 1 << 20 });
-}
-
-function shareOf(file: string, bytes: number): string {
-  if (file === '-') return '';
-  const size = statSync(file).size;
-  const share = size === 0 ? 1 : bytes / size;
-  return `  [${'='.repeat(Math.floor(share * 30)).padEnd(30)}] ${Math.floor(share * 100)} %`;
-}
-
-/** A line on a terminal that is written over, elsewhere one every 10 s; returns how to end it. */
-function showProgress(text: () => string): () => void {
-  const terminal = process.stderr.isTTY;
-  const timer = setInterval(
-    () => process.stderr.write(terminal ? `\r${text()}\u001b[K` : `${text()}\n`),
-    terminal ? 200 : 10_000,
-  );
-  return () => {
-    clearInterval(timer);
-    if (terminal) process.stderr.write('\r\u001b[K');
-  };
 }

@@ -11,6 +11,7 @@ import { startArchiver } from '@tripline/app-archiver';
 import { startAggregates, startProcessor } from '@tripline/app-processor';
 import {
   StandbyError,
+  UnknownResponseError,
   startResponder,
   startStandby,
   watchPolicyFile,
@@ -26,7 +27,7 @@ import {
   type EndpointDetection,
 } from '@tripline/detection';
 import { createKongAdmin, createNormaliser, type KongAdmin, type TemplateLearner } from '@tripline/kong';
-import type { Lake, RiskFilter } from '@tripline/lake';
+import type { Lake } from '@tripline/lake';
 import {
   createMetrics,
   Gauge,
@@ -45,7 +46,7 @@ import {
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
 import { createBackends, isEmbedded, processName, readNamed } from './backends.ts';
 import { lockDirectory } from './lock.ts';
-import { riskFilterOf } from './risk-filter.ts';
+import { alertsSinceOf, responseIdOf, riskFilterOf } from './query.ts';
 
 export const roleNames = ['collector', 'processor', 'archiver', 'responder'] as const;
 export type RoleName = (typeof roleNames)[number];
@@ -110,8 +111,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
   async function start(): Promise<Roles> {
     const dataDir = resolvePath(loaded, config.dataDir);
     if (isEmbedded(config) || runs('collector')) {
-      mkdirSync(dataDir, { recursive: true });
-      shutdown.add('lock', lockDirectory(dataDir));
+      shutdown.add('lock', takeDirectory(dataDir));
     }
     const metrics = createMetrics();
     const context = (role: string): RoleContext => ({ logger: logger.child({ role }), metrics, now });
@@ -254,6 +254,19 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
   }
 }
 
+/** Makes the data directory if need be and takes it for this process; returns how to let go. */
+function takeDirectory(dataDir: string): () => void {
+  try {
+    mkdirSync(dataDir, { recursive: true });
+    return lockDirectory(dataDir);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(
+      `dataDir: ${dataDir} cannot be used: ${(error as Error).message}. Set it to a directory that this user may write to.`,
+    );
+  }
+}
+
 /** Throws a `UserError` if roles could not reach each other, or would not agree on tokens. */
 function mindWhatIsShared(config: Config, roles: readonly RoleName[]): void {
   const problems: string[] = [];
@@ -312,16 +325,8 @@ export function createConfiguredDetection(config: Config): {
   detection: Detection;
   endpointDetection: EndpointDetection;
 } {
-  const parsed = detectionConfigSchema.safeParse(config.detectors);
-  if (parsed.success)
-    return {
-      detection: createDetection(parsed.data),
-      endpointDetection: createEndpointDetection(parsed.data),
-    };
-  const problems = parsed.error.issues.map(
-    (issue) => `  detectors.${issue.path.join('.')}: ${issue.message}`,
-  );
-  throw new UserError(`The configuration has problems:\n${problems.join('\n')}`);
+  const settings = detectionConfigSchema.parse(config.detectors);
+  return { detection: createDetection(settings), endpointDetection: createEndpointDetection(settings) };
 }
 
 /** The Admin API client that the configuration asks for; undefined without `kong.adminUrl`. */
@@ -391,41 +396,44 @@ function actions(parts: {
         lag: await bus.lag(),
       },
     }),
-    'GET /alerts': async (url) => {
-      const since = Number(url.searchParams.get('since') ?? 0);
-      return { status: 200, body: await (await parts.lake()).alertsSince(since) };
-    },
+    'GET /alerts': (url) =>
+      answer(async () => {
+        const sinceMs = alertsSinceOf(url.searchParams);
+        return (await parts.lake()).alertsSince(sinceMs);
+      }),
     'GET /sessions': (url) =>
-      rated(url, parts.now(), async (filter) => (await parts.lake()).sessions(filter)),
-    'GET /calls': (url) => rated(url, parts.now(), async (filter) => (await parts.lake()).ratedCalls(filter)),
+      answer(async () => {
+        const filter = riskFilterOf(url.searchParams, parts.now());
+        return (await parts.lake()).sessions(filter);
+      }),
+    'GET /calls': (url) =>
+      answer(async () => {
+        const filter = riskFilterOf(url.searchParams, parts.now());
+        return (await parts.lake()).ratedCalls(filter);
+      }),
   };
   if (!responder) return found;
   return {
     ...found,
-    'GET /responses': () => answer(async () => Promise.resolve(responder.responses())),
-    'POST /responses/lift': (url) => answer(() => responder.lift(url.searchParams.get('id') ?? '')),
+    'GET /responses': () => answer(() => responder.responses()),
+    'POST /responses/lift': (url) => answer(() => responder.lift(responseIdOf(url.searchParams))),
   };
 }
 
-async function rated(
-  url: URL,
-  nowMs: number,
-  work: (filter: RiskFilter) => Promise<unknown>,
-): Promise<{ status: number; body: unknown }> {
-  try {
-    return { status: 200, body: await work(riskFilterOf(url.searchParams, nowMs)) };
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    return { status: 400, body: { message: error.message } };
-  }
-}
-
-async function answer(work: () => Promise<unknown>): Promise<{ status: number; body: unknown }> {
+async function answer(work: () => unknown): Promise<{ status: number; body: unknown }> {
   try {
     return { status: 200, body: await work() };
   } catch (error) {
-    return { status: error instanceof StandbyError ? 503 : 404, body: { message: (error as Error).message } };
+    const status = statusOf(error);
+    if (status === undefined) throw error;
+    return { status, body: { message: (error as Error).message } };
   }
+}
+
+function statusOf(error: unknown): number | undefined {
+  if (error instanceof RangeError) return 400;
+  if (error instanceof UnknownResponseError) return 404;
+  return error instanceof StandbyError ? 503 : undefined;
 }
 
 function collectorStatus(collector: Collector): unknown {

@@ -37,12 +37,18 @@ function introduce(system: System, loaded: LoadedConfig): void {
   const tls = collector.tlsPort === undefined ? '' : `, TLS on ${host}:${collector.tlsPort}`;
   const policies = resolvePath(loaded, config.policiesFile);
   const count = system.policies.current().policies.length;
+  const mistakes = system.policies.problems().length > 0;
+  const inEffect = mistakes
+    ? 'it has mistakes, see above; none is in effect'
+    : count === 0
+      ? 'none, so alerts lead to no responses'
+      : String(count);
   say(`
 Tripline is running.
   log lines   TCP on ${host}:${collector.port}${tls}
   health      http://${config.http.host}:${system.httpPort}/healthz, /readyz and /metrics
   data        ${system.dataDir}
-  policies    ${policies}: ${count === 0 ? 'none, so alerts lead to no responses' : String(count)}
+  policies    ${policies}: ${inEffect}
   Kong        ${config.kong.adminUrl ?? 'no Admin API configured (kong.adminUrl): alerts only, nothing is blocked'}
 
 In Kong, enable the tcp-log plugin for all services:

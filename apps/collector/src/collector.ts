@@ -1,7 +1,7 @@
 import { BlockList, createServer, isIPv6, type AddressInfo, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer } from 'node:tls';
+import { createSecureContext, createServer as createTlsServer } from 'node:tls';
 import { FrameSplitter, type Frame } from '@tripline/kong';
-import { Counter, Gauge, UserError, type Config, type RunningRole } from '@tripline/runtime';
+import { Counter, Gauge, listenError, UserError, type Config, type RunningRole } from '@tripline/runtime';
 import { createFetchServer } from './http-server.ts';
 import type { InheritedSockets } from './inherited.ts';
 import { Intake, type IntakeOptions } from './intake.ts';
@@ -39,10 +39,12 @@ const backlog = 4_096;
 /**
  * Listens for Kong's tcp-log connections, and for http-log requests where `settings.http` says so, and puts every line on
  * the bus as an API call. Never writes a byte back to a tcp-log connection, never makes Kong wait. While the bus does not
- * answer, API calls wait in the spool. Rejects if it cannot listen.
+ * answer, API calls wait in the spool. Rejects with a `UserError`, and listens to nothing, if
+ * one of the ports cannot be had or the certificate cannot be used.
  */
 export async function startCollector(options: CollectorOptions): Promise<Collector> {
   const { settings, logger } = options;
+  if (options.tls) mindCertificate(options.tls);
   /** Every open connection, with its address. */
   const sockets = new Map<Socket, string>();
   const perAddress = new Map<string, number>();
@@ -141,37 +143,7 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
   };
 
   const { host } = settings;
-  const plain = createServer({ noDelay: true }, connected);
-  const servers: Server[] = [plain];
-  const port = await listen(
-    plain,
-    { host, port: settings.port, key: 'collector.port' },
-    options.sockets?.lines,
-  );
-  let tlsPort: number | undefined;
-  if (options.tls && settings.tls) {
-    const secure = createTlsServer({ ...options.tls, handshakeTimeout: 10_000 }, connected);
-    // A failed handshake is a stranger's affair.
-    secure.on('tlsClientError', (_error, socket) => refuse(socket, 'tls-handshake'));
-    servers.push(secure);
-    const place = { host, port: settings.tls.port, key: 'collector.tls.port' };
-    tlsPort = await listen(secure, place, options.sockets?.['lines-tls']);
-  }
-  let httpPort: number | undefined;
-  if (settings.http) {
-    const { maxBodyBytes } = settings.http;
-    const http = createFetchServer({
-      handler: createLogHandler({ intake, maxLineBytes: settings.maxLineBytes, maxBodyBytes }),
-      tls: options.tls,
-      bodyTimeoutMs: settings.frameTimeoutMs,
-      closing: () => stopping,
-    });
-    http.on('connection', admit);
-    servers.push(http);
-    const place = { host, port: settings.http.port, key: 'collector.http.port' };
-    httpPort = await listen(http, place, options.sockets?.http);
-  }
-
+  const servers: Server[] = [];
   let resolveEnded: () => void = () => undefined;
   const ended = new Promise<void>((resolve) => (resolveEnded = resolve));
   const stop = async (): Promise<void> => {
@@ -194,6 +166,49 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
     resolveEnded();
   };
   let stopped: Promise<void> | undefined;
+
+  const open = async (): Promise<{
+    port: number;
+    tlsPort: number | undefined;
+    httpPort: number | undefined;
+  }> => {
+    const plain = createServer({ noDelay: true }, connected);
+    servers.push(plain);
+    const port = await listen(
+      plain,
+      { host, port: settings.port, key: 'collector.port' },
+      options.sockets?.lines,
+    );
+    let tlsPort: number | undefined;
+    if (options.tls && settings.tls) {
+      const secure = createTlsServer({ ...options.tls, handshakeTimeout: 10_000 }, connected);
+      // A failed handshake is a stranger's affair.
+      secure.on('tlsClientError', (_error, socket) => refuse(socket, 'tls-handshake'));
+      servers.push(secure);
+      const place = { host, port: settings.tls.port, key: 'collector.tls.port' };
+      tlsPort = await listen(secure, place, options.sockets?.['lines-tls']);
+    }
+    let httpPort: number | undefined;
+    if (settings.http) {
+      const { maxBodyBytes } = settings.http;
+      const http = createFetchServer({
+        handler: createLogHandler({ intake, maxLineBytes: settings.maxLineBytes, maxBodyBytes }),
+        tls: options.tls,
+        bodyTimeoutMs: settings.frameTimeoutMs,
+        closing: () => stopping,
+      });
+      http.on('connection', admit);
+      servers.push(http);
+      const place = { host, port: settings.http.port, key: 'collector.http.port' };
+      httpPort = await listen(http, place, options.sockets?.http);
+    }
+    return { port, tlsPort, httpPort };
+  };
+  const { port, tlsPort, httpPort } = await open().catch(async (error: unknown) => {
+    // One of its ports cannot be had: nobody must deliver lines to the others.
+    await (stopped ??= stop());
+    throw error;
+  });
 
   const detail = (): string => {
     const { accounting, spooling, losing, spoolBytes } = publisher;
@@ -224,6 +239,17 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
   };
 }
 
+function mindCertificate(tls: { cert: Buffer; key: Buffer }): void {
+  try {
+    createSecureContext(tls);
+  } catch (error) {
+    throw new UserError(
+      `collector.tls: certFile and keyFile cannot be used: ${(error as Error).message}; ` +
+        'allowed are a PEM certificate chain and its PEM private key, without a passphrase.',
+    );
+  }
+}
+
 function allowList(networks: readonly string[]): BlockList | undefined {
   if (networks.length === 0) return undefined;
   const list = new BlockList();
@@ -247,7 +273,7 @@ function listen(
   place: { host: string; port: number; key: string },
   descriptor: number | undefined,
 ): Promise<number> {
-  const { host, port, key } = place;
+  const { host, port } = place;
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (descriptor !== undefined) {
@@ -256,13 +282,7 @@ function listen(
         );
         return;
       }
-      const why =
-        error.code === 'EADDRINUSE'
-          ? 'another program has it (a second Tripline?)'
-          : error.code === 'EACCES'
-            ? 'ports below 1024 need privileges'
-            : error.message;
-      reject(new UserError(`Cannot listen on ${host}:${port}: ${why}. Set ${key} to another port.`));
+      reject(listenError(error, place));
     });
     const where = descriptor === undefined ? { host, port } : { fd: descriptor };
     server.listen({ ...where, backlog }, () => resolve((server.address() as AddressInfo).port));

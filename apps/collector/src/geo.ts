@@ -1,26 +1,29 @@
 import { open, type Reader, type Response } from 'maxmind';
 import type { Place } from '@tripline/kong';
+import { UserError } from '@tripline/runtime';
 
 /** A record of an MMDB: MaxMind's nested form or the flat form of other databases. */
 type Loose = Record<string, unknown> & Response;
 
 /**
  * Opens the operator's databases; undefined if there are none. Understands MaxMind's nested records and flat ones
- * (`country_code`, `city`, `latitude`, `autonomous_system_number`, …). Rejects if a file cannot be read as MMDB.
+ * (`country_code`, `city`, `latitude`, `autonomous_system_number`, …). Rejects with a `UserError` if a file cannot be read as MMDB.
  */
 export async function openGeo(files: {
   cityFile?: string | undefined;
   asnFile?: string | undefined;
 }): Promise<((ip: string) => Place | undefined) | undefined> {
   const readers: Reader<Loose>[] = [];
-  for (const file of [files.cityFile, files.asnFile]) {
+  for (const key of ['cityFile', 'asnFile'] as const) {
+    const file = files[key];
     if (file === undefined) continue;
     try {
       readers.push(await open<Loose>(file));
     } catch (error) {
-      throw new Error(`geo: ${file} cannot be read as an MMDB database: ${(error as Error).message}`, {
-        cause: error,
-      });
+      throw new UserError(
+        `geo.${key}: ${file} cannot be read as an MMDB database: ${(error as Error).message}`,
+        { cause: error },
+      );
     }
   }
   if (readers.length === 0) return undefined;

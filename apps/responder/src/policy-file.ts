@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { unwatchFile, watchFile } from 'node:fs';
 import type { Policies } from '@tripline/model';
 import { parsePolicies, type PolicyProblem } from '@tripline/policy';
-import type { RoleContext } from '@tripline/runtime';
+import { UserError, type RoleContext } from '@tripline/runtime';
 import { createQueue } from './pause.ts';
 
 /** The policies in effect. */
@@ -32,7 +32,7 @@ const noPolicies: Policies = { policies: [] };
 /**
  * Reads the policy file, and again whenever it changes. It is looked at by its path and by polling, so that editors that
  * write a new file over the old name, mounted ConfigMaps and network disks all work. A file with mistakes changes
- * nothing: the policies before it stay. No file: no policies.
+ * nothing: the policies before it stay. No file: no policies. Rejects with a `UserError` if it cannot be read at the start.
  */
 export async function watchPolicyFile(options: PolicyFileOptions): Promise<PolicyFile> {
   const { path, logger, pollMs = 1_000 } = options;
@@ -104,6 +104,6 @@ async function readText(path: string): Promise<string | null> {
     return await readFile(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
+    throw new UserError(`policiesFile: ${path} cannot be read: ${(error as Error).message}`);
   }
 }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { configJsonSchema, configSchema, loadConfig } from './config.ts';
 import { UserError } from './errors.ts';
 import { loadTokenKey } from './keys.ts';
@@ -97,14 +98,66 @@ describe('the configuration', () => {
     expect(config.lake.enabled).toBe(false);
   });
 
-  it('refuses an environment variable that names nothing', () => {
-    expect(problemOf(() => load({}, { TRIPLINE_COLLECTOR__PROT: '1' }))).toContain('prot');
+  it.each([
+    ['TRIPLINE_COLLECTOR__PROT', 'TRIPLINE_COLLECTOR__PORT'],
+    ['TRIPLINE_COLLECTOR_PORT', 'TRIPLINE_COLLECTOR__PORT'],
+    ['TRIPLINE_ADMIN_URL', 'TRIPLINE_KONG__ADMIN_URL'],
+    ['TRIPLINE_KONG__URL', 'TRIPLINE_KONG__ADMIN_URL'],
+    ['TRIPLINE_REDIS_URL', 'TRIPLINE_STATE__REDIS__URL'],
+    ['TRIPLINE_CONFIG_FILE', 'TRIPLINE_CONFIG'],
+    ['TRIPLINE_WEBHOOK__URL', 'TRIPLINE_WEBHOOKS'],
+  ])('refuses the variable %s, which names nothing, and says that there is %s', (wrong, right) => {
+    expect(problemOf(() => loadConfig({ env: { [wrong]: 'x' }, cwd: join(cwd, 'empty') }))).toBe(
+      `the environment has a problem:\n  ${wrong}: there is no such variable; the nearest known one is ${right}`,
+    );
+  });
+
+  it('tells problems of the file from those of variables, each by the name that was written', () => {
+    const env = {
+      TRIPLINE_COLLECTOR__PORT: 'high',
+      TRIPLINE_BUS__KAFKA: '{"brokers":["kafka:9092"],"partition":3}',
+    };
+    const problem = problemOf(() => load({ collector: { keepHeader: [] }, webhooks: [{ uri: 'x' }] }, env));
+    expect(problem).toContain(`${join(cwd, 'tripline.json')} and the environment have`);
+    for (const line of [
+      /^ {2}TRIPLINE_COLLECTOR__PORT: .*number.* \(is "high"\)$/m,
+      /^ {2}TRIPLINE_BUS__KAFKA: partition: .*nearest known one is bus\.kafka\.partitions$/m,
+      /^ {2}collector\.keepHeader: .*nearest known one is collector\.keepHeaders$/m,
+      /^ {2}webhooks\.0\.uri: .*nearest known one is webhooks\.\*\.url$/m,
+    ])
+      expect(problem).toMatch(line);
+  });
+
+  it('looks at the settings of the detectors as at its own, if it knows their schema', () => {
+    const detector = z.strictObject({ enabled: z.boolean().default(true) }).prefault({});
+    const detectors = z.strictObject({ requestSpike: detector, bruteForce: detector });
+    const settings = (env: Record<string, string>) =>
+      loadConfig({ env, cwd: join(cwd, 'empty'), detectors }).config.detectors;
+    expect(settings({ TRIPLINE_DETECTORS__REQUEST_SPIKE__ENABLED: 'false' })).toEqual({
+      requestSpike: { enabled: false },
+      bruteForce: { enabled: true },
+    });
+    expect(problemOf(() => settings({ TRIPLINE_DETECTORS__SPIKE__ENABLED: 'false' }))).toContain(
+      'TRIPLINE_DETECTORS__SPIKE__ENABLED: there is no such variable; ' +
+        'the nearest known one is TRIPLINE_DETECTORS__REQUEST_SPIKE__ENABLED',
+    );
+    expect(problemOf(() => settings({ TRIPLINE_DETECTORS: '{"bruteForce":{"enable":true}}' }))).toContain(
+      'TRIPLINE_DETECTORS: bruteForce.enable: there is no such key; ' +
+        'the nearest known one is detectors.bruteForce.enabled',
+    );
+  });
+
+  it('refuses what is no regular expression', () => {
+    expect(problemOf(() => load({ sanitize: { secretPatterns: ['a+', '(('] } }))).toMatch(
+      /a problem:\n {2}sanitize\.secretPatterns\.1: allowed: JavaScript regular expressions/,
+    );
   });
 
   it('says which file is missing or is not JSON', () => {
     expect(problemOf(() => loadConfig({ path: 'gone.json', env: {}, cwd }))).toContain(
       join(cwd, 'gone.json'),
     );
+    expect(problemOf(() => loadConfig({ path: '.', env: {}, cwd }))).toMatch(/cannot be read: EISDIR/);
     expect(problemOf(() => load('{ "collector": '))).toMatch(/tripline\.json is not valid JSON/);
   });
 

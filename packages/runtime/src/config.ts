@@ -2,11 +2,22 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { z } from 'zod';
 import { UserError } from './errors.ts';
+import { nearestOf } from './nearest.ts';
+
+const variablePrefix = 'TRIPLINE_';
 
 const port = z.int().min(0).max(65_535);
 const bytes = z.int().min(1);
 const file = z.string().min(1);
 const hostAndPort = z.string().regex(/^[^\s:/[\]]+:[0-9]{1,5}$/, 'allowed: host:port');
+function isPattern(text: string): boolean {
+  try {
+    return new RegExp(text, 'u') instanceof RegExp;
+  } catch {
+    return false;
+  }
+}
+
 const tlsClientSchema = z.strictObject({
   caFile: file.optional().describe("PEM certificates to trust, if not the system's."),
   certFile: file.optional().describe('PEM client certificate.'),
@@ -178,7 +189,14 @@ const configShape = {
         .describe('Key of the tokens, at least 32 bytes as base64. Left out: made in dataDir.'),
       secretNames: z.array(z.string()).default([]).describe('Further names whose values are secret.'),
       secretPatterns: z
-        .array(z.string())
+        .array(
+          z
+            .string()
+            .refine(
+              isPattern,
+              'allowed: JavaScript regular expressions without slashes and flags, such as acme_[a-z0-9]{20}',
+            ),
+        )
         .default([])
         .describe('Further regular expressions whose matches are secret.'),
     })
@@ -284,13 +302,17 @@ export interface LoadedConfig {
 /**
  * Reads the configuration: `tripline.json` (or `path`), then environment variables over it: `TRIPLINE_` and the path in
  * capitals joined by `__`, e.g. `TRIPLINE_COLLECTOR__PORT=9700`; a value is taken as JSON where it is JSON, else as text.
+ * `detectors` is the schema of that section, which is no business of this package; without it nothing in it is looked at.
  * Throws a `UserError` that lists every problem at once.
  */
 export function loadConfig(options: {
   path?: string | undefined;
   env: Record<string, string | undefined>;
   cwd: string;
+  detectors?: z.ZodType<Config['detectors']>;
 }): LoadedConfig {
+  const { detectors } = options;
+  const schema = detectors ? configSchema.extend({ detectors: detectors.prefault({}) }) : configSchema;
   const path = resolve(options.cwd, options.path ?? options.env.TRIPLINE_CONFIG ?? 'tripline.json');
   const exists = existsSync(path);
   if (!exists && (options.path ?? options.env.TRIPLINE_CONFIG) !== undefined) {
@@ -298,18 +320,29 @@ export function loadConfig(options: {
   }
   let raw: unknown = {};
   if (exists) {
+    const text = read(path);
     try {
-      raw = JSON.parse(readFileSync(path, 'utf8'));
+      raw = JSON.parse(text);
     } catch (error) {
       throw new UserError(`${path} is not valid JSON: ${(error as Error).message}`);
     }
   }
-  const merged = withEnvironment(raw, options.env);
-  const parsed = configSchema.safeParse(merged);
+  const { merged, variables } = withEnvironment(schema, raw, options.env);
+  const parsed = schema.safeParse(merged);
   if (!parsed.success)
-    throw new UserError(problemsOf(exists ? path : 'the environment', parsed.error, merged));
+    throw new UserError(
+      problemsOf(schema, exists ? path : 'the environment', variables, parsed.error, merged),
+    );
   const baseDir = exists ? dirname(path) : options.cwd;
   return { config: parsed.data, file: exists ? path : undefined, baseDir };
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new UserError(`The configuration ${path} cannot be read: ${(error as Error).message}`);
+  }
 }
 
 /** A path of the configuration as an absolute one. */
@@ -317,25 +350,41 @@ export function resolvePath(loaded: Pick<LoadedConfig, 'baseDir'>, path: string)
   return isAbsolute(path) ? path : resolve(loaded.baseDir, path);
 }
 
-function withEnvironment(raw: unknown, env: Record<string, string | undefined>): unknown {
-  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return raw;
+/** An environment variable that was taken, and the path that it set. */
+interface Variable {
+  name: string;
+  path: string[];
+}
+
+function withEnvironment(
+  schema: z.ZodType,
+  raw: unknown,
+  env: Record<string, string | undefined>,
+): { merged: unknown; variables: Variable[] } {
+  const variables: Variable[] = [];
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) return { merged: raw, variables };
   const merged = structuredClone(raw) as Record<string, unknown>;
   for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith('TRIPLINE_') || name === 'TRIPLINE_CONFIG' || value === undefined) continue;
-    const steps = name.slice('TRIPLINE_'.length).split('__');
+    if (!name.startsWith(variablePrefix) || name === 'TRIPLINE_CONFIG' || value === undefined) continue;
+    const steps = name.slice(variablePrefix.length).split('__');
+    const path: string[] = [];
     let at = merged;
-    let shape: unknown = configSchema;
+    let shape: unknown = schema;
     steps.forEach((step, index) => {
       const key = keyOf(shape, step);
+      path.push(key);
       shape = childOf(shape, key);
-      if (index === steps.length - 1) at[key] = isText(shape) ? value : fromText(value);
-      else {
+      if (index === steps.length - 1) {
+        // A password of digits is a text, not a number.
+        at[key] = typeOf(shape) === 'string' ? value : fromText(value);
+      } else {
         const next = at[key];
         at = (typeof next === 'object' && next !== null ? next : (at[key] = {})) as Record<string, unknown>;
       }
     });
+    variables.push({ name, path });
   }
-  return merged;
+  return { merged, variables };
 }
 
 interface MaybeWrapped {
@@ -363,11 +412,10 @@ function childOf(schema: unknown, key: string): unknown {
 
 const wrappers = ['optional', 'default', 'prefault', 'nullable'];
 
-/** A password of digits is a text, not a number. */
-function isText(schema: unknown): boolean {
+function typeOf(schema: unknown): string | undefined {
   let at = schema as (MaybeWrapped & { def?: { type?: string } }) | undefined;
   while (at?.unwrap && wrappers.includes(at.def?.type ?? '')) at = at.unwrap() as typeof at;
-  return at?.def?.type === 'string';
+  return at?.def?.type;
 }
 
 function fromText(value: string): unknown {
@@ -379,19 +427,79 @@ function fromText(value: string): unknown {
   }
 }
 
-function problemsOf(where: string, error: z.ZodError, input: unknown): string {
-  const lines = error.issues.map((issue) => {
-    const path = issue.path.map(String).join('.');
+/** The paths of all keys that there are. What is in an array has a `*` for its place. */
+function knownPaths(schema: unknown, above: readonly string[] = []): string[][] {
+  const within = typeOf(schema) === 'array' ? [...above, '*'] : above;
+  return Object.entries(objectOf(schema) ?? {}).flatMap(([key, child]) => {
+    const path = [...within, key];
+    return [path, ...knownPaths(child, path)];
+  });
+}
+
+function variableOf(path: readonly string[]): string {
+  return variablePrefix + path.map((key) => key.replace(/[A-Z]/g, '_$&').toUpperCase()).join('__');
+}
+
+function unknownVariable(schema: z.ZodType, name: string): string {
+  const known = knownPaths(schema).filter((path) => !path.includes('*'));
+  const nearest = nearestOf(name, ['TRIPLINE_CONFIG', ...known.map(variableOf)]);
+  return `there is no such variable; the nearest known one is ${nearest}`;
+}
+
+function unknownKey(schema: z.ZodType, path: readonly string[]): string {
+  const known = knownPaths(schema).map((one) => one.join('.'));
+  const wanted = path.map((step) => (/^[0-9]+$/.test(step) ? '*' : step)).join('.');
+  return `there is no such key; the nearest known one is ${nearestOf(wanted, known)}`;
+}
+
+/** `where` is what has the problems that no variable has. */
+function problemsOf(
+  schema: z.ZodType,
+  where: string,
+  variables: readonly Variable[],
+  error: z.ZodError,
+  input: unknown,
+): string {
+  const sources = new Set<string>();
+  const lines: string[] = [];
+  const add = (path: readonly string[], variable: Variable | undefined, message: string): void => {
+    sources.add(variable ? 'the environment' : where);
+    const within = path.slice(variable?.path.length ?? 0).join('.');
+    const names = [variable?.name, within].filter((name) => name !== undefined && name !== '');
+    lines.push(`  ${names.join(': ') || '(whole file)'}: ${message}`);
+  };
+  for (const issue of error.issues) {
+    const path = issue.path.map(String);
+    if (issue.code === 'unrecognized_keys') {
+      for (const key of issue.keys) {
+        const whole = [...path, key];
+        const within = variables.filter((one) => startsWith(one.path, whole));
+        for (const one of within) add(whole, one, unknownVariable(schema, one.name));
+        if (within.length === 0) add(whole, setBy(whole, variables), unknownKey(schema, whole));
+      }
+      continue;
+    }
     const value = issue.path.reduce<unknown>(
       (at, step) =>
         typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[step] : undefined,
       input,
     );
     // Secrets are not repeated, and an object may hold some.
-    const secret = /token|secret|password|key$/i.test(path) || typeof value === 'object';
+    const secret = /token|secret|password|key$/i.test(path.join('.')) || typeof value === 'object';
     const text = value === undefined || secret ? '' : JSON.stringify(value);
     const shown = text === '' ? '' : ` (is ${text.replace(/\/\/[^/@]*@/, '//…@').slice(0, 80)})`;
-    return `  ${path || '(whole file)'}: ${issue.message}${shown}`;
-  });
-  return `${where} has ${lines.length === 1 ? 'a problem' : `${lines.length} problems`}:\n${lines.join('\n')}`;
+    add(path, setBy(path, variables), `${issue.message}${shown}`);
+  }
+  const has = sources.size === 1 ? 'has' : 'have';
+  const many = lines.length === 1 ? 'a problem' : `${lines.length} problems`;
+  return `${[...sources].sort().join(' and ')} ${has} ${many}:\n${lines.join('\n')}`;
+}
+
+/** The variable that gave the value at `path`, or what it is in. */
+function setBy(path: readonly string[], variables: readonly Variable[]): Variable | undefined {
+  return variables.find((one) => startsWith(path, one.path));
+}
+
+function startsWith(path: readonly string[], start: readonly string[]): boolean {
+  return start.every((step, at) => step === path[at]);
 }

@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry, type Metric } from 'prom-client';
+import { listenError } from './errors.ts';
 import type { RunningRole } from './role.ts';
 
 export { Counter, Gauge, Histogram, Registry, type Metric };
@@ -19,6 +20,9 @@ export function createMetrics(): Registry {
  */
 export type HttpAction = (url: URL) => Promise<{ status: number; body: unknown }>;
 
+const origin = 'http://localhost';
+const probes = ['GET /healthz', 'GET /readyz', 'GET /metrics'];
+
 export interface ObserveServer {
   port: number;
   close(): Promise<void>;
@@ -27,7 +31,7 @@ export interface ObserveServer {
 /**
  * `/healthz` (200 while every role is alive), `/readyz` (200 once every role is ready), both with each role's detail as
  * JSON, `/metrics` for Prometheus, and the given actions, which only this machine may ask for: they show and change more
- * than a probe needs. Rejects if the port cannot be had.
+ * than a probe needs. Rejects with a `UserError` if the port cannot be had.
  */
 export async function serveObserve(options: {
   host: string;
@@ -39,9 +43,12 @@ export async function serveObserve(options: {
   publishHealth(options.metrics, options.roles);
   const answer = async (
     method: string,
-    url: URL,
+    target: string,
     from: { thisMachine: boolean; ours: boolean },
   ): Promise<{ status: number; type: string; body: string }> => {
+    // Anybody may send `//`, which is no path of any server.
+    if (!URL.canParse(target, origin)) return json(400, { message: `${target.slice(0, 80)} is no path.` });
+    const url = new URL(target, origin);
     if (method === 'GET' && (url.pathname === '/healthz' || url.pathname === '/readyz')) {
       const health = options.roles().map((role) => ({ role: role.name, ...role.health() }));
       const good = health.every((one) => (url.pathname === '/healthz' ? one.alive : one.alive && one.ready));
@@ -59,12 +66,11 @@ export async function serveObserve(options: {
       const { status, body } = await action(url);
       return json(status, body);
     }
-    return json(404, {
-      message: `There is no ${method} ${url.pathname}; there are /healthz, /readyz and /metrics.`,
-    });
+    const known = [...probes, ...(from.thisMachine ? Object.keys(options.actions ?? {}) : [])];
+    return json(404, { message: `There is no ${method} ${url.pathname}; there are ${known.join(', ')}.` });
   };
   const server = createServer((request, response) => {
-    answer(request.method ?? 'GET', new URL(request.url ?? '/', 'http://localhost'), {
+    answer(request.method ?? 'GET', request.url ?? '/', {
       thisMachine: /^(::ffff:)?127\.|^::1$/.test(request.socket.remoteAddress ?? ''),
       ours: request.headers['x-tripline'] !== undefined,
     })
@@ -108,9 +114,10 @@ function json(status: number, body: unknown): { status: number; type: string; bo
 
 function listen(server: Server, port: number, host: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    const refuse = (error: Error): void => reject(listenError(error, { host, port, key: 'http.port' }));
+    server.once('error', refuse);
     server.listen(port, host, () => {
-      server.off('error', reject);
+      server.off('error', refuse);
       resolve();
     });
   });

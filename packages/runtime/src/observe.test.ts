@@ -1,0 +1,52 @@
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { afterEach, expect, it } from 'vitest';
+import { createMetrics, serveObserve, type ObserveServer } from './observe.ts';
+
+const undo: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const step of undo.splice(0).reverse()) await step();
+});
+
+async function serve(): Promise<ObserveServer> {
+  const server = await serveObserve({
+    host: '127.0.0.1',
+    port: 0,
+    metrics: createMetrics(),
+    roles: () => [],
+    actions: { 'GET /status': () => Promise.resolve({ status: 200, body: {} }) },
+  });
+  undo.push(() => server.close());
+  return server;
+}
+
+/** The answer to a request line as it stands, which no HTTP client would send. */
+async function answerTo(port: number, requestLine: string): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  socket.end(`${requestLine} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+  return text(socket);
+}
+
+it.each(['GET //', 'GET http://[', 'GET /%', 'OPTIONS *', 'GET http://other.example//x', 'POST ?'])(
+  'refuses "%s" and goes on',
+  async (requestLine) => {
+    const { port } = await serve();
+    expect(await answerTo(port, requestLine)).toMatch(/^HTTP\/1\.1 40[04] /);
+    expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200);
+  },
+);
+
+it('says what there is instead of what is not', async () => {
+  const { port } = await serve();
+  const answer = await fetch(`http://127.0.0.1:${port}/statuss`);
+  expect(answer.status).toBe(404);
+  expect(await answer.json()).toEqual({
+    message: 'There is no GET /statuss; there are GET /healthz, GET /readyz, GET /metrics, GET /status.',
+  });
+});
+
+it('says which port is taken and what to set', async () => {
+  const { port } = await serve();
+  const second = serveObserve({ host: '127.0.0.1', port, metrics: createMetrics(), roles: () => [] });
+  await expect(second).rejects.toThrow(/^Cannot listen on 127\.0\.0\.1:\d+: .* Set http\.port/);
+});
