@@ -193,6 +193,13 @@ function isRare(memory: AccountMemory, { country, asn, client }: Try): boolean {
   return asn !== null && isFew(networkFeature(asn)) && isFew(clientFeature(client));
 }
 
+/** Share of the known accounts that came from there before; null while too few are known. */
+export function usualShare(memory: AccountMemory, of: { country: string } | { asn: number }): number | null {
+  if (memory.accounts.size < ACCOUNTS_JUDGED_LEAST) return null;
+  const one = 'country' in of ? countryFeature(of.country) : networkFeature(of.asn);
+  return Math.round(((memory.having.get(one) ?? 0) / memory.accounts.size) * 100) / 100;
+}
+
 const countryFeature = (country: string): number => feature(`c${country}`);
 const networkFeature = (asn: number): number => feature(`n${asn}`);
 const clientFeature = (client: number): number => feature(`u${client}`);

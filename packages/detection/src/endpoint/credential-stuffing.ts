@@ -45,6 +45,7 @@ import {
   newAccountMemory,
   ownersShare,
   strangersExcess,
+  usualShare,
   type AccountMemory,
   type EncodedAccounts,
   type Stranger,
@@ -529,8 +530,15 @@ function publish(
       refusedByKong: failing?.byKong ?? 0,
       successes: pool.successes,
       serverErrors: pool.serverErrors,
-      networks: shares(calls.map((call) => call.asn)),
-      countries: shares(calls.map((call) => call.country)),
+      // Beside the share of the accounts that came from there before.
+      networks: shares(calls.map((call) => call.asn)).map((one) => ({
+        ...one,
+        usualShare: usualShare(state.memory, { asn: one.value }),
+      })),
+      countries: shares(calls.map((call) => call.country)).map((one) => ({
+        ...one,
+        usualShare: usualShare(state.memory, { country: one.value }),
+      })),
       userAgents: shares(calls.map((call) => call.userAgent)),
       // Who got in from where the account never came from, or after more failures than mistyping explains.
       opened: [...opened].map(([ip, names]) => ({ ip, accounts: [...names] })),
