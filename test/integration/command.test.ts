@@ -6,7 +6,16 @@ import { defaultSeed, demoKey, startKongStandIn } from '@tripline/kong-stand-in'
 import type { Alert } from '@tripline/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import { recording, scratchDir, until } from '../support/parts.ts';
-import { callLine, freePort, runProgram, startProgram, startTestSystem } from '../support/running.ts';
+import {
+  callLine,
+  caughtUp,
+  freePort,
+  runProgram,
+  sendLines,
+  startProgram,
+  startTestSystem,
+  type Ended,
+} from '../support/running.ts';
 
 const undo: (() => unknown)[] = [];
 afterEach(async () => {
@@ -273,6 +282,40 @@ describe('tripline policies check', () => {
     const missing = await runProgram(['policies', 'check', 'missing.json'], { cwd });
     expect(missing.status).toBe(2);
     expect(missing.stderr).toMatch(/missing\.json cannot be read/);
+  });
+});
+
+describe('tripline policies test', () => {
+  it('says what policies would have done about the alerts of a Tripline that runs, and of one that has stopped', async () => {
+    const cwd = scratch();
+    const port = await freePort();
+    writeFileSync(join(cwd, 'tripline.json'), JSON.stringify({ http: { port }, collector: { port: 0 } }));
+    const block = {
+      id: 'stop',
+      match: { type: 'request-spike' },
+      actions: [{ type: 'block', duration: '5m' }],
+    };
+    writeFileSync(join(cwd, 'new.json'), JSON.stringify({ policies: [block] }));
+    const test = (): Promise<Ended> => runProgram(['policies', 'test', 'new.json', '--since', '2h'], { cwd });
+
+    const nothing = await test();
+    expect(nothing).toMatchObject({ status: 2, stdout: '' });
+    expect(nothing.stderr).toMatch(/^There are no alerts to test with: no Tripline answers at .*no lake\.$/m);
+    expect(readdirSync(cwd).sort()).toEqual(['new.json', 'tripline.json']);
+
+    const system = await startTestSystem(cwd, { http: { port } });
+    undo.push(() => system.stop());
+    const slot = Math.floor(Date.now() / 10_000 - 1) * 10_000;
+    const lines = Array.from({ length: 500 }, (_, n) => callLine(n, slot + n * 18, loud));
+    await sendLines(system.collector.port, lines);
+    await caughtUp(system.url, lines.length);
+    const running = await test();
+    expect(running.stdout).toMatch(
+      /request-spike {2}\S+\n {4}stop: block \S+ for 5m\n1 alert in the last 2h; these policies would have acted on 1\.\n$/,
+    );
+    expect(running).toMatchObject({ status: 0, stderr: '' });
+    await system.stop();
+    expect(await test()).toEqual(running);
   });
 });
 

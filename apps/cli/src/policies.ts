@@ -1,11 +1,11 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openEmbeddedLake } from '@tripline/lake';
 import { durationMs, type Alert, type Policies } from '@tripline/model';
 import { decide, parsePolicies } from '@tripline/policy';
-import { resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
+import { createLogger, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
+import { createBackends } from './backends.ts';
 import { readOptions } from './options.ts';
-import { askRunning } from './running.ts';
+import { askRunning, runningUrl } from './running.ts';
 import { createConfiguredSanitizer } from './system.ts';
 
 /** `tripline policies check FILE`, `tripline policies test FILE --since 24h`. */
@@ -45,10 +45,16 @@ async function test(args: string[]): Promise<number> {
   if (backMs === null)
     throw new UserError(`--since: "${since}" is not allowed; a number with s, m, h or d, such as 24h.`);
   const dataDir = resolvePath(loaded, loaded.config.dataDir);
+  const sinceMs = Math.max(0, Date.now() - backMs);
+  const running = await askRunning<Alert[]>(loaded, 'GET', `/alerts?since=${sinceMs}`);
+  if (!running && !loaded.config.lake.clickhouse && !existsSync(join(dataDir, 'lake')))
+    throw new UserError(
+      `There are no alerts to test with: no Tripline answers at ${runningUrl(loaded)}, and ${dataDir} holds no lake.`,
+    );
   const sanitizer = createConfiguredSanitizer(loaded, dataDir);
   const parsed = parsePolicies(read(file), (name) => sanitizer.text(name));
   if (!parsed.ok) throw new UserError(`${file} has mistakes; see tripline policies check ${file}.`);
-  const alerts = await alertsSince(loaded, dataDir, Date.now() - backMs);
+  const alerts = running ?? (await alertsOf(loaded, dataDir, sinceMs));
   let acted = 0;
   for (const alert of alerts) {
     const lines = whatItWouldDo(parsed.policies, alert);
@@ -75,16 +81,18 @@ function whatItWouldDo(policies: Policies, alert: Alert): string[] {
   });
 }
 
-/** From the running Tripline, else from the lake on disk. */
-async function alertsSince(loaded: LoadedConfig, dataDir: string, sinceMs: number): Promise<Alert[]> {
-  const running = await askRunning<Alert[]>(loaded, 'GET', `/alerts?since=${sinceMs}`);
-  if (running) return running;
-  const lake = await openEmbeddedLake({ path: join(dataDir, 'lake') });
+/** From the lake itself, as no Tripline runs that could be asked. */
+async function alertsOf(loaded: LoadedConfig, dataDir: string, sinceMs: number): Promise<Alert[]> {
+  const logger = createLogger({ level: 'silent', pretty: false });
+  const backends = createBackends({ loaded, dataDir, logger, now: Date.now });
   try {
-    await lake.migrate({ retentionDays: loaded.config.lake.retentionDays });
+    const lake = await backends.lake();
+    // Tables on a server are the archiver's to bring to its version.
+    if (!loaded.config.lake.clickhouse)
+      await lake.migrate({ retentionDays: loaded.config.lake.retentionDays });
     return await lake.alertsSince(sinceMs);
   } finally {
-    await lake.close();
+    await backends.close();
   }
 }
 

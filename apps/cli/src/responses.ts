@@ -12,7 +12,7 @@ export async function responses(args: string[]): Promise<number> {
 }
 
 async function list(args: string[]): Promise<number> {
-  const { loaded } = readOptions(args, { json: { type: 'boolean' } });
+  const { loaded } = readOptions(args, {});
   const found = await askRunning<Response[]>(loaded, 'GET', '/responses');
   if (!found) throw new UserError(notRunning(runningUrl(loaded)));
   if (found.length === 0) process.stdout.write('No responses.\n');
