@@ -17,6 +17,17 @@ import {
   type StuffingState,
 } from './credential-stuffing.ts';
 import {
+  closeCrowd,
+  crowdClosesAt,
+  decodeCrowd,
+  encodeCrowd,
+  isCrowdOfNote,
+  judgeCrowd,
+  newCrowdState,
+  type CrowdState,
+  type EncodedCrowd,
+} from './crowd.ts';
+import {
   closeCoverage,
   coverageClosesAt,
   decodeCoverage,
@@ -34,6 +45,7 @@ export interface EndpointState {
   readonly endpoint: string;
   stuffing: StuffingState;
   coverage: CoverageState | null;
+  crowd: CrowdState | null;
 }
 
 /**
@@ -50,7 +62,7 @@ export interface EndpointDetection {
   create(of: { service: string; endpoint: string }): EndpointState;
   /** State from its text. Throws on text that `encode` did not write. */
   decode(text: string): EndpointState;
-  /** Compact JSON: about 1 KB for an endpoint that is quiet, 4 KB if it has ids, 25 KB more during episodes. */
+  /** Compact JSON: about 2 KB for an endpoint that is quiet, 5 KB if it has ids, 30 KB more during episodes. */
   encode(state: EndpointState): string;
   /** Judges a minute in its step, mutating the state; returns the alert revisions to publish now, oldest first. */
   judge(state: EndpointState, whole: WholeMinute, step: number): Alert[];
@@ -68,13 +80,15 @@ type EncodedState = [
   service: string,
   endpoint: string,
   stuffing: EncodedStuffing,
-  coverage?: EncodedCoverage,
+  coverage?: EncodedCoverage | 0,
+  crowd?: EncodedCrowd,
 ];
 
 /** `config` must have passed `detectionConfigSchema`. */
 export function createEndpointDetection(config: DetectionConfig): EndpointDetection {
   const { enabled } = config.credentialStuffing;
   const coverageEnabled = config.objectEnumeration.enabled;
+  const judgesCrowdOf = crowdSelection(config.requestSpike);
   const marked = dryRunMarker(config);
   const scope = config.credentialStuffing.scope?.endpoints.map(globToRegExp);
   const exceptions = config.credentialStuffing.exceptions.map(({ endpoints, from, until }) => ({
@@ -93,23 +107,34 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
   };
 
   return {
-    enabled: enabled || coverageEnabled,
+    enabled: enabled || coverageEnabled || config.requestSpike.enabled,
     stateKey: (of) => `e:${endpointId(of)}`,
-    isOfNote: ({ minute }) => (enabled && isOfNote(minute)) || (coverageEnabled && minute.walked !== null),
-    create: ({ service, endpoint }) => ({ service, endpoint, stuffing: newStuffingState(), coverage: null }),
+    isOfNote: ({ service, minute }) =>
+      (enabled && isOfNote(minute)) ||
+      (coverageEnabled && minute.walked !== null) ||
+      (isCrowdOfNote(minute.callers) && judgesCrowdOf(service)),
+    create: ({ service, endpoint }) => ({
+      service,
+      endpoint,
+      stuffing: newStuffingState(),
+      coverage: null,
+      crowd: null,
+    }),
     decode(text) {
       const parts = parseState(text, STATE_VERSION, 'an endpoint') as EncodedState;
-      const [, service, endpoint, stuffing, coverage] = parts;
+      const [, service, endpoint, stuffing, coverage, crowd] = parts;
       return {
         service,
         endpoint,
         stuffing: decodeStuffing(stuffing),
         coverage: coverage ? decodeCoverage(coverage) : null,
+        crowd: crowd ? decodeCrowd(crowd) : null,
       };
     },
-    encode({ service, endpoint, stuffing, coverage }) {
+    encode({ service, endpoint, stuffing, coverage, crowd }) {
       const encoded: EncodedState = [STATE_VERSION, service, endpoint, encodeStuffing(stuffing)];
-      if (coverage) encoded.push(encodeCoverage(coverage));
+      if (coverage ?? crowd) encoded.push(coverage ? encodeCoverage(coverage) : 0);
+      if (crowd) encoded.push(encodeCrowd(crowd));
       return JSON.stringify(encoded);
     },
     judge(state, whole, step) {
@@ -126,17 +151,33 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
         state.coverage ??= newCoverageState();
         for (const alert of judgeCoverage(state.coverage, whole, nowMs)) alerts.push(alert);
       }
+      if ((state.crowd ?? isCrowdOfNote(minute.callers)) && judgesCrowdOf(whole.service)) {
+        state.crowd ??= newCrowdState();
+        for (const alert of judgeCrowd(state.crowd, whole, nowMs)) alerts.push(alert);
+      }
       return marked(alerts);
     },
     close(state, nowMs) {
       const alerts = closeStuffing(state.stuffing, state, nowMs);
       if (state.coverage) alerts.push(...closeCoverage(state.coverage, state, nowMs));
+      if (state.crowd) alerts.push(...closeCrowd(state.crowd, state, nowMs));
       return marked(alerts);
     },
-    closesAt({ stuffing, coverage }) {
-      const ends = [stuffingClosesAt(stuffing), coverage ? coverageClosesAt(coverage) : undefined];
+    closesAt({ stuffing, coverage, crowd }) {
+      const ends = [
+        stuffingClosesAt(stuffing),
+        coverage ? coverageClosesAt(coverage) : undefined,
+        crowd ? crowdClosesAt(crowd) : undefined,
+      ];
       const known = ends.filter((at) => at !== undefined);
       return known.length > 0 ? Math.min(...known) : undefined;
     },
   };
+}
+
+/** Whose crowds are judged, by service. Where only some consumers or routes are looked at, there is no crowd to see. */
+function crowdSelection({ enabled, scope }: DetectionConfig['requestSpike']): (service: string) => boolean {
+  if (!enabled || scope?.consumers || scope?.routes) return () => false;
+  const services = scope?.services?.map(globToRegExp);
+  return (service) => services?.some((pattern) => pattern.test(service)) ?? true;
 }

@@ -10,6 +10,15 @@ import {
   TRIES_PER_SUCCESS,
 } from './constants.ts';
 import {
+  addCaller,
+  decodeCallers,
+  encodeCallers,
+  mergeCallers,
+  newCallers,
+  type Callers,
+  type EncodedCallers,
+} from './crowd.ts';
+import {
   decodeWalked,
   encodeWalked,
   mergeWalked,
@@ -77,6 +86,8 @@ export interface EndpointMinute {
   failing: Failing | null;
   succeeded: Sample<SucceededSource> | null;
   walked: Walked | null;
+  /** Of the calls that are neither failures nor server errors. */
+  callers: Callers | null;
 }
 
 export function newMinute(): EndpointMinute {
@@ -88,6 +99,7 @@ export function newMinute(): EndpointMinute {
     failing: null,
     succeeded: null,
     walked: null,
+    callers: null,
   };
 }
 
@@ -109,7 +121,12 @@ export function addToMinute(minute: EndpointMinute, call: ApiCall): void {
   } else if (isFailure(call)) {
     minute.failures++;
     addFailure((minute.failing ??= newFailing()), call);
-  } else if (status >= 500 || status === 499) minute.serverErrors++;
+    return;
+  } else if (status >= 500 || status === 499) {
+    minute.serverErrors++;
+    return;
+  }
+  addCaller((minute.callers ??= newCallers()), call);
 }
 
 function newFailing(): Failing {
@@ -189,6 +206,7 @@ export function mergeMinute(minute: EndpointMinute, other: EndpointMinute): void
   minute.serverErrors += other.serverErrors;
   if (other.failing) mergeFailing((minute.failing ??= newFailing()), other.failing);
   if (other.walked) mergeWalked((minute.walked ??= newWalked()), other.walked);
+  if (other.callers) mergeCallers((minute.callers ??= newCallers()), other.callers);
   if (other.succeeded) {
     const succeeded = (minute.succeeded ??= new Sample(SUCCEEDED_KEPT));
     for (const [ip, { hash, value }] of other.succeeded.entries()) {
@@ -311,7 +329,8 @@ export type EncodedMinute = [
   serverErrors: number,
   succeeded: [ip: string, calls: number, ...names: string[]][],
   failing?: EncodedFailing | 0,
-  walked?: EncodedWalked,
+  walked?: EncodedWalked | 0,
+  callers?: EncodedCallers,
 ];
 type EncodedFailing = [
   newestAt: number,
@@ -324,12 +343,13 @@ type EncodedFailing = [
 
 /** As JSON; equal minutes give equal JSON. */
 export function encodeMinute(minute: EndpointMinute): EncodedMinute {
-  const { calls, successes, failures, serverErrors, failing, succeeded, walked } = minute;
+  const { calls, successes, failures, serverErrors, failing, succeeded, walked, callers } = minute;
   const sources: EncodedMinute[4] = [];
   for (const [ip, { value }] of succeeded?.sorted() ?? []) sources.push([ip, value.calls, ...value.names]);
   const encoded: EncodedMinute = [calls, successes, failures, serverErrors, sources];
-  if (failing ?? walked) encoded.push(failing ? encodeFailing(failing) : 0);
-  if (walked) encoded.push(encodeWalked(walked));
+  if (failing ?? walked ?? callers) encoded.push(failing ? encodeFailing(failing) : 0);
+  if (walked ?? callers) encoded.push(walked ? encodeWalked(walked) : 0);
+  if (callers) encoded.push(encodeCallers(callers));
   return encoded;
 }
 
@@ -347,7 +367,7 @@ function encodeFailing(failing: Failing): EncodedFailing {
 }
 
 export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
-  const [calls, successes, failures, serverErrors, sources, failing, walked] = encoded;
+  const [calls, successes, failures, serverErrors, sources, failing, walked, callers] = encoded;
   const minute: EndpointMinute = {
     calls,
     successes,
@@ -356,6 +376,7 @@ export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
     failing: failing ? decodeFailing(failing) : null,
     succeeded: null,
     walked: walked ? decodeWalked(walked) : null,
+    callers: callers ? decodeCallers(callers) : null,
   };
   if (sources.length > 0) {
     minute.succeeded = new Sample(SUCCEEDED_KEPT);
