@@ -14,8 +14,8 @@ export const GRACE_MS = 10_000;
 export const OPEN_MINUTES_MOST = 1_024;
 /** Services of which endpoints are counted together; further ones are counted as one. */
 export const POOLED_SERVICES_MOST = 64;
-/** So many windows per record: 800 KB at most, as brokers refuse records above 1 MB. */
-export const PARTS_PER_EMISSION = 24;
+/** So many windows per record: 900 KB at most, as brokers refuse records above 1 MB. */
+export const PARTS_PER_EMISSION = 16;
 /**
  * Windows held per partition of `aggregates` until every source has come so far: a day of a busy endpoint and two quiet ones.
  * Beyond that the oldest are judged without the missing source.

@@ -27,6 +27,17 @@ import {
   type StuffingState,
 } from './credential-stuffing.ts';
 import {
+  closeCrowd,
+  crowdClosesAt,
+  decodeCrowd,
+  encodeCrowd,
+  isCrowdOfNote,
+  judgeCrowd,
+  newCrowdState,
+  type CrowdState,
+  type EncodedCrowd,
+} from './crowd.ts';
+import {
   closeCoverage,
   coverageClosesAt,
   decodeCoverage,
@@ -46,6 +57,7 @@ export interface EndpointState {
   stuffing: StuffingState;
   coverage: CoverageState | null;
   bruteForce: BruteForceGroup | null;
+  crowd: CrowdState | null;
 }
 
 /**
@@ -62,8 +74,10 @@ export interface EndpointDetection {
   create(of: { service: string; endpoint: string }): EndpointState;
   /** State from its text. Throws on text that `encode` did not write. */
   decode(text: string): EndpointState;
-  /** Compact JSON: about 1 KB for an endpoint that is quiet, 4 KB if it has ids, 25 KB more during episodes; 26 bytes more for
-   * each account that logs in there. */
+  /**
+   * Compact JSON: about 2 KB for an endpoint that is quiet, 5 KB if it has ids, 30 KB more during episodes; 27 bytes more for
+   * each account that logs in there.
+   */
   encode(state: EndpointState): string;
   /** Judges a minute in its step, mutating the state; returns the alert revisions to publish now, oldest first. */
   judge(state: EndpointState, whole: WholeMinute, step: number): Alert[];
@@ -82,7 +96,8 @@ type EncodedState = [
   endpoint: string,
   stuffing: EncodedStuffing,
   coverage?: EncodedCoverage | 0,
-  bruteForce?: EncodedGroup,
+  bruteForce?: EncodedGroup | 0,
+  crowd?: EncodedCrowd,
 ];
 
 /** Addresses that an alert tells of, or will with this minute: what they do is no sign of others. */
@@ -96,6 +111,7 @@ function toldAddresses({ stuffing, bruteForce }: EndpointState, { reports }: End
 export function createEndpointDetection(config: DetectionConfig): EndpointDetection {
   const { enabled } = config.credentialStuffing;
   const coverageEnabled = config.objectEnumeration.enabled;
+  const judgesCrowdOf = crowdSelection(config.requestSpike);
   const marked = dryRunMarker(config);
   /** What single addresses do is part of an open alert about many of them, unless that is only tried out. */
   const absorbs = !config.credentialStuffing.dryRun || config.bruteForce.dryRun;
@@ -116,32 +132,38 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
   };
 
   return {
-    enabled: enabled || coverageEnabled || config.bruteForce.enabled,
+    enabled: enabled || coverageEnabled || config.bruteForce.enabled || config.requestSpike.enabled,
     stateKey: (of) => `e:${endpointId(of)}`,
-    isOfNote: ({ minute }) =>
-      (enabled && isOfNote(minute)) || (coverageEnabled && minute.walked !== null) || minute.reports !== null,
+    isOfNote: ({ service, minute }) =>
+      (enabled && isOfNote(minute)) ||
+      (coverageEnabled && minute.walked !== null) ||
+      minute.reports !== null ||
+      (isCrowdOfNote(minute.callers) && judgesCrowdOf(service)),
     create: ({ service, endpoint }) => ({
       service,
       endpoint,
       stuffing: newStuffingState(),
       coverage: null,
       bruteForce: null,
+      crowd: null,
     }),
     decode(text) {
       const parts = parseState(text, STATE_VERSION, 'an endpoint') as EncodedState;
-      const [, service, endpoint, stuffing, coverage, bruteForce] = parts;
+      const [, service, endpoint, stuffing, coverage, bruteForce, crowd] = parts;
       return {
         service,
         endpoint,
         stuffing: decodeStuffing(stuffing),
         coverage: coverage ? decodeCoverage(coverage) : null,
         bruteForce: bruteForce ? decodeGroup(bruteForce) : null,
+        crowd: crowd ? decodeCrowd(crowd) : null,
       };
     },
-    encode({ service, endpoint, stuffing, coverage, bruteForce }) {
+    encode({ service, endpoint, stuffing, coverage, bruteForce, crowd }) {
       const encoded: EncodedState = [STATE_VERSION, service, endpoint, encodeStuffing(stuffing)];
-      if (coverage ?? bruteForce) encoded.push(coverage ? encodeCoverage(coverage) : 0);
-      if (bruteForce) encoded.push(encodeGroup(bruteForce));
+      if (coverage ?? bruteForce ?? crowd) encoded.push(coverage ? encodeCoverage(coverage) : 0);
+      if (bruteForce ?? crowd) encoded.push(bruteForce ? encodeGroup(bruteForce) : 0);
+      if (crowd) encoded.push(encodeCrowd(crowd));
       return JSON.stringify(encoded);
     },
     judge(state, whole, step) {
@@ -172,6 +194,10 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
         state.coverage ??= newCoverageState();
         for (const alert of judgeCoverage(state.coverage, whole, nowMs)) alerts.push(alert);
       }
+      if ((state.crowd ?? isCrowdOfNote(minute.callers)) && judgesCrowdOf(whole.service)) {
+        state.crowd ??= newCrowdState();
+        for (const alert of judgeCrowd(state.crowd, whole, nowMs)) alerts.push(alert);
+      }
       return marked(alerts);
     },
     close(state, nowMs) {
@@ -182,16 +208,25 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
         state.bruteForce = null;
       }
       if (state.coverage) alerts.push(...closeCoverage(state.coverage, state, nowMs));
+      if (state.crowd) alerts.push(...closeCrowd(state.crowd, state, nowMs));
       return marked(alerts);
     },
-    closesAt({ stuffing, coverage, bruteForce }) {
+    closesAt({ stuffing, coverage, bruteForce, crowd }) {
       const ends = [
         stuffingClosesAt(stuffing),
         coverage ? coverageClosesAt(coverage) : undefined,
         bruteForce ? groupClosesAt(bruteForce) : undefined,
+        crowd ? crowdClosesAt(crowd) : undefined,
       ];
       const known = ends.filter((at) => at !== undefined);
       return known.length > 0 ? Math.min(...known) : undefined;
     },
   };
+}
+
+/** Whose crowds are judged, by service. Where only some consumers or routes are looked at, there is no crowd to see. */
+function crowdSelection({ enabled, scope }: DetectionConfig['requestSpike']): (service: string) => boolean {
+  if (!enabled || scope?.consumers || scope?.routes) return () => false;
+  const services = scope?.services?.map(globToRegExp);
+  return (service) => services?.some((pattern) => pattern.test(service)) ?? true;
 }

@@ -11,6 +11,15 @@ import {
   TRIES_PER_SUCCESS,
 } from './constants.ts';
 import {
+  addCaller,
+  decodeCallers,
+  encodeCallers,
+  mergeCallers,
+  newCallers,
+  type Callers,
+  type EncodedCallers,
+} from './crowd.ts';
+import {
   decodeWalked,
   encodeWalked,
   mergeWalked,
@@ -82,6 +91,8 @@ export interface EndpointMinute {
   tried: Tried | null;
   /** Open alerts about single addresses that try credentials here, by their ids: at most REPORTS_MOST, the first in order. */
   reports: Map<string, Alert> | null;
+  /** Of the calls that are neither failures nor server errors. */
+  callers: Callers | null;
 }
 
 export function newMinute(): EndpointMinute {
@@ -95,6 +106,7 @@ export function newMinute(): EndpointMinute {
     walked: null,
     tried: null,
     reports: null,
+    callers: null,
   };
 }
 
@@ -130,7 +142,12 @@ export function addToMinute(minute: EndpointMinute, call: ApiCall): void {
     minute.failures++;
     addFailure((minute.failing ??= newFailing()), call);
     minute.tried = addTry(minute.tried, call, false);
-  } else if (status >= 500 || status === 499) minute.serverErrors++;
+    return;
+  } else if (status >= 500 || status === 499) {
+    minute.serverErrors++;
+    return;
+  }
+  addCaller((minute.callers ??= newCallers()), call);
 }
 
 function newFailing(): Failing {
@@ -212,6 +229,7 @@ export function mergeMinute(minute: EndpointMinute, other: EndpointMinute): void
   if (other.walked) mergeWalked((minute.walked ??= newWalked()), other.walked);
   minute.tried = mergeTried(minute.tried, other.tried);
   for (const alert of other.reports?.values() ?? []) addReport(minute, alert);
+  if (other.callers) mergeCallers((minute.callers ??= newCallers()), other.callers);
   if (other.succeeded) {
     const succeeded = (minute.succeeded ??= new Sample(SUCCEEDED_KEPT));
     for (const [ip, { hash, value }] of other.succeeded.entries()) {
@@ -342,7 +360,8 @@ export type EncodedMinute = [
   failing?: EncodedFailing | 0,
   walked?: EncodedWalked | 0,
   tried?: EncodedTried | 0,
-  reports?: Alert[],
+  reports?: Alert[] | 0,
+  callers?: EncodedCallers,
 ];
 type EncodedFailing = [
   newestAt: number,
@@ -356,14 +375,16 @@ type EncodedFailing = [
 /** As JSON; equal minutes give equal JSON. */
 export function encodeMinute(minute: EndpointMinute): EncodedMinute {
   const { calls, successes, failures, serverErrors, failing, succeeded, walked } = minute;
-  const { tried, reports } = minute;
+  const { tried, reports, callers } = minute;
   const sources: EncodedMinute[4] = [];
   for (const [ip, { value }] of succeeded?.sorted() ?? []) sources.push([ip, value.calls, ...value.names]);
   const encoded: EncodedMinute = [calls, successes, failures, serverErrors, sources];
-  if (failing ?? walked ?? tried ?? reports) encoded.push(failing ? encodeFailing(failing) : 0);
-  if (walked ?? tried ?? reports) encoded.push(walked ? encodeWalked(walked) : 0);
-  if (tried ?? reports) encoded.push(tried ? encodeTried(tried) : 0);
-  if (reports) encoded.push([...reports.values()].sort((a, b) => (a.id < b.id ? -1 : 1)));
+  if (failing ?? walked ?? tried ?? reports ?? callers) encoded.push(failing ? encodeFailing(failing) : 0);
+  if (walked ?? tried ?? reports ?? callers) encoded.push(walked ? encodeWalked(walked) : 0);
+  if (tried ?? reports ?? callers) encoded.push(tried ? encodeTried(tried) : 0);
+  if (reports ?? callers)
+    encoded.push(reports ? [...reports.values()].sort((a, b) => (a.id < b.id ? -1 : 1)) : 0);
+  if (callers) encoded.push(encodeCallers(callers));
   return encoded;
 }
 
@@ -381,7 +402,8 @@ function encodeFailing(failing: Failing): EncodedFailing {
 }
 
 export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
-  const [calls, successes, failures, serverErrors, sources, failing, walked, tried, reports] = encoded;
+  const [calls, successes, failures, serverErrors, sources, failing, walked, tried, reports, callers] =
+    encoded;
   const minute: EndpointMinute = {
     calls,
     successes,
@@ -392,6 +414,7 @@ export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
     walked: walked ? decodeWalked(walked) : null,
     tried: tried ? decodeTried(tried) : null,
     reports: reports ? new Map(reports.map((alert) => [alert.id, alert])) : null,
+    callers: callers ? decodeCallers(callers) : null,
   };
   if (sources.length > 0) {
     minute.succeeded = new Sample(SUCCEEDED_KEPT);
