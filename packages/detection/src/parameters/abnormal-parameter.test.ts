@@ -115,6 +115,32 @@ describe('abnormal-parameter', () => {
     expect(parameterEpisodesCloseAt(state.episodes)).toBeUndefined();
   });
 
+  it('raises one alert about the endpoint for what many addresses do there, after one for each of the first five', () => {
+    const state = learnt();
+    const revisions: Alert[] = [];
+    const attack = (address: number, at: number): ApiCall =>
+      call(`198.51.100.${address}`, at, {
+        actorKind: 'address',
+        ip: `198.51.100.${address}`,
+        query: { view: ['full'], status: [`open' UNION SELECT ${at}--`] },
+      });
+    for (let address = 0; address < 40; address++)
+      revisions.push(...state.fold(attack(address, 300 + address / 10)));
+    // Who has an alert keeps it.
+    revisions.push(...state.fold(attack(0, 306)));
+    revisions.push(...state.close(START_MS + 500 * MINUTE_MS));
+    const last = [...new Map(revisions.map((one) => [one.id, one])).values()];
+    expect(last.map(({ actor, count }) => `${actor.kind} ${actor.name}: ${count}`)).toEqual([
+      'address 198.51.100.0: 2',
+      'address 198.51.100.1: 1',
+      'address 198.51.100.2: 1',
+      'address 198.51.100.3: 1',
+      'address 198.51.100.4: 1',
+      'endpoint orders GET /orders/{id}: 35',
+    ]);
+    expect(last.at(-1)!.sources).toHaveLength(20);
+  });
+
   it('judges path parameters, too', () => {
     const alerts = learnt().fold(call('eve', 300, { path: "/orders/1' OR '1'='1" }));
     expect(alerts[0]?.summary).toContain('{0}');

@@ -54,6 +54,8 @@ const LEARN_EVERY = 4;
 const HELD_MOST = 32;
 const NEWS_KEPT = 64;
 const EPISODES_MOST = 256;
+/** So many addresses are told of one by one per endpoint; more of them at the same time are one alert about the endpoint. */
+const ADDRESSES_MOST = 5;
 const QUIET_MS = 60 * MINUTE_MS;
 const REVISION_MS = MINUTE_MS;
 const REASONS_KEPT = 10;
@@ -64,6 +66,8 @@ const LEAST_DECADES = 0.5;
 interface Episode {
   id: string;
   actor: AlertActor;
+  /** Of the first call, see `endpointOf`. */
+  endpoint: string;
   startedAt: number;
   raisedAt: number;
   lastSeenAt: number;
@@ -86,7 +90,7 @@ interface Episode {
 /** What is under way, for all endpoints of a partition. */
 export interface ParameterEpisodes {
   newestMs: number;
-  /** By actor: at most 256, of which the oldest ends early for the next. */
+  /** By actor, or endpoint of many: at most 256, of which the oldest ends early for the next. */
   open: Map<string, Episode>;
 }
 
@@ -301,6 +305,21 @@ function release(state: AbnormalParameterState, episodes: ParameterEpisodes, atM
   return finding.alert ? raise(state, episodes, call, finding, dueMs - HOLD_MS, atMs) : [];
 }
 
+function endpointOf({ service = '', endpoint }: ApiCall): string {
+  return `${service} ${endpoint}`;
+}
+
+/** Is the call's an address without an alert of its own, where enough others of its endpoint have one? */
+function isOneOfMany(episodes: ParameterEpisodes, call: ApiCall, atMs: number): boolean {
+  if (call.actorKind !== 'address' || isOpen(episodes.open.get(actorKey(call)), atMs)) return false;
+  const endpoint = endpointOf(call);
+  let addresses = 0;
+  for (const episode of episodes.open.values())
+    if (episode.actor.kind === 'address' && episode.endpoint === endpoint && isOpen(episode, atMs))
+      addresses++;
+  return addresses >= ADDRESSES_MOST;
+}
+
 function raise(
   state: AbnormalParameterState,
   episodes: ParameterEpisodes,
@@ -310,7 +329,11 @@ function raise(
   atMs: number,
 ): Alert[] {
   const alerts: Alert[] = [];
-  const key = actorKey(call);
+  const endpoint = endpointOf(call);
+  const actor = isOneOfMany(episodes, call, seenMs)
+    ? { kind: 'endpoint' as const, id: endpoint, name: endpoint }
+    : alertActor(call);
+  const key = actor.kind === 'endpoint' ? `endpoint:${endpoint}` : actorKey(call);
   let episode = episodes.open.get(key);
   if (episode && !isOpen(episode, seenMs)) {
     alerts.push(publish(episode, 'closed', episode.quietFromMs + QUIET_MS));
@@ -327,7 +350,8 @@ function raise(
     }
     episode = {
       id: alertId('abnormal-parameter', key, `${call.service ?? ''}|${call.endpoint}`, call.startedAt),
-      actor: alertActor(call),
+      actor,
+      endpoint,
       startedAt: call.startedAt,
       raisedAt: atMs,
       lastSeenAt: call.startedAt,
