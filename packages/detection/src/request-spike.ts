@@ -39,6 +39,20 @@ import {
   type Scope,
 } from './scope.ts';
 import {
+  adoptStretch,
+  countStretch,
+  decodeStretch,
+  encodeStretch,
+  newStretch,
+  settleStretch,
+  STRETCH_MS,
+  stretchEnds,
+  stretchExcess,
+  stretchStays,
+  type EncodedStretch,
+  type Stretch,
+} from './stretch.ts';
+import {
   decodeTally,
   dominant,
   encodeTally,
@@ -53,6 +67,12 @@ import {
 
 const REFERENCES = ['OWASP API4:2023', 'MITRE ATT&CK T1499'];
 const LONGEST_WINDOW_MS = WINDOW_MS[2];
+/** Size of the windows of a `Stretch`, after the three of a `Scope`. */
+const STRETCH = WINDOW_MS.length;
+/** By size of window. */
+const SPAN_MS = [...WINDOW_MS, STRETCH_MS] as const;
+const UNITS = [...WINDOW_UNITS, 'requests/6h'] as const;
+const WORDS = [...WINDOW_WORDS, '6 h'] as const;
 
 interface Episode extends Growing {
   id: string;
@@ -77,6 +97,8 @@ export interface SpikeState {
   firstService: string | null;
   /** From the second service on: one scope each; the least recently used goes. */
   services: Map<string, Scope>;
+  /** Of the whole traffic. */
+  stretch: Stretch;
   episode: Episode | null;
   /** About the calls near or over a threshold: those of the episode, else of the newest 600 s window. */
   tally: Tally | null;
@@ -89,6 +111,7 @@ export function newSpikeState(): SpikeState {
     whole: newScope(),
     firstService: null,
     services: new Map(),
+    stretch: newStretch(),
     episode: null,
     tally: null,
   };
@@ -117,6 +140,11 @@ export function foldSpike(state: SpikeState, peers: PeersState, call: ApiCall): 
     settle(whole, peers, newestMs, state.episode?.startedAt ?? Infinity, state.services.size === 0);
     if (stepStayed(state)) alerts.push(adoptStep(state, peers));
   }
+  const { stretch } = state;
+  if (stretchEnds(stretch, atMs)) {
+    settleStretch(stretch, atMs, state.episode !== null);
+    if (isSlow(state.episode) && stretchStays(stretch)) alerts.push(adoptStep(state, peers));
+  }
   // Before the call is counted: the first service's scope begins as a copy of the whole.
   const scope = serviceScope(state, service);
   let heat = countCall(whole, peers, atMs, weight);
@@ -133,12 +161,19 @@ export function foldSpike(state: SpikeState, peers: PeersState, call: ApiCall): 
   }
 
   const { episode } = state;
+  const isShort = heat === EXCEEDED;
+  const isTooMany = countStretch(stretch, atMs, weight);
+  // A spike tells of its calls by itself, and what is left of its six hours is no second one.
+  if (isShort || (episode && !isSlow(episode))) stretch.inSpike = true;
+  else if (isTooMany && !stretch.inSpike) heat = EXCEEDED;
   if (episode && atMs >= episode.startedAt && (episode.service ?? service) === service) episode.seen++;
   if (heat === CALM) return alerts;
   if (heat === EXCEEDED || !episode) tallyCall((state.tally ??= newTally()), call, serverFailed);
   if (heat !== EXCEEDED) return alerts;
 
-  const excess = worstExcess(hottest, atMs);
+  const excess = isShort
+    ? worstExcess(hottest, atMs)
+    : stretchExcess(stretch, STRETCH, state.whole.profile.hours);
   if (!episode) {
     state.episode = raise(state, call, excess, hottest === whole ? null : service);
     alerts.push(publish(state, 'open'));
@@ -159,6 +194,11 @@ export function closeSpike(state: SpikeState, nowMs: number): Alert[] {
 
 export function spikeClosesAt(state: SpikeState): number | undefined {
   return state.episode ? closesAt(state.episode) : undefined;
+}
+
+/** Was the episode raised by a stretch, and no shorter window exceeded by more since? */
+function isSlow(episode: Episode | null): boolean {
+  return episode?.worst.size === STRETCH;
 }
 
 function windowOf(atMs: number): number {
@@ -205,6 +245,7 @@ function stepStayed(state: SpikeState): boolean {
 function adoptStep(state: SpikeState, peers: PeersState): Alert {
   adoptShadow(state.whole, peers);
   for (const scope of state.services.values()) adoptShadow(scope, peers);
+  adoptStretch(state.stretch);
   return closeEpisode(state);
 }
 
@@ -214,6 +255,7 @@ function closeEpisode(state: SpikeState): Alert {
   state.tally = null;
   state.whole.shadow = [];
   for (const scope of state.services.values()) scope.shadow = [];
+  state.stretch.inSpike = true;
   return alert;
 }
 
@@ -245,7 +287,7 @@ function publish(state: SpikeState, status: Alert['status']): Alert {
   const score = scoreOf(worst.factor);
   markPublished(episode, score, state.newestMs);
 
-  const unit = WINDOW_UNITS[worst.size]!;
+  const unit = UNITS[worst.size]!;
   const value = Math.round(worst.count / CALL_WEIGHT);
   const high = Math.floor(worst.high / CALL_WEIGHT);
   const service = episode.service ?? dominant(tally, tally.services);
@@ -269,7 +311,7 @@ function publish(state: SpikeState, status: Alert['status']): Alert {
     summary: summaryOf(episode, value, high, service),
     sources: topSources(tally),
     evidence: {
-      windowMs: WINDOW_MS[worst.size]!,
+      windowMs: SPAN_MS[worst.size]!,
       windowStartsAt: worst.startsAt,
       factor: Math.round(worst.factor * 100) / 100,
       learning: worst.learning,
@@ -289,10 +331,10 @@ function publish(state: SpikeState, status: Alert['status']): Alert {
 
 function summaryOf(episode: Episode, value: number, high: number, service: string | null): string {
   const { worst, actor } = episode;
-  const sent = `${actor.name} sent ${value} requests in ${WINDOW_WORDS[worst.size]!}${service ? ` to ${service}` : ''}`;
+  const sent = `${actor.name} sent ${value} requests in ${WORDS[worst.size]!}${service ? ` to ${service}` : ''}`;
   switch (worst.learning) {
     case 'seasonal':
-      return `${sent}; normal for this hour is up to ${high} (learnt from ${worst.learntHours} h of its own traffic).`;
+      return `${sent}; normal for ${worst.size === STRETCH ? 'this time of day' : 'this hour'} is up to ${high} (learnt from ${worst.learntHours} h of its own traffic).`;
     case 'overall':
       return `${sent}; normal is up to ${high} (learnt from ${worst.learntHours} h of its own traffic).`;
     case 'cold':
@@ -329,6 +371,7 @@ export type EncodedSpike = [
   services: [string, EncodedScope][],
   episode: EncodedEpisode | 0,
   tally: EncodedTally | 0,
+  stretch?: EncodedStretch,
 ];
 
 export function encodeSpike(state: SpikeState): EncodedSpike {
@@ -340,17 +383,19 @@ export function encodeSpike(state: SpikeState): EncodedSpike {
     [...state.services].map(([service, scope]) => [service, encodeScope(scope)]),
     state.episode ? encodeEpisode(state.episode) : 0,
     state.tally ? encodeTally(state.tally) : 0,
+    encodeStretch(state.stretch),
   ];
 }
 
 export function decodeSpike(encoded: EncodedSpike): SpikeState {
-  const [newestMs, late, firstService, whole, services, episode, tally] = encoded;
+  const [newestMs, late, firstService, whole, services, episode, tally, stretch] = encoded;
   return {
     newestMs,
     late,
     firstService,
     whole: decodeScope(whole),
     services: new Map(services.map(([service, scope]) => [service, decodeScope(scope)])),
+    stretch: stretch ? decodeStretch(stretch) : newStretch(),
     episode: episode === 0 ? null : decodeEpisode(episode),
     tally: tally === 0 ? null : decodeTally(tally),
   };

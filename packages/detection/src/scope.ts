@@ -7,6 +7,7 @@ import {
   SHADOW_HOURS,
   STEP_GROWTH_LOG,
   STEP_HOURS,
+  STEP_MS,
   WINDOW_MS,
   WINDOWS_KEPT,
   LOG_SCALE,
@@ -334,12 +335,14 @@ function isPeak(scope: Scope, record: HourRecord, peers: PeersState): boolean {
 }
 
 /**
- * Has the scope kept an elevated level: enough hours that exceeded, and the later half of them not much above the earlier
+ * Has the scope kept an elevated level for a day: enough hours that exceeded, and the later half of them not much above the earlier
  * one? What still grows is not taken over, or a slow ramp would be cut into one alert a day.
  */
 export function levelStays(scope: Scope): boolean {
   const elevated = scope.shadow.filter((one) => one.exceeded);
   if (elevated.length < STEP_HOURS) return false;
+  // Of an episode that a longer window began, the first hours may not have exceeded.
+  if ((elevated.at(-1)!.hour + 1 - elevated[0]!.hour) * HOUR_MS < STEP_MS) return false;
   const half = elevated.length >> 1;
   const meanExcess = (hours: readonly ShadowHour[]): number =>
     hours.reduce((sum, one) => sum + excessOf(scope.profile, one.hour, 1, one.levels[1]), 0) / hours.length;

@@ -38,17 +38,21 @@ const NAME_LENGTH_MOST = 64;
 /** An endpoint is remembered from its first minute with so many callers on: paths that somebody makes up have one. */
 const CALLERS_OF_NOTE = 2;
 /**
- * Calls of one actor that count per minute, a fifth of what its own detector lets anybody do: a crowd is what nobody makes
- * alone, nor a handful.
+ * Calls of one actor that count per minute: a crowd is what nobody makes alone, nor a handful, and the bursts of single actors are
+ * what makes an endpoint's minutes vary most.
  */
-const CALLS_PER_ACTOR = 20;
-/** A crowd has at least so many actors of equal weight. */
-const ACTORS_LEAST = 20;
+const CALLS_PER_ACTOR = 5;
 /**
- * Calls per 60 s and 600 s below which no crowd is a spike, with history and without any. The baseline is fed once a minute, so
- * its 10 s windows count the same as those of 60 s; theirs is the lower threshold and the one that decides.
+ * Calls per 60 s and 600 s below which no crowd is a spike, with history and without any: it takes 20 actors to make them. The
+ * baseline is fed once a minute, so its 10 s windows count the same as those of 60 s; theirs is the lower threshold and the one
+ * that decides.
  */
-const CROWD_FLOORS = { least: [100, 150, 600], cold: [600, 900, 4_000], marginMost: Infinity } as const;
+const CROWD_FLOORS = {
+  least: [100, 150, 1_000],
+  cold: [600, 900, 4_000],
+  // However much an endpoint varies: what gathers in one network must not only be many.
+  marginMost: Math.round(1_000 * Math.log(3)),
+} as const;
 /**
  * The calls from elsewhere must have at most this share of what they usually have: where everybody comes at once, in the morning or
  * as tokens run out, the networks keep their shares.
@@ -193,7 +197,7 @@ export function judgeCrowd(state: CrowdState, whole: WholeMinute, nowMs: number)
     }
   }
 
-  const { calls, evenActors } = weigh(callers);
+  const calls = callsOf(callers);
   const heat = countCall(scope, noPeers(), atMs, calls * CALL_WEIGHT);
   if (state.episode && atMs >= state.episode.startedAt) state.episode.seen += calls;
   if (heat < WARM) {
@@ -202,7 +206,7 @@ export function judgeCrowd(state: CrowdState, whole: WholeMinute, nowMs: number)
   }
   mergeCallers((state.pool ??= newCallers()), callers);
   if (heat < EXCEEDED) return alerts;
-  const network = evenActors < ACTORS_LEAST ? undefined : gatheredIn(state.pool, state.networks);
+  const network = gatheredIn(state.pool, state.networks);
   if (!network) {
     if (!state.episode) excuse(scope, atMs);
     return alerts;
@@ -218,20 +222,11 @@ export function judgeCrowd(state: CrowdState, whole: WholeMinute, nowMs: number)
   return alerts;
 }
 
-/**
- * Estimates of the calls of all callers, at most CALLS_PER_ACTOR of each, and of how many actors of equal weight make them (the
- * inverse Simpson index): twenty that call once and one that calls twenty times count as four.
- */
-function weigh(callers: Callers): { calls: number; evenActors: number } {
+/** An estimate of the calls of all callers, of each at most CALLS_PER_ACTOR. */
+function callsOf(callers: Callers): number {
   let sum = 0;
-  let squares = 0;
-  for (const [, { value }] of callers.entries()) {
-    const calls = Math.min(CALLS_PER_ACTOR, value.calls);
-    sum += calls;
-    squares += calls * calls;
-  }
-  const times = callers.distinct() / callers.size;
-  return { calls: Math.round(sum * times), evenActors: ((sum * sum) / squares) * times };
+  for (const [, { value }] of callers.entries()) sum += Math.min(CALLS_PER_ACTOR, value.calls);
+  return Math.round((sum * callers.distinct()) / callers.size);
 }
 
 function fade(networks: Map<number, number>, hours: number): void {
@@ -467,7 +462,7 @@ function summaryOf(
       : `normal is up to ${high} (learnt from ${worst.learntHours} h of its own traffic)`;
   return (
     `${id}: about ${actors} actors together sent ${value} requests in ${WORDS[worst.size]!}, ${percent(share)} of them from ` +
-    `network AS${asn}, usually ${percent(usualShare)}; ${accepted}. None of them sent far more than others.`
+    `network AS${asn}, usually ${percent(usualShare)}; ${accepted}. Of each actor ${CALLS_PER_ACTOR} a minute count at most.`
   );
 }
 

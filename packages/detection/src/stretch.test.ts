@@ -1,0 +1,90 @@
+import type { Alert, ApiCall } from '@tripline/model';
+import { describe, expect, it } from 'vitest';
+import { callsOf, phaseSchema, type PhaseInput } from '../test-support/program.ts';
+import { closeSpike, decodeSpike, encodeSpike, foldSpike, newSpikeState } from './request-spike.ts';
+import { encodeStretch } from './stretch.ts';
+
+const startMs = Date.parse('2026-03-02T00:00:00Z');
+const hourMs = 3_600_000;
+const phase = (from: string, until: string, perMinute: number, growthPerHour = 1): PhaseInput => ({
+  consumer: 'acme',
+  from,
+  until,
+  rate: { kind: 'poisson', perMinute },
+  growthPerHour,
+});
+const callsFrom = (...phases: PhaseInput[]): ApiCall[] => [
+  ...callsOf(
+    phases.map((one) => phaseSchema.parse(one)),
+    startMs,
+    1,
+  ),
+];
+/** Four days of two calls a minute, then more and more. */
+const ramp = callsFrom(phase('0h', '96h', 2), phase('96h', '144h', 2, 1.05));
+const stays = callsFrom(phase('0h', '96h', 2), phase('96h', '144h', 8));
+
+function alertsOf(
+  calls: readonly ApiCall[],
+  renewEvery = Infinity,
+): { alerts: Alert[]; state: ReturnType<typeof newSpikeState> } {
+  const peers = { hours: 0, mean: 0, deviation: 0 };
+  let state = newSpikeState();
+  const alerts: Alert[] = [];
+  calls.forEach((call, index) => {
+    if (index % renewEvery === 0)
+      state = decodeSpike(JSON.parse(JSON.stringify(encodeSpike(state))) as ReturnType<typeof encodeSpike>);
+    alerts.push(...foldSpike(state, peers, call));
+  });
+  alerts.push(...closeSpike(state, Number.MAX_SAFE_INTEGER));
+  return { alerts, state };
+}
+
+describe('six hours of calls', () => {
+  it('show a ramp that no shorter window shows, as one alert', () => {
+    const { alerts } = alertsOf(ramp);
+    expect(new Set(alerts.map(({ id }) => id)).size).toBe(1);
+    expect(alerts[0]).toMatchObject({
+      observed: { unit: 'requests/6h' },
+      evidence: { windowMs: 6 * hourMs, learning: 'seasonal' },
+    });
+    expect(alerts[0]!.summary).toContain('requests in 6 h to orders; normal for this time of day is up to');
+    // 720 calls are usual; the first day of the ramp, of up to three times as many, hardly moves that.
+    expect(alerts[0]!.expected.high).toBeLessThan(2_200);
+    expect(alerts[0]!.raisedAt).toBeLessThan(startMs + 125 * hourMs);
+  });
+
+  it('are the new normal when the level stays for a day', () => {
+    const { alerts } = alertsOf(stays);
+    expect(new Set(alerts.map(({ id }) => id)).size).toBe(1);
+    expect(alerts.at(-1)!.status).toBe('closed');
+    expect(alerts.at(-1)!.lastSeenAt).toBeLessThan(startMs + 127 * hourMs);
+  });
+
+  it('are none of note where four of them are as ever', () => {
+    const busy = phase('98h', '100h', 25);
+    const calls = callsFrom(phase('0h', '144h', 2), busy);
+    expect(calls.length).toBeGreaterThan(144 * 120 + 2_500);
+    expect(alertsOf(calls).alerts).toEqual([]);
+  });
+
+  it('give the same alerts wherever the state is encoded and decoded in between', () => {
+    for (const calls of [ramp, stays]) {
+      const straight = alertsOf(calls).alerts;
+      expect(straight.length).toBeGreaterThan(0);
+      expect(alertsOf(calls, 37).alerts).toEqual(straight);
+    }
+  });
+
+  it('need at most 130 bytes of state', () => {
+    const { state } = alertsOf(callsFrom(phase('0h', '240h', 2)));
+    expect(JSON.stringify(encodeStretch(state.stretch)).length).toBeLessThanOrEqual(130);
+  });
+
+  it('are learnt anew where a state was written without them', () => {
+    const { state } = alertsOf(ramp.slice(0, 5_000));
+    const old = encodeSpike(state).slice(0, 7) as unknown as ReturnType<typeof encodeSpike>;
+    expect(decodeSpike(old).stretch).toEqual(newSpikeState().stretch);
+    expect(encodeSpike(decodeSpike(old)).slice(0, 7)).toEqual(old);
+  });
+});
