@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { createConnection, type Socket } from 'node:net';
 import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { createNormaliser, lineOf } from '@tripline/kong';
+import { createNormaliser, createTemplateLearner, lineOf } from '@tripline/kong';
 import { defaultSeed, startKongStandIn } from '@tripline/kong-stand-in';
 import { pluginId } from '@tripline/policy';
 import { configSchema, createLogger, type LoadedConfig } from '@tripline/runtime';
@@ -45,7 +45,10 @@ function quantile(values: number[], share: number): number {
 function ingestRatio(): { parseMicros: number; ingestMicros: number; ratio: number } {
   const bytes = recorded.map((line) => Buffer.from(`${line}\n`, 'latin1'));
   const texts = bytes.map((line) => line.toString('utf8'));
-  const normalise = createNormaliser({ sanitizer: createSanitizer({ key: Buffer.alloc(32, 7) }) });
+  const normalise = createNormaliser({
+    sanitizer: createSanitizer({ key: Buffer.alloc(32, 7) }),
+    templates: createTemplateLearner(),
+  });
   const lines = bytes.map(lineOf);
   const parse: number[] = [];
   const ingest: number[] = [];

@@ -1,5 +1,5 @@
 import { dayMs, hourMs, minuteMs, profileOf, secondMs } from './calendar.ts';
-import { loginsPerMinute, Users } from './crowd.ts';
+import { Users } from './crowd.ts';
 import {
   address,
   countries,
@@ -239,8 +239,8 @@ function spikes(stage: Stage): void {
 // ---- credential stuffing and brute force ----
 
 function stuffing(stage: Stage): void {
-  const users = new Users(stage);
-  const normal = loginsPerMinute(stage);
+  // On one endpoint everything within a day is one episode, so those that last, or come in numbers, have one of their own.
+  const main = new Users(stage);
   const attack = (number: number, title: string, parameters: Label['parameters'] = {}): Label =>
     stage.attack(
       `credential-stuffing:${number}`,
@@ -249,7 +249,7 @@ function stuffing(stage: Stage): void {
       parameters,
     );
   const abroad = ['VN', 'NG', 'BR', 'IN', 'PL', 'US'];
-  const victim = (random: Random): number => random.int(users.count);
+  const victim = (users: Users, random: Random): number => random.int(users.count);
   const clientFor = (random: Random, rotating: boolean): (() => Client) => {
     const one = clientOf(null, random.pick(agents.tool), random);
     return rotating
@@ -263,16 +263,22 @@ function stuffing(stage: Stage): void {
 
   {
     const random = stage.random('stuffing 1');
+    const users = main;
     const at = drawn(random);
     const label = attack(1, 'one address, one account, 300 failures an hour');
-    const [ip, client, target] = [ipIn(random, 'hosting', abroad), clientFor(random, false), victim(random)];
+    const [ip, client, target] = [
+      ipIn(random, 'hosting', abroad),
+      clientFor(random, false),
+      victim(users, random),
+    ];
     stage.every(random, [at, at + hourMs], 12 * secondMs, 0.9, (time) =>
       stage.send(users.login(target, ip, client(), time, false, random), label),
     );
   }
   {
     const random = stage.random('stuffing 2');
-    const at = drawn(random);
+    const users = main;
+    const at = drawn(random, 0.4, 0.6);
     const rotating = random.chance(0.5);
     const label = attack(2, 'one address, 500 accounts, 1 or 2 tries each', {
       agents: rotating ? 'rotating' : 'one',
@@ -294,8 +300,9 @@ function stuffing(stage: Stage): void {
   }
   {
     const random = stage.random('stuffing 3');
+    const users = main;
     const accounts = Math.min(5_000, users.count);
-    const at = drawn(random);
+    const at = drawn(random, 0.75, 0.9);
     const label = attack(3, 'spraying: many accounts, one try per account and hour', {
       accounts,
       addresses: 50,
@@ -319,6 +326,7 @@ function stuffing(stage: Stage): void {
   }
   /** Poisson tries at `perMinute`, each address used `triesPerAddress` times on average; returns nothing, sends all. */
   const distributed = (
+    users: Users,
     random: Random,
     label: Label,
     span: Span,
@@ -330,7 +338,7 @@ function stuffing(stage: Stage): void {
     let ip = ipIn(random, 'residential', options.homes);
     stage.poisson(random, span, perMinute, share, (time) => {
       if (random.chance(1 / options.triesPerAddress)) ip = ipIn(random, 'residential', options.homes);
-      const index = victim(random);
+      const index = victim(users, random);
       const right = random.chance(options.success ?? 0);
       const used = client();
       stage.send(users.login(index, ip, used, time, right, random), label);
@@ -339,13 +347,14 @@ function stuffing(stage: Stage): void {
   };
   {
     const random = stage.random('stuffing 4');
+    const users = new Users(stage, 'acme');
     const at = drawn(random);
     const rotating = random.chance(0.5);
     const label = attack(4, 'distributed, 1.18 tries per address, ×4 of normal', {
       agents: rotating ? 'rotating' : 'one',
       hours: 1,
     });
-    distributed(random, label, [at, at + hourMs], Math.max(4, 3 * normal), null, {
+    distributed(users, random, label, [at, at + hourMs], Math.max(4, 3 * users.perMinute), null, {
       triesPerAddress: 1.18,
       homes: abroad,
       rotating,
@@ -353,6 +362,7 @@ function stuffing(stage: Stage): void {
   }
   {
     const random = stage.random('stuffing 5');
+    const users = new Users(stage, 'borealis');
     const lengthMs = atMost(stage, 6 * dayMs);
     const from = stage.day(random.between(0.4, 0.55));
     const label = attack(
@@ -363,7 +373,7 @@ function stuffing(stage: Stage): void {
     // Twenty times for half an hour a day, else as many as the users themselves.
     const share = (time: number): number =>
       (time - from) % dayMs > 14 * hourMs && (time - from) % dayMs < 14.5 * hourMs ? 1 : 0.05;
-    distributed(random, label, [from, from + lengthMs], 20 * normal, share, {
+    distributed(users, random, label, [from, from + lengthMs], 20 * users.perMinute, share, {
       triesPerAddress: 5.4,
       homes: ['DE', 'NL', 'FR'],
       rotating: true,
@@ -371,6 +381,7 @@ function stuffing(stage: Stage): void {
   }
   {
     const random = stage.random('stuffing 6');
+    const users = new Users(stage, 'corvus');
     const label = attack(6, 'low and slow: 130 addresses, 1 to 10 tries a day, for weeks', {
       addresses: 130,
     });
@@ -379,19 +390,23 @@ function stuffing(stage: Stage): void {
     for (let one = 0; one < 130; one++) {
       const ip = ipIn(random, 'residential', abroad);
       stage.poisson(random, [from, until], (1 + random.int(10)) / 1_440, null, (time) =>
-        stage.send(users.login(victim(random), ip, client(), time, random.chance(0.003), random), label),
+        stage.send(
+          users.login(victim(users, random), ip, client(), time, random.chance(0.003), random),
+          label,
+        ),
       );
     }
   }
   {
     const random = stage.random('stuffing 7');
+    const users = new Users(stage, 'delta');
     const at = drawn(random);
     const success = random.between(0.008, 0.02);
     const label = attack(7, '0.1 to 2 % succeed, then the accounts are read', {
       success: round(success),
       tries: 1_500,
     });
-    distributed(random, label, [at, at + 2 * hourMs], 12.5, null, {
+    distributed(users, random, label, [at, at + 2 * hourMs], 12.5, null, {
       triesPerAddress: 5,
       homes: abroad,
       rotating: true,
@@ -426,6 +441,7 @@ function stuffing(stage: Stage): void {
   }
   {
     const random = stage.random('stuffing 9');
+    const users = new Users(stage, 'eos');
     const at = drawn(random);
     const rotating = random.chance(0.5);
     const label = attack(9, 'rotating user agents, or one for all', {
@@ -435,16 +451,17 @@ function stuffing(stage: Stage): void {
     const ips = Array.from({ length: 100 }, () => ipIn(random, 'hosting', abroad));
     const client = clientFor(random, rotating);
     stage.every(random, [at, at + hourMs], hourMs / 600, 0.9, (time) =>
-      stage.send(users.login(victim(random), random.pick(ips), client(), time, false, random), label),
+      stage.send(users.login(victim(users, random), random.pick(ips), client(), time, false, random), label),
     );
   }
   {
     const random = stage.random('stuffing 10');
+    const users = new Users(stage, 'fjord');
     const at = stage.workday(random, german, 8.6);
     const label = attack(10, 'hidden in the login peak of the morning', {
-      perMinute: round(Math.max(3, normal)),
+      perMinute: round(Math.max(3, users.perMinute)),
     });
-    distributed(random, label, [at, at + hourMs], Math.max(3, normal), null, {
+    distributed(users, random, label, [at, at + hourMs], Math.max(3, users.perMinute), null, {
       triesPerAddress: 1.5,
       homes: abroad,
       rotating: true,
@@ -452,6 +469,7 @@ function stuffing(stage: Stage): void {
   }
   {
     const random = stage.random('stuffing 11');
+    const users = new Users(stage, 'gaia');
     const at = drawn(random);
     const label = attack(11, 'success only: a verified list, each from a new network', {
       accounts: 60,
@@ -459,7 +477,7 @@ function stuffing(stage: Stage): void {
     });
     const client = clientFor(random, false);
     stage.every(random, [at, at + 6 * hourMs], 6 * minuteMs, 0.9, (time) => {
-      const [index, ip, used] = [victim(random), ipIn(random, 'residential', abroad), client()];
+      const [index, ip, used] = [victim(users, random), ipIn(random, 'residential', abroad), client()];
       stage.send(users.login(index, ip, used, time, true, random), label);
       users.reads(index, ip, used, time, random, (one) => stage.send(one, label));
     });

@@ -3,7 +3,7 @@ import { countries, countryOf, drawAddress, networksOf } from './geo.ts';
 import { hashOf, type Random } from './random.ts';
 import type { Client, Request } from './request.ts';
 import { act, agents, clientOf, homeOf, households, officeOf, person, sittings } from './people.ts';
-import { drawOperation, drawStatus, mixes, operations, request, routes } from './site.ts';
+import { brands, drawOperation, drawStatus, mixes, operations, request, routes, type Brand } from './site.ts';
 import type { Stage } from './stage.ts';
 
 /** Requests of a consumer per day, on average over the crowd. */
@@ -11,13 +11,15 @@ const callsPerConsumerDay = 120;
 /** The top 1 % of 2,000 send a quarter of all requests. */
 const zipfSlope = 0.8;
 const most = 14;
+/** The main shop has so many times the users of each other brand. */
+const brandDivisor = 4;
 
 /** The many: consumers of all sizes and kinds, people who log in, and visitors without a name. */
 export function addCrowd(stage: Stage): void {
   const ranks = Array.from({ length: stage.crowd }, (_, index) => (index + 1) ** -zipfSlope);
   const unit = (callsPerConsumerDay * stage.crowd) / ranks.reduce((sum, one) => sum + one, 0);
   for (const [index, size] of ranks.entries()) addConsumer(stage, index + 1, size * unit);
-  addUsers(stage);
+  for (const brand of [null, ...brands]) addUsers(new Users(stage, brand));
   addVisitors(stage);
 }
 
@@ -93,27 +95,35 @@ function addMachine(
 /** People with an account who log in: where they live, and what they use. */
 export class Users {
   readonly stage: Stage;
+  /** Null: of the main shop. */
+  readonly brand: Brand | null;
   readonly count: number;
   readonly #homes = new Map<number, { ip: string; client: Client; country: string }>();
 
-  constructor(stage: Stage) {
+  constructor(stage: Stage, brand: Brand | null = null) {
     this.stage = stage;
-    this.count = Math.max(600, stage.crowd * 3);
+    this.brand = brand;
+    this.count = Math.max(600, (stage.crowd * 3) / (brand === null ? 1 : brandDivisor));
+  }
+
+  /** Logins per minute at the peak. */
+  get perMinute(): number {
+    return Math.max(0.5, this.stage.crowd / 500 / (this.brand === null ? 1 : brandDivisor));
   }
 
   name(index: number): string {
-    return `user${index}`;
+    return `${this.brand === null ? '' : `${this.brand}-`}user${index}`;
   }
 
   password(index: number): string {
-    return `right-${hashOf(`password ${index}`, this.stage.seed)}`;
+    return `right-${hashOf(`password ${this.name(index)}`, this.stage.seed)}`;
   }
 
   /** The user's usual address (home or office) and client. */
   home(index: number): { ip: string; client: Client; country: string } {
     let home = this.#homes.get(index);
     if (!home) {
-      const random = this.stage.random(`user ${index}`);
+      const random = this.stage.random(`user ${this.brand ?? ''}${index}`);
       const country = random.pick(countries.slice(0, most)).code;
       const ip = random.chance(0.3) ? officeOf(country, random) : homeOf(country, random);
       const client = clientOf(null, random.pick(random.chance(0.5) ? agents.browser : agents.phone), random);
@@ -123,7 +133,11 @@ export class Users {
   }
 
   login(index: number, ip: string, client: Client, atMs: number, right: boolean, random: Random): Request {
-    const one = request(client, ip, atMs, routes.login, 'POST', '/accounts/login', null, random, 350, 80);
+    const [at, path] =
+      this.brand === null
+        ? [routes.login, '/accounts/login']
+        : [routes.brandLogin, `/brands/${this.brand}/login`];
+    const one = request(client, ip, atMs, at, 'POST', path, null, random, 350, 80);
     one.status = right ? 200 : 401;
     one.login = {
       user: this.name(index),
@@ -141,7 +155,7 @@ export class Users {
     random: Random,
     send: (one: Request) => void,
   ): void {
-    const bearer = `session-${index}-${Math.floor(atMs)}`;
+    const bearer = `session-${this.name(index)}-${Math.floor(atMs)}`;
     let at = atMs;
     for (let left = 2 + random.int(5); left > 0; left--) {
       at += random.exponential(8 * secondMs) + 500;
@@ -154,15 +168,10 @@ export class Users {
   }
 }
 
-/** Logins per minute at the peak of a crowd of this size. */
-export function loginsPerMinute(stage: Stage): number {
-  return Math.max(0.5, stage.crowd / 500);
-}
-
 /** People log in on working days; one in ten attempts fails, and they try again at once. */
-function addUsers(stage: Stage): void {
-  const users = new Users(stage);
-  const random = stage.random('logins');
+function addUsers(users: Users): void {
+  const { stage } = users;
+  const random = stage.random(`logins ${users.brand ?? ''}`);
   const zone = countryOf('DE').zone;
   // The morning is the peak.
   const morning = [
@@ -173,7 +182,7 @@ function addUsers(stage: Stage): void {
   stage.poisson(
     random,
     [stage.startMs, stage.endMs],
-    loginsPerMinute(stage) * stage.crowdHeadroom,
+    users.perMinute * stage.crowdHeadroom,
     stage.crowdShare(profile),
     (atMs) => {
       const index = Math.floor(users.count * random.next() ** 2);

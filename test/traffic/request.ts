@@ -1,4 +1,4 @@
-import { pathTemplate, type Place } from '@tripline/kong';
+import { createEndpointOf, createTemplateLearner, type Place } from '@tripline/kong';
 import type { ApiCall } from '@tripline/model';
 import type { Sanitizer } from '@tripline/sanitize';
 import { hashOf } from './random.ts';
@@ -80,6 +80,7 @@ export function createToApiCall(
   sanitizer: Sanitizer,
   locate: (ip: string, atMs: number) => Place | undefined,
 ): ToApiCall {
+  const endpointOf = createEndpointOf(createTemplateLearner());
   const agents = new Map<string, string>();
   const cleanAgent = (userAgent: string): string => {
     let clean = agents.get(userAgent);
@@ -106,7 +107,7 @@ export function createToApiCall(
       actorName: consumer ? consumer.username : asCredential ? credential : ip,
       method: request.method,
       path,
-      endpoint: `${request.method} ${pathTemplate(path)}`,
+      endpoint: '',
       status,
       source: byKong ? 'kong' : 'upstream',
       requestBytes: request.requestBytes,
@@ -139,6 +140,7 @@ export function createToApiCall(
       call.service = route.service.name;
       call.route = route.name;
     }
+    call.endpoint = endpointOf(call, route?.paths);
     if (request.query) {
       const query: Record<string, string[]> = {};
       for (const name in request.query) {

@@ -40,6 +40,7 @@ export const routes = {
   products: route(catalog, 'catalog-public', 3, '/catalog'),
   search: route(catalog, 'catalog-search', 4, '/catalog/search'),
   login: route(accounts, 'accounts-login', 5, '/accounts/login'),
+  brandLogin: route(accounts, 'brands-login', 13, '/brands'),
   accounts: route(accounts, 'accounts', 6, '/accounts'),
   users: route(accounts, 'accounts-users', 7, '/accounts/users'),
   payments: route(payments, 'payments', 8, '/payments'),
@@ -48,6 +49,10 @@ export const routes = {
   hooks: route(hooks, 'hooks', 11, '/hooks'),
   files: route(files, 'files', 12, '/files'),
 };
+
+/** Smaller shops on the same platform, each with users and a login of its own. */
+export const brands = ['acme', 'borealis', 'corvus', 'delta', 'eos', 'fjord', 'gaia'] as const;
+export type Brand = (typeof brands)[number];
 
 const rendered = new Map<Service | Route, string>();
 

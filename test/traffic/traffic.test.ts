@@ -1,5 +1,5 @@
 import { apiCallSchema } from '@tripline/model';
-import { createNormaliser, lineOf } from '@tripline/kong';
+import { createNormaliser, createTemplateLearner, lineOf } from '@tripline/kong';
 import { createSanitizer } from '@tripline/sanitize';
 import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -57,6 +57,7 @@ describe('traffic generator', () => {
       sanitizer,
       locate: (ip) => locate(ip, nowMs),
       keepHeaders: [keptHeader],
+      templates: createTemplateLearner(),
     });
     /** Everything odd, and one of twelve ordinary ones. */
     const isCompared = (one: Request): boolean =>

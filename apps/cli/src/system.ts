@@ -1,6 +1,12 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { inheritedSockets, openGeo, startCollector, type Collector } from '@tripline/app-collector';
+import {
+  inheritedSockets,
+  openGeo,
+  openTemplateFile,
+  startCollector,
+  type Collector,
+} from '@tripline/app-collector';
 import { startArchiver } from '@tripline/app-archiver';
 import { startAggregates, startProcessor } from '@tripline/app-processor';
 import {
@@ -20,7 +26,7 @@ import {
   type Detection,
   type EndpointDetection,
 } from '@tripline/detection';
-import { createKongAdmin, createNormaliser, type KongAdmin } from '@tripline/kong';
+import { createKongAdmin, createNormaliser, type KongAdmin, type TemplateLearner } from '@tripline/kong';
 import type { Lake } from '@tripline/lake';
 import {
   createMetrics,
@@ -196,13 +202,18 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
         cityFile: cityFile && resolvePath(loaded, cityFile),
         asnFile: asnFile && resolvePath(loaded, asnFile),
       });
+      const templates = await openTemplateFile({
+        path: join(dataDir, 'templates.json'),
+        logger: logger.child({ role: 'collector' }),
+      });
+      shutdown.add('templates', () => templates.close());
       const { tls, spool } = config.collector;
       collector = add(
         await startCollector({
           ...context('collector'),
           bus,
           sanitizer,
-          normalise: createConfiguredNormaliser(config, sanitizer, locate),
+          normalise: createConfiguredNormaliser(config, sanitizer, templates.learner, locate),
           settings: config.collector,
           spoolDir: spool.dir === undefined ? join(dataDir, 'spool') : resolvePath(loaded, spool.dir),
           sockets: inheritedSockets(process.env, process.pid),
@@ -294,6 +305,7 @@ export function createConfiguredSanitizer(loaded: LoadedConfig, dataDir: string)
 export function createConfiguredNormaliser(
   config: Config,
   sanitizer: Sanitizer,
+  templates: TemplateLearner,
   locate?: Awaited<ReturnType<typeof openGeo>>,
 ): ReturnType<typeof createNormaliser> {
   const { token, maxDepth, maxAheadMs, keepHeaders, credentialNames } = config.collector;
@@ -303,6 +315,7 @@ export function createConfiguredNormaliser(
     maxAheadMs,
     keepHeaders,
     credentialNames,
+    templates,
     ...(token === undefined ? {} : { token }),
     ...(locate ? { locate } : {}),
   });

@@ -1,5 +1,6 @@
 import {
   idHash,
+  isOneOfMany,
   PreAggregator,
   RecentIds,
   type ActorState,
@@ -285,15 +286,23 @@ export class PartitionFold implements Fold {
     const key = detection.actorStateKey(call);
     const actor = this.#actors.get(key)!;
     const peers = this.#peers.get(detection.peersStateKey(call))!;
-    for (const alert of detection.fold(actor.state, peers.state, call)) alerts.push(alert);
+    const raised = detection.fold(actor.state, peers.state, call);
     this.#change(actor);
     this.#change(peers);
     this.#aggregator?.add(call);
+    for (const alert of raised) this.#raise(alert, alerts);
     this.counts.folded++;
     if (call.startedAt > this.#watermark) this.#watermark = call.startedAt;
     const closesAt = detection.closesAt(actor.state);
     if (closesAt !== undefined || this.#open.size > 0) this.#setOpen(key, closesAt);
     this.#foldParameters(call, alerts);
+  }
+
+  /** To be published, or passed on to the endpoint, where it is put together with what other addresses do there. */
+  #raise(alert: Alert, alerts: Alert[]): void {
+    if (!this.#aggregator || !isOneOfMany(alert)) alerts.push(alert);
+    // The endpoint ends its alert by itself.
+    else if (alert.status === 'open') this.#aggregator.report(alert);
   }
 
   #foldParameters(call: ApiCall, alerts: Alert[]): void {
@@ -351,7 +360,7 @@ export class PartitionFold implements Fold {
         continue;
       }
       const actor = this.#actors.get(key)!;
-      for (const alert of detection.close(actor.state, eventTimeMs)) alerts.push(alert);
+      for (const alert of detection.close(actor.state, eventTimeMs)) this.#raise(alert, alerts);
       this.#change(actor);
       this.#setOpen(key, detection.closesAt(actor.state));
     }

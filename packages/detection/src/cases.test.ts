@@ -64,7 +64,12 @@ describe('golden cases', () => {
             ? loginsOf(golden.logins, startMs, seed)
             : callsOf(golden.traffic, startMs, seed);
         const endpoints = new EndpointPipeline(createEndpointDetection(config));
-        const perActor = run(createDetection(config), calls, (call) => endpoints.add(call));
+        const perActor = run(
+          createDetection(config),
+          calls,
+          (call) => endpoints.add(call),
+          (alert) => endpoints.report(alert),
+        );
         endpoints.end();
         const revisions = [...perActor.revisions, ...endpoints.run.alerts];
         const alerts = [...new Map(revisions.map((alert) => [alert.id, alert])).values()];

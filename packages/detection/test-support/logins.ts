@@ -18,6 +18,8 @@ export const loginsSchema = z.strictObject({
   accounts: z.int().min(1),
   /** Accounts are told by the lines as tokens (basic auth, or fingerprints from Kong). */
   accountsKnown: z.boolean().default(true),
+  /** The accounts are those of the first program: its users are the victims, or have moved. */
+  ofFirst: z.boolean().default(false),
   /** A success names a consumer of Kong: then it lies on another partition than the failures of its address. */
   consumers: z.boolean().default(false),
   failing: z.number().min(0).max(1).default(0.1),
@@ -71,7 +73,7 @@ function login(
   status: number,
 ): ApiCall {
   const address = visitor % program.addresses;
-  const account = `account-${index === 0 ? '' : `${index}-`}${visitor % program.accounts}`;
+  const account = `account-${index === 0 || program.ofFirst ? '' : `${index}-`}${visitor % program.accounts}`;
   const ip = `10.${index}.${address >> 8}.${address & 255}`;
   const consumer = program.consumers && status < 400;
   return {

@@ -1,5 +1,6 @@
 import {
   ENDPOINT_WINDOW_MS,
+  isOneOfMany,
   MinuteHold,
   PreAggregator,
   type Emission,
@@ -54,6 +55,13 @@ export class EndpointPipeline {
   add(call: ApiCall): void {
     this.#source.add(call);
     if (this.#source.unsent.length > 0) this.#send();
+  }
+
+  /** Takes an alert that is passed on to its endpoint; false if it is none. */
+  report(alert: Alert): boolean {
+    if (!isOneOfMany(alert)) return false;
+    if (alert.status === 'open') this.#source.report(alert);
+    return true;
   }
 
   /** The input ends, and with it every episode. */

@@ -19,12 +19,14 @@ export interface Run {
 
 /**
  * What the processor does, without its transport: drop duplicates, load states, fold, close what is over at each minute
- * of event time, and everything at the end of the input. `everyCall` sees each call before it is folded.
+ * of event time, and everything at the end of the input. `everyCall` sees each call before it is folded; `report` takes alerts
+ * that are passed on to the endpoint, if it says so.
  */
 export function run(
   detection: Detection,
   calls: Iterable<ApiCall>,
   everyCall?: (call: ApiCall, actors: Map<string, ActorState>, peers: Map<string, PeersState>) => void,
+  report: (alert: Alert) => boolean = () => false,
 ): Run {
   const actors = new Map<string, ActorState>();
   const peers = new Map<string, PeersState>();
@@ -37,9 +39,12 @@ export function run(
   let count = 0;
   let watermarkMs = 0;
   let closedMinute = 0;
+  const raise = (alerts: readonly Alert[]): void => {
+    for (const alert of alerts) if (!report(alert)) revisions.push(alert);
+  };
   const close = (nowMs: number): void => {
     for (const state of open) {
-      revisions.push(...detection.close(state, nowMs));
+      raise(detection.close(state, nowMs));
       if (detection.closesAt(state) === undefined) open.delete(state);
     }
     for (const state of endpoints.values())
@@ -57,7 +62,7 @@ export function run(
     const peersKey = detection.peersStateKey(call);
     let ofService = peers.get(peersKey);
     if (!ofService) peers.set(peersKey, (ofService = detection.decodePeers(undefined)));
-    revisions.push(...detection.fold(actor, ofService, call));
+    raise(detection.fold(actor, ofService, call));
     if (detection.closesAt(actor) === undefined) open.delete(actor);
     else open.add(actor);
     const endpointKey = detection.parametersStateKey(call);

@@ -412,6 +412,11 @@ function close(state: BruteForceState): Alert {
   const alert = publish(state, 'closed');
   state.episode = null;
   state.tally = null;
+  // What is left of the window is the attack's, and must not be learnt.
+  state.sinceMs = state.newestMs;
+  state.failures = state.untold = state.successes = state.beyond = state.guesses = 0;
+  state.accounts.clear();
+  state.keys.clear();
   return alert;
 }
 

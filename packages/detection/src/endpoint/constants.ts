@@ -1,4 +1,4 @@
-import { MINUTE_MS } from '../constants.ts';
+import { HOUR_MS, MINUTE_MS } from '../constants.ts';
 
 /** Every number of what is judged per endpoint, with its reason. */
 
@@ -14,8 +14,8 @@ export const GRACE_MS = 10_000;
 export const OPEN_MINUTES_MOST = 1_024;
 /** Services of which endpoints are counted together; further ones are counted as one. */
 export const POOLED_SERVICES_MOST = 64;
-/** So many windows per record: 800 KB at most, as brokers refuse records above 1 MB. */
-export const PARTS_PER_EMISSION = 24;
+/** So many windows per record: 900 KB at most, as brokers refuse records above 1 MB. */
+export const PARTS_PER_EMISSION = 16;
 /**
  * Windows held per partition of `aggregates` until every source has come so far: a day of a busy endpoint and two quiet ones.
  * Beyond that the oldest are judged without the missing source.
@@ -72,6 +72,34 @@ export const SHARE_LEAST = 0.4;
  * quiet. Paths that somebody makes up have no successes.
  */
 export const FAILURES_OF_NOTE = 5;
-/** Evidence: networks, countries and user agents by their share; accounts that were opened. */
+/** Evidence: networks, countries and user agents by their share. */
 export const SHARES_MOST = 5;
-export const OPENED_MOST = 20;
+/** Accounts that were opened: the most valuable that an alert tells, so many more than of anything else. */
+export const OPENED_MOST = 200;
+/** An episode is over after so long without excess: who tries a list comes back the next day. */
+export const STUFFING_QUIET_MS = 26 * HOUR_MS;
+
+/** Kept per minute of accounts that were tried, and of the places from which each was. */
+export const ACCOUNTS_TRIED_KEPT = 48;
+export const TRIES_KEPT = 2;
+/** Accounts remembered per endpoint: 26 bytes each, 210 KB at most. Of more accounts it is a sample. */
+export const ACCOUNTS_KEPT = 8_192;
+/** Countries, networks and clients per account. */
+export const FEATURES_KEPT = 8;
+/** An account that nobody used for so long is forgotten. */
+export const ACCOUNT_DAYS_MOST = 60;
+/** From so many accounts on it is known what is rare: what less than RARE_SHARE of them have. */
+export const ACCOUNTS_JUDGED_LEAST = 50;
+export const RARE_SHARE = 0.01;
+/** The first day all are new, the second many have a second device; from then on it is judged. */
+export const STRANGERS_DAYS_LEARNT = 3;
+/** Never suspicious: so many accounts per hour, and per day, tried from elsewhere; nor so many times the most so far. */
+export const STRANGERS_LEAST = [12, 20] as const;
+export const STRANGERS_TIMES = 2.5;
+export const STRANGERS_HALF_LIFE_DAYS = 30;
+/** Accounts remembered as tried from elsewhere, within a day. */
+export const STRANGERS_KEPT = 512;
+/** Alerts about single addresses per endpoint and minute: 2 KB each. What is left out comes again as it grows. */
+export const REPORTS_MOST = 8;
+/** Addresses that are told apart in one alert about several of them. */
+export const ADDRESSES_MOST = 64;

@@ -9,7 +9,16 @@ import {
   SOURCES_MOST,
   WINDOW_MS,
 } from '../constants.ts';
-import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
+import {
+  alertId,
+  decodeGrowing,
+  encodeGrowing,
+  isNews,
+  markPublished,
+  scoreOf,
+  type EncodedGrowing,
+  type Growing,
+} from '../episode.ts';
 import type { PeersState } from '../profile.ts';
 import {
   countCall,
@@ -27,6 +36,21 @@ import {
   type Scope,
 } from '../scope.ts';
 import {
+  addOpened,
+  beginOpened,
+  decodeAccounts,
+  encodeAccounts,
+  lookAt,
+  moveOn,
+  newAccountMemory,
+  ownersShare,
+  strangersExcess,
+  usualShare,
+  type AccountMemory,
+  type EncodedAccounts,
+  type Stranger,
+} from './accounts.ts';
+import {
   ATTEMPT_FLOORS,
   DAY_ATTEMPTS_LEAST,
   DAY_HOURS,
@@ -40,6 +64,7 @@ import {
   OPENED_MOST,
   SHARE_LEAST,
   SHARES_MOST,
+  STUFFING_QUIET_MS,
   USUAL_MEMORY,
 } from './constants.ts';
 import {
@@ -57,16 +82,27 @@ import type { WholeMinute } from './minute-hold.ts';
 const REFERENCES = ['OWASP API2:2023', 'MITRE ATT&CK T1110.004'];
 const LONG_WINDOW_MS = WINDOW_MS[2];
 const MINUTES_KEPT = LATENESS_MS / ENDPOINT_WINDOW_MS + 1;
-/** By size of window: the first counts the same as the second, see ATTEMPT_FLOORS. */
-const SPAN_MS = [ENDPOINT_WINDOW_MS, ENDPOINT_WINDOW_MS, LONG_WINDOW_MS, DAY_MS] as const;
-const UNITS = ['attempts/min', 'attempts/min', 'attempts/10min', 'attempts/day'] as const;
-const WORDS = ['1 min', '1 min', '10 min', '24 h'] as const;
-/** Size of the window that is judged once an hour. */
+/** By measure and size of window: of attempts the first counts the same as the second, see ATTEMPT_FLOORS. */
+const SPAN_MS = [ENDPOINT_WINDOW_MS, ENDPOINT_WINDOW_MS, LONG_WINDOW_MS, DAY_MS, HOUR_MS, DAY_MS] as const;
+const UNITS = [
+  'attempts/min',
+  'attempts/min',
+  'attempts/10min',
+  'attempts/day',
+  'accounts/h',
+  'accounts/day',
+] as const;
+const WORDS = ['1 min', '1 min', '10 min', '24 h', '1 h', '24 h'] as const;
+/** Size of the window of attempts that is judged once an hour. */
 const DAY = 3;
+/** From here on the count is one of accounts that were tried from where they never came from. */
+const STRANGERS = 4;
 
 /** What counts of a minute, or of several. */
 interface Counts {
   unexplained: number;
+  /** Estimate of those that were not made before on the same day. */
+  fresh: number;
   failures: number;
   successes: number;
 }
@@ -78,7 +114,7 @@ interface Usual extends Counts {
 
 interface Episode extends Growing {
   id: string;
-  /** Failures since startedAt, whether their window exceeded or not. */
+  /** Failures since startedAt, whether their window exceeded or not, and successes of strangers. */
   seen: number;
   /** Late failures of the endpoint when the latest window exceeded. */
   late: number;
@@ -97,7 +133,7 @@ export interface StuffingState {
   /** Of unexplained attempts. */
   scope: Scope;
   usual: Usual;
-  /** The hour under way, and whether it must not be learnt: because of a burst, or of a slow attack. */
+  /** The hour under way, and whether it must not be learnt: because of a burst in it, or as an episode is open. */
   hour: Counts & { number: number; suspect: Suspect };
   /** The latest hours without a burst, at most DAY_HOURS, by their number. */
   hours: Map<number, Counts>;
@@ -106,37 +142,50 @@ export interface StuffingState {
   episode: Episode | null;
   /** Together: the windows near or over a threshold, of the episode, else of the newest 600 s. */
   pool: EndpointMinute | null;
-  /** Together: all windows with failures, of a slow episode, else of the day under way. */
+  /** Together: all windows with failures, of the episode, else of the day under way. */
   dayPool: EndpointMinute | null;
+  memory: AccountMemory;
 }
 
-type Suspect = 'no' | 'burst' | 'slow';
+type Suspect = 'no' | 'burst' | 'open';
+
+const nothing = (): Counts => ({ unexplained: 0, fresh: 0, failures: 0, successes: 0 });
 
 export function newStuffingState(): StuffingState {
   return {
     newestMs: 0,
     late: 0,
     scope: newScope(ATTEMPT_FLOORS),
-    usual: { hours: 0, unexplained: 0, failures: 0, successes: 0 },
-    hour: { number: 0, suspect: 'no', unexplained: 0, failures: 0, successes: 0 },
+    usual: { hours: 0, ...nothing() },
+    hour: { number: 0, suspect: 'no', ...nothing() },
     hours: new Map(),
     minutes: new Map(),
     episode: null,
     pool: null,
     dayPool: null,
+    memory: newAccountMemory(),
   };
 }
 
 /** Is the window worth a state of its own for an endpoint that has none? */
 export function isOfNote(minute: EndpointMinute): boolean {
-  return minute.failures >= FAILURES_OF_NOTE || (minute.failures > 0 && minute.successes > 0);
+  if (minute.failures >= FAILURES_OF_NOTE) return true;
+  return minute.successes > 0 && (minute.failures > 0 || minute.tried !== null);
 }
 
 /** Endpoints have no peers to borrow from. */
 const noPeers = (): PeersState => ({ hours: 0, mean: 0, deviation: 0 });
 
-/** Judges one window of the endpoint. `nowMs`: end of the step in which it is judged. */
-export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: number): Alert[] {
+/**
+ * Judges one window of the endpoint. `nowMs`: end of the step in which it is judged; `told`: addresses of which another alert
+ * tells.
+ */
+export function judgeMinute(
+  state: StuffingState,
+  whole: WholeMinute,
+  nowMs: number,
+  told: ReadonlySet<string>,
+): Alert[] {
   const alerts: Alert[] = [];
   const { minute } = whole;
   const atMs = whole.window * ENDPOINT_WINDOW_MS;
@@ -145,6 +194,7 @@ export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: num
     return alerts;
   }
   if (state.episode && atMs >= endsAt(state.episode)) alerts.push(closeEpisode(state, whole, nowMs));
+  moveOn(state.memory, atMs, state.episode !== null);
   if (atMs > state.newestMs) {
     if (!state.episode && longWindowOf(atMs) !== longWindowOf(state.newestMs)) state.pool = null;
     state.newestMs = atMs;
@@ -153,12 +203,18 @@ export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: num
   if (state.newestMs >= settlesAt(scope))
     settle(scope, noPeers(), state.newestMs, state.episode?.startedAt ?? Infinity, false);
 
-  const unexplained = unexplainedOf(minute).attempts;
-  const now: Counts = { unexplained, failures: minute.failures, successes: minute.successes };
+  const { failures, successes, tried } = minute;
+  // Owners who mistype their own passwords, be it four times as often as usual, are no attack.
+  const owners = failures > 0 && tried ? ownersShare(state.memory, tried) : 0;
+  const { attempts, share } = unexplainedOf(minute, told);
+  const unexplained = Math.round(attempts * (1 - owners));
+  const fresh = freshAttempts(state, minute) * share * (1 - owners);
+  const now: Counts = { unexplained, fresh, failures, successes };
   if (remember(state, atMs, now)) alerts.push(...judgeDay(state, whole, nowMs));
   if (minute.failures > 0) mergeMinute((state.dayPool ??= newMinute()), minute);
+  if (minute.tried) alerts.push(...judgeStrangers(state, whole, nowMs));
   const heat = countCall(scope, noPeers(), atMs, unexplained * CALL_WEIGHT);
-  let { episode } = state;
+  const { episode } = state;
   if (episode && atMs >= episode.startedAt) episode.seen += minute.failures;
   if (heat < WARM) return alerts;
   mergeMinute((state.pool ??= newMinute()), minute);
@@ -166,14 +222,44 @@ export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: num
 
   const excess = worstExcess(scope, atMs);
   const within = sumOf(state, excess);
-  if (!isShifted(state.usual, within) || unexplainedOf(state.pool).share < SHARE_LEAST) {
+  if (!isShifted(state.usual, within) || unexplainedOf(state.pool, told).share < SHARE_LEAST) {
     if (!episode) excuse(scope, atMs);
     return alerts;
   }
   state.hour.suspect = 'burst';
   const lastSeenAt = Math.max(atMs, minute.failing?.newestAt ?? 0);
-  if (!episode) episode = state.episode = raise(state, whole, excess, within, lastSeenAt, nowMs);
-  else {
+  alerts.push(...exceed(state, whole, excess, within, lastSeenAt, nowMs));
+  return alerts;
+}
+
+/**
+ * How many of the minute's attempts were not made before, as far as `dayPool` goes back: a client that repeats itself is one
+ * attempt a day, not one a minute. Where samples are full, those that both would have kept stand for all.
+ */
+function freshAttempts({ dayPool }: StuffingState, { failing }: EndpointMinute): number {
+  if (!failing) return 0;
+  const before = dayPool?.failing?.attempts;
+  if (!before) return failing.attempts.distinct();
+  let fresh = 0;
+  for (const [pair, { hash }] of failing.attempts.entries())
+    if (hash <= before.completeTo && before.get(pair) === undefined) fresh++;
+  return fresh / Math.min(before.rate, failing.attempts.rate);
+}
+
+/** Begins the episode, or goes on with it. */
+function exceed(
+  state: StuffingState,
+  of: WholeMinute,
+  excess: Excess,
+  within: Counts,
+  lastSeenAt: number,
+  nowMs: number,
+): Alert[] {
+  let { episode } = state;
+  if (!episode) {
+    episode = state.episode = raise(state, of, excess, within, lastSeenAt, nowMs);
+    beginOpened(state.memory, excess.startsAt);
+  } else {
     episode.lastSeenAt = Math.max(episode.lastSeenAt, lastSeenAt);
     episode.count = episode.seen;
     episode.late = state.late;
@@ -182,51 +268,76 @@ export function judgeMinute(state: StuffingState, whole: WholeMinute, nowMs: num
       episode.ratio = ratioOf(within);
     }
   }
-  if (isNews(episode, scoreOf(episode.worst.factor), nowMs))
-    alerts.push(publish(state, whole, 'open', nowMs));
-  return alerts;
+  return isNews(episode, scoreOf(episode.worst.factor), nowMs) ? [publish(state, of, 'open', nowMs)] : [];
+}
+
+/** Are many accounts tried from where they never came from, within an hour or a day? */
+function judgeStrangers(state: StuffingState, whole: WholeMinute, nowMs: number): Alert[] {
+  const { memory, episode } = state;
+  const atMs = whole.window * ENDPOINT_WINDOW_MS;
+  const seen = lookAt(memory, whole.minute.tried!, atMs, episode !== null);
+  // Those that were refused are among the failures.
+  if (episode) episode.seen += seen.accepted;
+  if (seen.strangers === 0) return [];
+  const found = strangersExcess(memory, atMs + ENDPOINT_WINDOW_MS);
+  if (!found) return [];
+  const { spanMs, startsAt, value, high, expected, daysLearnt } = found;
+  const excess: Excess = {
+    size: spanMs === HOUR_MS ? STRANGERS : STRANGERS + 1,
+    startsAt,
+    count: value * CALL_WEIGHT,
+    high: high * CALL_WEIGHT,
+    expected: Math.round(expected * CALL_WEIGHT),
+    factor: value / high,
+    learning: 'overall',
+    learntHours: daysLearnt * DAY_HOURS,
+  };
+  if (state.hour.suspect === 'no') state.hour.suspect = 'open';
+  return exceed(state, whole, excess, dayOf(state), atMs, nowMs);
 }
 
 /** Once an hour: are the attempts of the last 24 h far more than a day's, although no ten minutes were? */
 function judgeDay(state: StuffingState, of: WholeMinute, nowMs: number): Alert[] {
   const { usual } = state;
   if (usual.hours < DAY_LEARNT_HOURS) return [];
-  const within: Counts = { unexplained: 0, failures: 0, successes: 0 };
-  for (const counts of state.hours.values()) addCounts(within, counts);
+  const within = dayOf(state);
   // The weights of the hours in `usual` add up to this.
   const learnt = USUAL_MEMORY * (1 - (1 - 1 / USUAL_MEMORY) ** usual.hours);
-  const expected = (usual.unexplained / learnt) * DAY_HOURS;
+  const expected = (usual.fresh / learnt) * DAY_HOURS;
   const high = Math.max(DAY_ATTEMPTS_LEAST, Math.ceil(DAY_TIMES * expected));
-  if (within.unexplained <= high || !isShifted(usual, within) || state.dayPool === null) return [];
+  const value = Math.round(within.fresh);
+  if (value <= high || !isShifted(usual, within) || state.dayPool === null) return [];
   const excess: Excess = {
     size: DAY,
     startsAt: Math.min(...state.hours.keys()) * HOUR_MS,
-    count: within.unexplained * CALL_WEIGHT,
+    count: value * CALL_WEIGHT,
     high: high * CALL_WEIGHT,
     expected: Math.round(expected * CALL_WEIGHT),
-    factor: within.unexplained / high,
+    factor: value / high,
     learning: 'overall',
     learntHours: usual.hours,
   };
-  const { episode } = state;
-  if (!episode) state.episode = raise(state, of, excess, within, state.newestMs, nowMs);
-  else if (episode.worst.size === DAY) {
-    episode.lastSeenAt = state.newestMs;
-    episode.count = episode.seen;
-    if (excess.factor > episode.worst.factor) {
-      episode.worst = excess;
-      episode.ratio = ratioOf(within);
-    }
-  }
-  const slow = state.episode!;
-  if (slow.worst.size !== DAY) return [];
-  state.hour.suspect = 'slow';
-  return isNews(slow, scoreOf(slow.worst.factor), nowMs) ? [publish(state, of, 'open', nowMs)] : [];
+  state.hour.suspect = 'open';
+  return exceed(state, of, excess, within, state.newestMs, nowMs);
 }
 
-/** A slow attack is over when a day has passed that was ordinary. */
+/** What came in the latest hours without a burst. */
+function dayOf(state: StuffingState): Counts {
+  const sum = nothing();
+  for (const counts of state.hours.values()) addCounts(sum, counts);
+  return sum;
+}
+
 function endsAt(episode: Episode): number {
-  return episode.worst.size === DAY ? episode.lastSeenAt + DAY_MS : closesAt(episode);
+  return episode.lastSeenAt + STUFFING_QUIET_MS;
+}
+
+/** Alerts about single addresses that are part of the open episode. */
+export function absorbReports({ episode, memory }: StuffingState, reports: readonly Alert[]): void {
+  for (const { lastSeenAt, actor, evidence } of reports) {
+    if (episode) episode.lastSeenAt = Math.max(episode.lastSeenAt, lastSeenAt);
+    for (const account of evidence['opened'] as string[]) addOpened(memory, account, actor.id);
+  }
 }
 
 /** Ends the episode if it is over at `nowMs`. The alert is the same whenever this is called after that. */
@@ -266,13 +377,14 @@ function remember(state: StuffingState, atMs: number, now: Counts): boolean {
     if (hour.suspect === 'no' && hour.failures + hour.successes > 0) {
       usual.hours++;
       const kept = 1 - 1 / USUAL_MEMORY;
-      for (const what of ['unexplained', 'failures', 'successes'] as const)
+      for (const what of ['unexplained', 'fresh', 'failures', 'successes'] as const)
         usual[what] = Math.round((usual[what] * kept + hour[what]) * 100) / 100;
     }
     // A burst is told of by its own alert: the day without it is judged.
     if (hour.suspect !== 'burst' && hour.failures + hour.successes > 0)
       hours.set(hour.number, {
         unexplained: hour.unexplained,
+        fresh: Math.round(hour.fresh * 10) / 10,
         failures: hour.failures,
         successes: hour.successes,
       });
@@ -280,8 +392,7 @@ function remember(state: StuffingState, atMs: number, now: Counts): boolean {
     // The addresses of a day, as long as nothing is known to be under way.
     if (!episode && Math.floor(number / DAY_HOURS) !== Math.floor(hour.number / DAY_HOURS))
       state.dayPool = null;
-    const suspect = !episode ? 'no' : episode.worst.size === DAY ? 'slow' : 'burst';
-    state.hour = { number, suspect, unexplained: 0, failures: 0, successes: 0 };
+    state.hour = { number, suspect: episode ? 'open' : 'no', ...nothing() };
   }
   addCounts(state.hour, now);
   return isNewHour;
@@ -289,13 +400,14 @@ function remember(state: StuffingState, atMs: number, now: Counts): boolean {
 
 function addCounts(counts: Counts, more: Counts): void {
   counts.unexplained += more.unexplained;
+  counts.fresh += more.fresh;
   counts.failures += more.failures;
   counts.successes += more.successes;
 }
 
 /** What came in the window that exceeded, so far. */
 function sumOf(state: StuffingState, excess: Excess): Counts {
-  const sum: Counts = { unexplained: 0, failures: 0, successes: 0 };
+  const sum = nothing();
   const endsAt = excess.startsAt + SPAN_MS[excess.size]!;
   for (const [startsAt, counts] of state.minutes)
     if (startsAt >= excess.startsAt && startsAt < endsAt) addCounts(sum, counts);
@@ -339,8 +451,8 @@ function raise(
     startedAt: excess.startsAt,
     raisedAt: nowMs,
     lastSeenAt,
-    seen: within.failures,
-    count: within.failures,
+    seen: Math.max(within.failures, Math.round(excess.count / CALL_WEIGHT)),
+    count: Math.max(within.failures, Math.round(excess.count / CALL_WEIGHT)),
     late: state.late,
     worst: excess,
     ratio: ratioOf(within),
@@ -360,19 +472,27 @@ function publish(
   nowMs: number,
 ): Alert {
   const episode = state.episode!;
-  const pool = (episode.worst.size === DAY ? state.dayPool : state.pool)!;
-  const failing = pool.failing!;
   const { worst } = episode;
+  const isOfStrangers = worst.size >= STRANGERS;
+  const pool = (worst.size >= DAY ? state.dayPool : state.pool) ?? newMinute();
+  const { failing } = pool;
+  const strangers = [...state.memory.strangers.values()].filter(({ atMs }) => atMs >= episode.startedAt);
   const score = scoreOf(worst.factor);
   markPublished(episode, score, nowMs);
 
   const unit = UNITS[worst.size]!;
   const value = Math.round(worst.count / CALL_WEIGHT);
   const high = Math.floor(worst.high / CALL_WEIGHT);
-  const opened = openedSources(pool);
+  const opened = openedBy(state, pool);
   const id = endpointId(of);
-  const addresses = failing.sources.distinct();
-  const accounts = failing.accounts.distinct();
+  const addresses = isOfStrangers
+    ? new Set(strangers.map(({ ip }) => ip)).size
+    : (failing?.sources.distinct() ?? 0);
+  const accounts = isOfStrangers ? strangers.length : (failing?.accounts.distinct() ?? 0);
+  // Of the strangers, or of a fair sample of the failed calls.
+  const calls = isOfStrangers
+    ? strangers.map((one) => ({ ...one, userAgent: null }))
+    : (failing?.calls.sorted() ?? []).map(([callId, { value: call }]) => ({ ...call, callId }));
   return {
     id: episode.id,
     revision: episode.revision,
@@ -390,8 +510,8 @@ function publish(
     status,
     observed: { value, unit },
     expected: { value: Math.round((worst.expected / CALL_WEIGHT) * 10) / 10, low: 0, high, unit },
-    summary: summaryOf(id, episode, value, high, addresses, accounts, opened.length),
-    sources: topSources(failing.sources.sorted()),
+    summary: summaryOf(id, episode, value, high, addresses, accounts, opened.size),
+    sources: isOfStrangers ? strangerSources(strangers) : topSources(failing?.sources.sorted() ?? []),
     evidence: {
       windowMs: SPAN_MS[worst.size]!,
       windowStartsAt: worst.startsAt,
@@ -403,25 +523,62 @@ function publish(
       // Estimates from 64 on, see `Sample`; accounts as far as the lines tell them, 0 if they do not.
       distinctAddresses: addresses,
       distinctAccounts: accounts,
-      distinctAttempts: failing.attempts.distinct(),
+      distinctAttempts: failing?.attempts.distinct() ?? 0,
+      // Accounts of the last 24 hours that were tried from where they never came from.
+      triedFromElsewhere: strangers.length,
       failures: pool.failures,
-      refusedByKong: failing.byKong,
+      refusedByKong: failing?.byKong ?? 0,
       successes: pool.successes,
       serverErrors: pool.serverErrors,
-      // Of a fair sample of the failed calls.
-      networks: shares(failing.calls.sorted().map(([, { value: call }]) => call.asn)),
-      countries: shares(failing.calls.sorted().map(([, { value: call }]) => call.country)),
-      userAgents: shares(failing.calls.sorted().map(([, { value: call }]) => call.userAgent)),
-      // Addresses that failed and got in, and as whom; all of them up to 32 addresses, a sample beyond.
-      opened: opened.slice(0, OPENED_MOST),
+      // Beside the share of the accounts that came from there before.
+      networks: shares(calls.map((call) => call.asn)).map((one) => ({
+        ...one,
+        usualShare: usualShare(state.memory, { asn: one.value }),
+      })),
+      countries: shares(calls.map((call) => call.country)).map((one) => ({
+        ...one,
+        usualShare: usualShare(state.memory, { country: one.value }),
+      })),
+      userAgents: shares(calls.map((call) => call.userAgent)),
+      // Who got in from where the account never came from, or after more failures than mistyping explains.
+      opened: [...opened].map(([ip, names]) => ({ ip, accounts: [...names] })),
       lateFailures: episode.late,
     },
-    sampleCallIds: failing.calls
-      .sorted()
-      .slice(0, SAMPLES_MOST)
-      .map(([callId]) => callId),
+    sampleCallIds: calls.slice(0, SAMPLES_MOST).map(({ callId }) => callId),
     references: [...REFERENCES],
   };
+}
+
+/** Accounts that were opened, by address: at most OPENED_MOST of each. */
+function openedBy({ memory }: StuffingState, pool: EndpointMinute): Map<string, Set<string>> {
+  const opened = new Map<string, Set<string>>();
+  const add = (ip: string, accounts: readonly string[]): void => {
+    const known = opened.get(ip);
+    if (known) for (const account of accounts) known.add(account);
+    else if (opened.size < OPENED_MOST) opened.set(ip, new Set(accounts));
+  };
+  for (const [account, ip] of memory.opened) add(ip, [account]);
+  for (const { ip, accounts } of openedSources(pool)) add(ip, accounts);
+  return opened;
+}
+
+/** Of those seen last, by number of accounts. */
+function strangerSources(strangers: readonly Stranger[]): AlertSource[] {
+  const sources = new Map<string, AlertSource>();
+  for (const { ip, country, asn } of strangers) {
+    const known = sources.get(ip);
+    if (known) known.count++;
+    else
+      sources.set(ip, {
+        ip,
+        count: 1,
+        ...(country === null ? {} : { country }),
+        ...(asn === null ? {} : { asn }),
+      });
+  }
+  return [...sources.values()]
+    .sort((a, b) => b.count - a.count || (a.ip < b.ip ? -1 : 1))
+    .slice(0, SOURCES_MOST);
 }
 
 type SampledSources = [string, { value: { failures: number; country: string | null; asn: number | null } }][];
@@ -467,17 +624,18 @@ function summaryOf(
       ? `up to ${high} is accepted without a baseline (${worst.learntHours} h learnt so far)`
       : `normal is up to ${high} (learnt from ${worst.learntHours} h of its own traffic)`;
   const got = opened > 0 ? ` ${opened} of these addresses got in.` : '';
-  return (
-    `${id}: ${value} attempts with credentials that failed in ${WORDS[worst.size]!}, ${from}${on}; ${accepted}. ` +
-    `${percent(ratio)} of the logins failed${usual}.${got}`
-  );
+  const seen =
+    worst.size >= STRANGERS
+      ? `${value} accounts tried in ${WORDS[worst.size]!} from countries, or networks and clients, that they never came from`
+      : `${value} attempts with credentials that failed in ${WORDS[worst.size]!}, ${from}${on}`;
+  return `${id}: ${seen}; ${accepted}. ${percent(ratio)} of the logins failed${usual}.${got}`;
 }
 
 function percent(share: number): string {
   return `${Math.round(share * 100)} %`;
 }
 
-type EncodedCounts = [unexplained: number, failures: number, successes: number];
+type EncodedCounts = [unexplained: number, fresh: number, failures: number, successes: number];
 export type EncodedStuffing = [
   newestMs: number,
   late: number,
@@ -486,9 +644,17 @@ export type EncodedStuffing = [
   hour: [number: number, suspect: Suspect, ...EncodedCounts],
   hours: [number: number, ...EncodedCounts][],
   minutes: [startsAt: number, ...EncodedCounts][],
-  episode: [id: string, numbers: number[], usualRatio: number | null, worst: Excess] | 0,
+  episode:
+    | [
+        id: string,
+        numbers: [...EncodedGrowing, seen: number, late: number, ratio: number],
+        usualRatio: number | null,
+        worst: Excess,
+      ]
+    | 0,
   pool: EncodedMinute | 0,
   dayPool: EncodedMinute | 0,
+  memory: EncodedAccounts,
 ];
 
 export function encodeStuffing(state: StuffingState): EncodedStuffing {
@@ -504,30 +670,19 @@ export function encodeStuffing(state: StuffingState): EncodedStuffing {
     episode
       ? [
           episode.id,
-          [
-            episode.startedAt,
-            episode.raisedAt,
-            episode.lastSeenAt,
-            episode.seen,
-            episode.count,
-            episode.late,
-            episode.ratio,
-            episode.revision,
-            episode.publishedAt,
-            episode.publishedCount,
-            episode.publishedRank,
-          ],
+          [...encodeGrowing(episode), episode.seen, episode.late, episode.ratio],
           episode.usualRatio,
           episode.worst,
         ]
       : 0,
     state.pool ? encodeMinute(state.pool) : 0,
     state.dayPool ? encodeMinute(state.dayPool) : 0,
+    encodeAccounts(state.memory),
   ];
 }
 
 export function decodeStuffing(encoded: EncodedStuffing): StuffingState {
-  const [newestMs, late, scope, usual, hour, pastHours, minutes, episode, pool, dayPool] = encoded;
+  const [newestMs, late, scope, usual, hour, pastHours, minutes, episode, pool, dayPool, memory] = encoded;
   const [hours, ...usualCounts] = usual;
   const [number, suspect, ...hourCounts] = hour;
   return {
@@ -541,45 +696,19 @@ export function decodeStuffing(encoded: EncodedStuffing): StuffingState {
     episode: episode === 0 ? null : decodeEpisode(episode),
     pool: pool === 0 ? null : decodeMinute(pool),
     dayPool: dayPool === 0 ? null : decodeMinute(dayPool),
+    memory: decodeAccounts(memory),
   };
 }
 
-function encodeCounts({ unexplained, failures, successes }: Counts): EncodedCounts {
-  return [unexplained, failures, successes];
+function encodeCounts({ unexplained, fresh, failures, successes }: Counts): EncodedCounts {
+  return [unexplained, fresh, failures, successes];
 }
 
-function decodeCounts([unexplained, failures, successes]: EncodedCounts): Counts {
-  return { unexplained, failures, successes };
+function decodeCounts([unexplained, fresh, failures, successes]: EncodedCounts): Counts {
+  return { unexplained, fresh, failures, successes };
 }
 
 function decodeEpisode([id, numbers, usualRatio, worst]: Exclude<EncodedStuffing[7], 0>): Episode {
-  const [
-    startedAt,
-    raisedAt,
-    lastSeenAt,
-    seen,
-    count,
-    late,
-    ratio,
-    revision,
-    publishedAt,
-    publishedCount,
-    publishedRank,
-  ] = numbers as [number, number, number, number, number, number, number, number, number, number, number];
-  return {
-    id,
-    startedAt,
-    raisedAt,
-    lastSeenAt,
-    seen,
-    count,
-    late,
-    ratio,
-    revision,
-    publishedAt,
-    publishedCount,
-    publishedRank,
-    usualRatio,
-    worst,
-  };
+  const [seen, late, ratio] = numbers.slice(-3) as [number, number, number];
+  return { ...decodeGrowing(numbers), id, seen, late, ratio, usualRatio, worst };
 }

@@ -3,8 +3,18 @@ import type { DetectionConfig } from '../config.ts';
 import { dryRunMarker } from '../dry-run.ts';
 import { globToRegExp } from '../glob.ts';
 import { parseState } from '../state-text.ts';
+import {
+  closeGroup,
+  decodeGroup,
+  encodeGroup,
+  groupClosesAt,
+  groupReports,
+  type BruteForceGroup,
+  type EncodedGroup,
+} from './brute-force-group.ts';
 import { ENDPOINT_WINDOW_MS } from './constants.ts';
 import {
+  absorbReports,
   closeStuffing,
   decodeStuffing,
   encodeStuffing,
@@ -17,6 +27,17 @@ import {
   type StuffingState,
 } from './credential-stuffing.ts';
 import {
+  closeCrowd,
+  crowdClosesAt,
+  decodeCrowd,
+  encodeCrowd,
+  isCrowdOfNote,
+  judgeCrowd,
+  newCrowdState,
+  type CrowdState,
+  type EncodedCrowd,
+} from './crowd.ts';
+import {
   closeCoverage,
   coverageClosesAt,
   decodeCoverage,
@@ -26,6 +47,7 @@ import {
   type CoverageState,
   type EncodedCoverage,
 } from './id-coverage.ts';
+import type { EndpointMinute } from './endpoint-minute.ts';
 import type { WholeMinute } from './minute-hold.ts';
 
 /** What is kept per endpoint: one part per detector. Opaque to the caller; mutated by `judge` and `close`. */
@@ -34,6 +56,8 @@ export interface EndpointState {
   readonly endpoint: string;
   stuffing: StuffingState;
   coverage: CoverageState | null;
+  bruteForce: BruteForceGroup | null;
+  crowd: CrowdState | null;
 }
 
 /**
@@ -50,7 +74,10 @@ export interface EndpointDetection {
   create(of: { service: string; endpoint: string }): EndpointState;
   /** State from its text. Throws on text that `encode` did not write. */
   decode(text: string): EndpointState;
-  /** Compact JSON: about 1 KB for an endpoint that is quiet, 4 KB if it has ids, 25 KB more during episodes. */
+  /**
+   * Compact JSON: about 2 KB for an endpoint that is quiet, 5 KB if it has ids, 30 KB more during episodes; 27 bytes more for
+   * each account that logs in there.
+   */
   encode(state: EndpointState): string;
   /** Judges a minute in its step, mutating the state; returns the alert revisions to publish now, oldest first. */
   judge(state: EndpointState, whole: WholeMinute, step: number): Alert[];
@@ -61,21 +88,33 @@ export interface EndpointDetection {
 }
 
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 2;
+const STATE_VERSION = 3;
 
 type EncodedState = [
   version: number,
   service: string,
   endpoint: string,
   stuffing: EncodedStuffing,
-  coverage?: EncodedCoverage,
+  coverage?: EncodedCoverage | 0,
+  bruteForce?: EncodedGroup | 0,
+  crowd?: EncodedCrowd,
 ];
+
+/** Addresses that an alert tells of, or will with this minute: what they do is no sign of others. */
+function toldAddresses({ stuffing, bruteForce }: EndpointState, { reports }: EndpointMinute): Set<string> {
+  const told = new Set(bruteForce?.reports.keys());
+  if (stuffing.episode === null) for (const { actor } of reports?.values() ?? []) told.add(actor.id);
+  return told;
+}
 
 /** `config` must have passed `detectionConfigSchema`. */
 export function createEndpointDetection(config: DetectionConfig): EndpointDetection {
   const { enabled } = config.credentialStuffing;
   const coverageEnabled = config.objectEnumeration.enabled;
+  const judgesCrowdOf = crowdSelection(config.requestSpike);
   const marked = dryRunMarker(config);
+  /** What single addresses do is part of an open alert about many of them, unless that is only tried out. */
+  const absorbs = !config.credentialStuffing.dryRun || config.bruteForce.dryRun;
   const scope = config.credentialStuffing.scope?.endpoints.map(globToRegExp);
   const exceptions = config.credentialStuffing.exceptions.map(({ endpoints, from, until }) => ({
     patterns: endpoints.map(globToRegExp),
@@ -93,23 +132,38 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
   };
 
   return {
-    enabled: enabled || coverageEnabled,
+    enabled: enabled || coverageEnabled || config.bruteForce.enabled || config.requestSpike.enabled,
     stateKey: (of) => `e:${endpointId(of)}`,
-    isOfNote: ({ minute }) => (enabled && isOfNote(minute)) || (coverageEnabled && minute.walked !== null),
-    create: ({ service, endpoint }) => ({ service, endpoint, stuffing: newStuffingState(), coverage: null }),
+    isOfNote: ({ service, minute }) =>
+      (enabled && isOfNote(minute)) ||
+      (coverageEnabled && minute.walked !== null) ||
+      minute.reports !== null ||
+      (isCrowdOfNote(minute.callers) && judgesCrowdOf(service)),
+    create: ({ service, endpoint }) => ({
+      service,
+      endpoint,
+      stuffing: newStuffingState(),
+      coverage: null,
+      bruteForce: null,
+      crowd: null,
+    }),
     decode(text) {
       const parts = parseState(text, STATE_VERSION, 'an endpoint') as EncodedState;
-      const [, service, endpoint, stuffing, coverage] = parts;
+      const [, service, endpoint, stuffing, coverage, bruteForce, crowd] = parts;
       return {
         service,
         endpoint,
         stuffing: decodeStuffing(stuffing),
         coverage: coverage ? decodeCoverage(coverage) : null,
+        bruteForce: bruteForce ? decodeGroup(bruteForce) : null,
+        crowd: crowd ? decodeCrowd(crowd) : null,
       };
     },
-    encode({ service, endpoint, stuffing, coverage }) {
+    encode({ service, endpoint, stuffing, coverage, bruteForce, crowd }) {
       const encoded: EncodedState = [STATE_VERSION, service, endpoint, encodeStuffing(stuffing)];
-      if (coverage) encoded.push(encodeCoverage(coverage));
+      if (coverage ?? bruteForce ?? crowd) encoded.push(coverage ? encodeCoverage(coverage) : 0);
+      if (bruteForce ?? crowd) encoded.push(bruteForce ? encodeGroup(bruteForce) : 0);
+      if (crowd) encoded.push(encodeCrowd(crowd));
       return JSON.stringify(encoded);
     },
     judge(state, whole, step) {
@@ -120,23 +174,59 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
         for (const alert of closeStuffing(state.stuffing, state, step * ENDPOINT_WINDOW_MS))
           alerts.push(alert);
       } else if (state.stuffing.newestMs > 0 || isOfNote(minute)) {
-        for (const alert of judgeMinute(state.stuffing, whole, nowMs)) alerts.push(alert);
+        for (const alert of judgeMinute(state.stuffing, whole, nowMs, toldAddresses(state, minute)))
+          alerts.push(alert);
+      }
+      if (minute.reports) {
+        const { bruteForce, stuffing } = state;
+        const isToldAlone = ({ actor }: Alert): boolean =>
+          stuffing.episode === null || !absorbs || bruteForce?.reports.has(actor.id) === true;
+        const reports = [...minute.reports.values()];
+        absorbReports(
+          stuffing,
+          reports.filter((report) => !isToldAlone(report)),
+        );
+        const grouped = groupReports(bruteForce, reports.filter(isToldAlone), endpointId(whole), nowMs);
+        state.bruteForce = grouped.group;
+        alerts.push(...grouped.alerts);
       }
       if (coverageEnabled && minute.walked) {
         state.coverage ??= newCoverageState();
         for (const alert of judgeCoverage(state.coverage, whole, nowMs)) alerts.push(alert);
       }
+      if ((state.crowd ?? isCrowdOfNote(minute.callers)) && judgesCrowdOf(whole.service)) {
+        state.crowd ??= newCrowdState();
+        for (const alert of judgeCrowd(state.crowd, whole, nowMs)) alerts.push(alert);
+      }
       return marked(alerts);
     },
     close(state, nowMs) {
       const alerts = closeStuffing(state.stuffing, state, nowMs);
+      const { bruteForce } = state;
+      if (bruteForce && nowMs >= groupClosesAt(bruteForce)) {
+        alerts.push(closeGroup(bruteForce, endpointId(state), nowMs));
+        state.bruteForce = null;
+      }
       if (state.coverage) alerts.push(...closeCoverage(state.coverage, state, nowMs));
+      if (state.crowd) alerts.push(...closeCrowd(state.crowd, state, nowMs));
       return marked(alerts);
     },
-    closesAt({ stuffing, coverage }) {
-      const ends = [stuffingClosesAt(stuffing), coverage ? coverageClosesAt(coverage) : undefined];
+    closesAt({ stuffing, coverage, bruteForce, crowd }) {
+      const ends = [
+        stuffingClosesAt(stuffing),
+        coverage ? coverageClosesAt(coverage) : undefined,
+        bruteForce ? groupClosesAt(bruteForce) : undefined,
+        crowd ? crowdClosesAt(crowd) : undefined,
+      ];
       const known = ends.filter((at) => at !== undefined);
       return known.length > 0 ? Math.min(...known) : undefined;
     },
   };
+}
+
+/** Whose crowds are judged, by service. Where only some consumers or routes are looked at, there is no crowd to see. */
+function crowdSelection({ enabled, scope }: DetectionConfig['requestSpike']): (service: string) => boolean {
+  if (!enabled || scope?.consumers || scope?.routes) return () => false;
+  const services = scope?.services?.map(globToRegExp);
+  return (service) => services?.some((pattern) => pattern.test(service)) ?? true;
 }

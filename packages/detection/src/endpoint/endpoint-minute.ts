@@ -1,14 +1,24 @@
-import type { ApiCall } from '@tripline/model';
+import type { Alert, ApiCall } from '@tripline/model';
 import {
   AGENT_LENGTH_MOST,
   ATTEMPTS_KEPT,
   FAILED_CALLS_KEPT,
   MANY_ATTEMPTS,
   NAMES_KEPT,
+  REPORTS_MOST,
   SOURCES_KEPT,
   SUCCEEDED_KEPT,
   TRIES_PER_SUCCESS,
 } from './constants.ts';
+import {
+  addCaller,
+  decodeCallers,
+  encodeCallers,
+  mergeCallers,
+  newCallers,
+  type Callers,
+  type EncodedCallers,
+} from './crowd.ts';
 import {
   decodeWalked,
   encodeWalked,
@@ -18,6 +28,7 @@ import {
   type Walked,
 } from './id-coverage.ts';
 import { Sample, sampleHash } from './sample.ts';
+import { addTry, decodeTried, encodeTried, mergeTried, type EncodedTried, type Tried } from './tries.ts';
 
 /** A source address whose calls failed. */
 interface FailingSource {
@@ -77,6 +88,11 @@ export interface EndpointMinute {
   failing: Failing | null;
   succeeded: Sample<SucceededSource> | null;
   walked: Walked | null;
+  tried: Tried | null;
+  /** Open alerts about single addresses that try credentials here, by their ids: at most REPORTS_MOST, the first in order. */
+  reports: Map<string, Alert> | null;
+  /** Of the calls that are neither failures nor server errors. */
+  callers: Callers | null;
 }
 
 export function newMinute(): EndpointMinute {
@@ -88,7 +104,22 @@ export function newMinute(): EndpointMinute {
     failing: null,
     succeeded: null,
     walked: null,
+    tried: null,
+    reports: null,
+    callers: null,
   };
+}
+
+/** Adds an alert about an address; of several revisions of one alert the latest counts. */
+export function addReport(minute: EndpointMinute, alert: Alert): void {
+  const reports = (minute.reports ??= new Map<string, Alert>());
+  const known = reports.get(alert.id);
+  if (known && known.revision >= alert.revision) return;
+  reports.set(alert.id, alert);
+  if (reports.size <= REPORTS_MOST) return;
+  let last = '';
+  for (const id of reports.keys()) if (id > last) last = id;
+  reports.delete(last);
 }
 
 /**
@@ -106,10 +137,17 @@ export function addToMinute(minute: EndpointMinute, call: ApiCall): void {
   if (status >= 200 && status < 400) {
     minute.successes++;
     if (call.ip !== undefined) addSuccess((minute.succeeded ??= new Sample(SUCCEEDED_KEPT)), call, call.ip);
+    minute.tried = addTry(minute.tried, call, true);
   } else if (isFailure(call)) {
     minute.failures++;
     addFailure((minute.failing ??= newFailing()), call);
-  } else if (status >= 500 || status === 499) minute.serverErrors++;
+    minute.tried = addTry(minute.tried, call, false);
+    return;
+  } else if (status >= 500 || status === 499) {
+    minute.serverErrors++;
+    return;
+  }
+  addCaller((minute.callers ??= newCallers()), call);
 }
 
 function newFailing(): Failing {
@@ -189,6 +227,9 @@ export function mergeMinute(minute: EndpointMinute, other: EndpointMinute): void
   minute.serverErrors += other.serverErrors;
   if (other.failing) mergeFailing((minute.failing ??= newFailing()), other.failing);
   if (other.walked) mergeWalked((minute.walked ??= newWalked()), other.walked);
+  minute.tried = mergeTried(minute.tried, other.tried);
+  for (const alert of other.reports?.values() ?? []) addReport(minute, alert);
+  if (other.callers) mergeCallers((minute.callers ??= newCallers()), other.callers);
   if (other.succeeded) {
     const succeeded = (minute.succeeded ??= new Sample(SUCCEEDED_KEPT));
     for (const [ip, { hash, value }] of other.succeeded.entries()) {
@@ -240,6 +281,8 @@ export interface Unexplained {
   share: number;
 }
 
+const nobody: ReadonlySet<string> = new Set();
+
 /**
  * Who mistypes, or presents a token that ran out, gets in a moment later from the same address; who tries stolen passwords
  * does not. Each success of an address explains TRIES_PER_SUCCESS of its failures. Many addresses with one account are
@@ -248,9 +291,9 @@ export interface Unexplained {
  * Addresses that succeeded are sampled. Below the hash to which that sample is complete it is known of each attempt whether
  * its address got in; the share among those stands for all. The fewer they are, the less it is trusted (lower end of the
  * score interval of Wilson, "Probable inference", JASA 1927, with z = 2). An address with many of the attempts speaks for itself: where
- * it is not known whether it got in, it is taken not to have.
+ * it is not known whether it got in, it is taken not to have. Addresses that were `told` of are explained.
  */
-export function unexplainedOf(minute: EndpointMinute): Unexplained {
+export function unexplainedOf(minute: EndpointMinute, told: ReadonlySet<string> = nobody): Unexplained {
   const { failing, succeeded } = minute;
   if (!failing) return { attempts: 0, share: 0 };
   const perAddress = new Map<string, { attempts: number; failures: number }>();
@@ -268,6 +311,10 @@ export function unexplainedOf(minute: EndpointMinute): Unexplained {
   let known = 0;
   let unexplained = 0;
   for (const [ip, { attempts, failures }] of perAddress) {
+    if (told.has(ip)) {
+      known += attempts;
+      continue;
+    }
     if (attempts < MANY_ATTEMPTS && ip !== '' && sampleHash(ip) > completeTo) continue;
     const explained = (succeeded?.get(ip)?.calls ?? 0) * TRIES_PER_SUCCESS;
     const failed = failing.sources.get(ip)?.failures ?? failures;
@@ -311,7 +358,10 @@ export type EncodedMinute = [
   serverErrors: number,
   succeeded: [ip: string, calls: number, ...names: string[]][],
   failing?: EncodedFailing | 0,
-  walked?: EncodedWalked,
+  walked?: EncodedWalked | 0,
+  tried?: EncodedTried | 0,
+  reports?: Alert[] | 0,
+  callers?: EncodedCallers,
 ];
 type EncodedFailing = [
   newestAt: number,
@@ -325,11 +375,16 @@ type EncodedFailing = [
 /** As JSON; equal minutes give equal JSON. */
 export function encodeMinute(minute: EndpointMinute): EncodedMinute {
   const { calls, successes, failures, serverErrors, failing, succeeded, walked } = minute;
+  const { tried, reports, callers } = minute;
   const sources: EncodedMinute[4] = [];
   for (const [ip, { value }] of succeeded?.sorted() ?? []) sources.push([ip, value.calls, ...value.names]);
   const encoded: EncodedMinute = [calls, successes, failures, serverErrors, sources];
-  if (failing ?? walked) encoded.push(failing ? encodeFailing(failing) : 0);
-  if (walked) encoded.push(encodeWalked(walked));
+  if (failing ?? walked ?? tried ?? reports ?? callers) encoded.push(failing ? encodeFailing(failing) : 0);
+  if (walked ?? tried ?? reports ?? callers) encoded.push(walked ? encodeWalked(walked) : 0);
+  if (tried ?? reports ?? callers) encoded.push(tried ? encodeTried(tried) : 0);
+  if (reports ?? callers)
+    encoded.push(reports ? [...reports.values()].sort((a, b) => (a.id < b.id ? -1 : 1)) : 0);
+  if (callers) encoded.push(encodeCallers(callers));
   return encoded;
 }
 
@@ -347,7 +402,8 @@ function encodeFailing(failing: Failing): EncodedFailing {
 }
 
 export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
-  const [calls, successes, failures, serverErrors, sources, failing, walked] = encoded;
+  const [calls, successes, failures, serverErrors, sources, failing, walked, tried, reports, callers] =
+    encoded;
   const minute: EndpointMinute = {
     calls,
     successes,
@@ -356,6 +412,9 @@ export function decodeMinute(encoded: EncodedMinute): EndpointMinute {
     failing: failing ? decodeFailing(failing) : null,
     succeeded: null,
     walked: walked ? decodeWalked(walked) : null,
+    tried: tried ? decodeTried(tried) : null,
+    reports: reports ? new Map(reports.map((alert) => [alert.id, alert])) : null,
+    callers: callers ? decodeCallers(callers) : null,
   };
   if (sources.length > 0) {
     minute.succeeded = new Sample(SUCCEEDED_KEPT);

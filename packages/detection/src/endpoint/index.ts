@@ -1,3 +1,4 @@
+export { isOneOfMany } from './brute-force-group.ts';
 export { ENDPOINT_WINDOW_MS } from './constants.ts';
 export { createEndpointDetection, type EndpointDetection, type EndpointState } from './endpoint-detection.ts';
 export { endpointId } from './credential-stuffing.ts';

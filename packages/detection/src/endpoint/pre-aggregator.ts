@@ -1,4 +1,4 @@
-import type { ApiCall } from '@tripline/model';
+import type { Alert, ApiCall } from '@tripline/model';
 import { LATENESS_MS } from '../constants.ts';
 import { createAsked } from '../objects/asked.ts';
 import { parseState } from '../state-text.ts';
@@ -10,6 +10,7 @@ import {
   POOLED_SERVICES_MOST,
 } from './constants.ts';
 import {
+  addReport,
   addToMinute,
   decodeMinute,
   encodeMinute,
@@ -126,11 +127,23 @@ export class PreAggregator {
     const step = Math.max(window, this.#until + 1);
     let open = this.#last;
     if (open?.window !== window || open.step !== step) open = this.#last = this.#openWindow(step, window);
-    const service = call.service ?? '';
-    const minute =
-      open.services.get(service)?.get(call.endpoint) ?? this.#minute(open, service, call.endpoint);
+    const minute = this.#minuteOf(open, call.service ?? '', call.endpoint);
     addToMinute(minute, call);
     minute.walked = addWalked(minute.walked, call, this.#asked(call));
+  }
+
+  /**
+   * Passes an open alert about an address on to its endpoint, where it becomes one with those about other addresses. Before the
+   * call that it came of is added.
+   */
+  report(alert: Alert): void {
+    const window = Math.floor(alert.lastSeenAt / ENDPOINT_WINDOW_MS);
+    const open = this.#openWindow(Math.max(window, this.#until + 1), window);
+    addReport(this.#minuteOf(open, alert.service ?? '', alert.endpoint ?? ''), alert);
+  }
+
+  #minuteOf(open: OpenWindow, service: string, endpoint: string): EndpointMinute {
+    return open.services.get(service)?.get(endpoint) ?? this.#minute(open, service, endpoint);
   }
 
   /**

@@ -38,6 +38,11 @@ export class Sample<Value> {
     return this.#lastHash;
   }
 
+  /** Share of all keys, of any number, whose hash is at most `completeTo`: 1 while every key is in the sample. */
+  get rate(): number {
+    return Math.min(1, this.#lastHash / HASH_RANGE);
+  }
+
   /** Would a key with this hash be in the sample? Cheap: to be asked before a key is made. */
   takes(hash: number): boolean {
     return hash <= this.#lastHash;

@@ -9,22 +9,28 @@ const startMs = Date.parse('2026-03-02T00:00:00Z');
 const detector = createCallMixDetector(detectionConfigSchema.parse({}).requestSpike);
 
 /** A day of calls to two endpoints, then an hour in which they gather on the second one, or are large, then three hours more. */
-function trafficOf(seed: number, attack: Partial<PhaseInput>, perMinute = 20): ApiCall[] {
-  const usual = (from: string, until: string): PhaseInput[] => [
-    { consumer: 'acme', from, until, rate: { kind: 'poisson', perMinute: 18 } },
-    {
-      consumer: 'acme',
-      from,
-      until,
-      rate: { kind: 'poisson', perMinute: 2 },
-      endpoint: 'POST /payments/transfers',
-    },
-  ];
-  const phases: PhaseInput[] = [
-    ...usual('0d', '20h'),
-    { consumer: 'acme', from: '20h', until: '21h', rate: { kind: 'poisson', perMinute }, ...attack },
-    ...usual('21h', '24h'),
-  ];
+function trafficOf(seed: number, attack: Partial<PhaseInput>): ApiCall[] {
+  return callsFrom([...usual('0d', '20h'), { ...hour, ...attack }, ...usual('21h', '24h')], seed);
+}
+
+const usual = (from: string, until: string): PhaseInput[] => [
+  { consumer: 'acme', from, until, rate: { kind: 'poisson', perMinute: 18 } },
+  {
+    consumer: 'acme',
+    from,
+    until,
+    rate: { kind: 'poisson', perMinute: 2 },
+    endpoint: 'POST /payments/transfers',
+  },
+];
+const hour: PhaseInput = {
+  consumer: 'acme',
+  from: '20h',
+  until: '21h',
+  rate: { kind: 'poisson', perMinute: 20 },
+};
+
+function callsFrom(phases: readonly PhaseInput[], seed = 1): ApiCall[] {
   return [
     ...callsOf(
       phases.map((phase) => phaseSchema.parse(phase)),
@@ -83,6 +89,32 @@ describe('the mix of calls', () => {
       expect(new Set(alerts.map(({ id }) => id)).size).toBe(1);
       expect(alerts.at(-1)!.status).toBe('closed');
     }
+  });
+
+  it('finds what began late in a window, too: the part in that window is not how high the endpoint may go', () => {
+    for (const minutes of ['6m', '7m', '8m']) {
+      const alerts = alertsOf(
+        callsFrom([
+          ...usual('0d', `20h${minutes}`),
+          { ...hour, from: `20h${minutes}`, until: '20h20m', ...gathered },
+          ...usual('20h20m', '24h'),
+        ]),
+      );
+      expect(alerts[0], `${minutes} after a window's beginning`).toMatchObject({
+        evidence: { kind: 'endpoint' },
+        raisedAt: startMs + 20 * 3_600_000 + 1_200_000,
+        expected: { high: 100 },
+      });
+    }
+  });
+
+  it('reads states that were written without the latest counts', () => {
+    const calls = trafficOf(1, gathered);
+    const state = detector.create(calls[0]!)!;
+    for (const call of calls.slice(0, 5_000)) detector.fold(state, call, false);
+    const [numbers, usages] = detector.encode(state) as [number[], string];
+    const old = detector.decode([numbers, usages.slice(0, usages.indexOf('.'))]);
+    expect(old).toEqual({ ...state, usages: state.usages.map((usage) => ({ ...usage, latest: 0 })) });
   });
 
   it('leaves to the request spike what happens while one is open', () => {

@@ -57,6 +57,8 @@ interface Usage {
   share: number;
   /** Highest count per window so far, logarithm; fades. */
   top: number;
+  /** Count of the window learnt last, logarithm: part of `top` only when the window after it was harmless, too. */
+  latest: number;
   /** Bytes and ms per successful call, logarithms. */
   bytes: number;
   latency: number;
@@ -208,7 +210,7 @@ function fold(state: MixState, call: ApiCall, inSpike: boolean): Alert[] {
 function usageOf(state: MixState, hash: number): Usage | undefined {
   const { usages } = state;
   for (const usage of usages) if (usage.hash === hash) return usage;
-  const fresh = { hash, share: 0, top: 0, bytes: 0, latency: 0, seen: 0, calls: 0 };
+  const fresh = { hash, share: 0, top: 0, latest: 0, bytes: 0, latency: 0, seen: 0, calls: 0 };
   if (usages.length < ENDPOINTS_KEPT) {
     usages.push(fresh);
     return fresh;
@@ -343,8 +345,9 @@ function learn(state: MixState): void {
     const difference = Math.round((SHARE_SCALE * usage.calls) / calls) - usage.share;
     usage.share += Math.round(difference * rate);
     if (state.learnt % TOP_FADE_WINDOWS === 0 && usage.top > 0) usage.top--;
+    usage.top = Math.max(usage.top, usage.latest);
+    usage.latest = logOf(usage.calls);
     if (usage.calls === 0) continue;
-    usage.top = Math.max(usage.top, logOf(usage.calls));
     usage.seen = Math.min(SEEN_MOST, usage.seen + 1);
   }
   if (sized < CALLS_LEAST) return;
@@ -356,6 +359,8 @@ function exceeded(state: MixState, finding: Finding): Alert[] {
   const endsAt = endOf(state.window);
   const count = finding.hash === 0 ? state.calls : finding.value;
   const { episode } = state;
+  // The window before was most likely its beginning.
+  for (const usage of state.usages) usage.latest = 0;
   if (!episode) {
     const startedAt = state.window * MIX_WINDOW_MS;
     const actor = state.actor!;
@@ -470,20 +475,31 @@ function summaryOf(worst: Finding, name: string, endpoint: string | null, learnt
   );
 }
 
-/** Widths of a usage's fields to the base of 36: hash, share, top, bytes, latency, seen, calls. */
+/**
+ * Widths of a usage's fields to the base of 36: hash, share, top, bytes, latency, seen, calls; and of `latest`, which follow all
+ * of these after a full stop, as states of earlier versions lack them.
+ */
 const WIDTHS = [5, 3, 3, 3, 3, 1, 3] as const;
+const LATEST_WIDTH = 3;
+
+function digits(value: number, width: number): string {
+  return value.toString(36).padStart(width, '0');
+}
 
 function encodeUsages(usages: readonly Usage[]): string {
   let text = '';
   for (const { hash, share, top, bytes, latency, seen, calls } of usages) {
     const fields = [hash, share, top, bytes, latency, seen, calls];
-    for (let at = 0; at < fields.length; at++) text += fields[at]!.toString(36).padStart(WIDTHS[at]!, '0');
+    for (let at = 0; at < fields.length; at++) text += digits(fields[at]!, WIDTHS[at]!);
   }
+  text += '.';
+  for (const { latest } of usages) text += digits(latest, LATEST_WIDTH);
   return text;
 }
 
-function decodeUsages(text: string): Usage[] {
+function decodeUsages(encoded: string): Usage[] {
   const usages: Usage[] = [];
+  const [text = '', latests = ''] = encoded.split('.');
   for (let read = 0; read < text.length;) {
     const fields = WIDTHS.map((width) => {
       read += width;
@@ -498,7 +514,9 @@ function decodeUsages(text: string): Usage[] {
       number,
       number,
     ];
-    usages.push({ hash, share, top, bytes, latency, seen, calls });
+    const at = usages.length * LATEST_WIDTH;
+    const latest = parseInt(latests.slice(at, at + LATEST_WIDTH) || '0', 36);
+    usages.push({ hash, share, top, latest, bytes, latency, seen, calls });
   }
   return usages;
 }

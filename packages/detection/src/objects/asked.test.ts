@@ -50,6 +50,11 @@ describe('what a call asks for', () => {
     expect(asked({ query: { email: ['~email~0123456789abcdefghijkl'] } })).toMatchObject({ objects: 1 });
   });
 
+  it('is a name made of words and numbers, however long', () => {
+    for (const slug of ['red-shoe', 'running-shoe-2026', 'galaxy-s24-ultra-5g-256gb', 'order-2026-00000017'])
+      expect(asked({ endpoint: 'GET /products/{id}', path: `/products/${slug}` }).objects).toBe(1);
+  });
+
   it('is not what nobody can guess: uuids, hashes, tokens of secrets', () => {
     const uuid = '6f1d2c3b-0a9e-4f5d-8c7b-1a2b3c4d5e6f';
     expect(asked({ endpoint: 'GET /payments/{id}', path: `/payments/${uuid}` })).toMatchObject({

@@ -3,8 +3,12 @@ import { objectHash } from './seen.ts';
 
 /** One call asks for at most so many objects here; further ones are not looked at. */
 export const OBJECTS_MOST = 200;
-/** Of at least so many characters, letters and digits mixed: drawn by lot, nobody guesses or counts through such ids. */
+/**
+ * Of at least so many characters, letters and digits mixed in at least so many without a mark between: drawn by lot, nobody
+ * guesses or counts through such ids.
+ */
 const RANDOM_LENGTH = 16;
+const MIXED_LENGTH = 8;
 
 /** Parameters and kept headers that name an object: `id`, `ids`, `order_id`, `orderId`, `account`, `username`, … */
 const OBJECT_NAME =
@@ -19,6 +23,10 @@ const PAGE = 2;
 const LIMIT = 3;
 /** What a name is, remembered: there are few of them, and attackers can send many. */
 const NAMES_MOST = 1_000;
+
+const hyphen = 45;
+const dot = 46;
+const underscore = 95;
 
 /** What a call asks for. */
 export interface Asked {
@@ -126,14 +134,20 @@ function addPath(asked: Asked, { endpoint, path }: ApiCall): void {
 function isRandom(text: string, from: number, to: number): boolean {
   if (to - from < RANDOM_LENGTH) return false;
   if (text.charCodeAt(from) === 126) return !/^~(email|user|phone|card|iban)~/.test(text.slice(from, to));
+  // Words and numbers with marks between them (`running-shoe-2026`) can be guessed; a uuid has long mixed pieces.
   let digits = false;
   let letters = false;
-  for (let at = from; at < to; at++) {
-    const code = text.charCodeAt(at);
-    if (code >= 48 && code <= 57) digits = true;
+  let begin = from;
+  for (let at = from; at <= to; at++) {
+    const code = at < to ? text.charCodeAt(at) : hyphen;
+    if (code === hyphen || code === underscore || code === dot) {
+      if (digits && letters && at - begin >= MIXED_LENGTH) return true;
+      digits = letters = false;
+      begin = at + 1;
+    } else if (code >= 48 && code <= 57) digits = true;
     else if (code > 64) letters = true;
   }
-  return digits && letters;
+  return false;
 }
 
 /** The number that the text is, or ends with; NaN if there is none. */

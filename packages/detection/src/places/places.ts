@@ -1,5 +1,6 @@
 import type { ApiCall } from '@tripline/model';
 import { DAY_MS, HOUR_MS, LATENESS_MS } from '../constants.ts';
+import { clientFamily, finishHash } from './client-family.ts';
 import {
   FAILURES_MS,
   FAMILIES_MOST,
@@ -344,7 +345,7 @@ function networkOf(
 function familyOf(places: Places, userAgent: string): Family {
   const { memo } = places;
   if (memo.family !== null && memo.userAgent === userAgent) return memo.family;
-  const hash = familyHash(userAgent);
+  const hash = clientFamily(userAgent);
   let family = places.families.find((one) => one.hash === hash);
   if (!family) {
     family = {
@@ -384,24 +385,6 @@ function drop(list: { own: boolean; lastDay: number }[], own: boolean, most: num
   }
 }
 
-/** Finishes an FNV-1a hash to 24 bits: few values of one actor are told apart, and they are kept as text. Never 0. */
-function finish(hash: number): number {
-  let h = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-  return (h ^ (h >>> 16)) >>> 8 || 1;
-}
-
-/** Of the letters and signs: digits and dots are versions. */
-function familyHash(userAgent: string): number {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < userAgent.length && at < 256; at++) {
-    const code = userAgent.charCodeAt(at);
-    if ((code >= 48 && code <= 57) || code === 46) continue;
-    hash = Math.imul(hash ^ code, 0x01000193);
-  }
-  return finish(hash);
-}
-
 /** Of the /24 of an IPv4 address, of about the /64 of an IPv6 address: what one household or office has. */
 function prefixOf(memo: Places['memo'], ip: string | undefined): number {
   if (ip === undefined) return 0;
@@ -415,7 +398,7 @@ function prefixOf(memo: Places['memo'], ip: string | undefined): number {
   let hash = 0x811c9dc5;
   for (let at = 0; at < end; at++) hash = Math.imul(hash ^ ip.charCodeAt(at), 0x01000193);
   memo.ip = ip;
-  return (memo.prefix = finish(hash));
+  return (memo.prefix = finishHash(hash));
 }
 
 type EncodedNetwork = [

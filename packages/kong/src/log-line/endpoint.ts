@@ -1,17 +1,23 @@
+import { isExpectedLiteral, variable, type ExpectedSegment } from './route-paths.ts';
+
+/** What stands in the template for the segment of `path` from `from` to `to`, the `index`th; '' for the segment itself. */
+export type PlaceholderAt = (path: string, from: number, to: number, index: number) => string;
+
 /**
- * The path template of a request, from the path alone: segments that look like an object's id become `{id}`, tokens of
- * the sanitiser `{kind}`. `/orders/123` and `/orders/7f3c…` both become `/orders/{id}`. Words stay, also when they name
- * an object (`/products/red-shoe`): only traffic can tell those apart, and the collector looks at one line at a time.
+ * The path template of a request: segments that look like an object's id become `{id}`, tokens of the sanitiser `{kind}`.
+ * `/orders/123` and `/orders/7f3c…` both become `/orders/{id}`. Words stay, also when they name an object
+ * (`/products/red-shoe`), unless `placeholderAt` knows better: see `TemplateLearner`.
  */
-export function pathTemplate(path: string): string {
+export function pathTemplate(path: string, placeholderAt: PlaceholderAt = placeholderFor): string {
   let template = '';
   let begin = 0;
   let changed = false;
+  let index = 0;
   for (let at = 1; at <= path.length; at++) {
     if (at < path.length && path.charCodeAt(at) !== slash) continue;
     // `begin` is at a slash, except for a path that does not start with one.
     const from = path.charCodeAt(begin) === slash ? begin + 1 : begin;
-    const placeholder = placeholderFor(path, from, at);
+    const placeholder = placeholderAt(path, from, at, index++);
     if (placeholder === '') template += path.slice(begin, at);
     else {
       template += path.slice(begin, from) + placeholder;
@@ -21,6 +27,14 @@ export function pathTemplate(path: string): string {
   }
   const full = changed ? template : path;
   return full.length > maxTemplateChars ? `${full.slice(0, maxTemplateChars)}…` : full;
+}
+
+/** As the segment looks, and what Kong's route path says about it. */
+export function placeholderBy(expected: ExpectedSegment, path: string, from: number, to: number): string {
+  if (expected === undefined) return placeholderFor(path, from, to);
+  if (expected !== variable && isExpectedLiteral(expected, path, from, to)) return '';
+  const placeholder = placeholderFor(path, from, to);
+  return placeholder === '' && expected === variable && to > from ? '{id}' : placeholder;
 }
 
 const maxTemplateChars = 200;

@@ -8,3 +8,11 @@ export {
   type RejectReason,
 } from './normalise.ts';
 export { pathTemplate } from './endpoint.ts';
+export { createEndpointOf } from './endpoint-of.ts';
+export {
+  createTemplateLearner,
+  type LearntTemplate,
+  type Teacher,
+  type TemplateLearner,
+  type TemplateLearnerOptions,
+} from './template-learner.ts';

@@ -5,6 +5,7 @@ import { createSanitizer } from '@tripline/sanitize';
 import { describe, expect, it } from 'vitest';
 import { lineOf } from './frames.ts';
 import { createNormaliser, type NormaliserOptions } from './normalise.ts';
+import { createTemplateLearner } from './template-learner.ts';
 
 const fixtures = fileURLToPath(new URL('../../../../test/fixtures/tcp-log/', import.meta.url));
 const recording = (name: string): Buffer[] =>
@@ -184,6 +185,66 @@ describe('the normaliser', () => {
     );
     expect(call.actorKind).toBe('address');
     expect(JSON.stringify(call)).not.toContain('alice');
+  });
+
+  it("takes Kong's route path at its word", () => {
+    const call = accepted({
+      ...withRequest({ uri: '/products/red-shoe/reviews?page=2' }),
+      service: { name: 'catalog' },
+      route: { name: 'reviews', paths: ['~/products/(?<slug>[^/]+)/reviews$'] },
+    });
+    expect(call).toMatchObject({
+      path: '/products/red-shoe/reviews',
+      endpoint: 'GET /products/{id}/reviews',
+    });
+  });
+
+  describe('learns which words are objects', () => {
+    const letters = (index: number): string =>
+      index.toString(26).replace(/\d/g, (digit) => 'qrstuvwxyz'[+digit]!);
+    const lineOfProduct = (index: number): typeof plain => ({
+      ...withRequest({ uri: `/products/${letters(index)}-shoe` }),
+      ...{ service: { name: 'catalog' }, route: { name: 'products', paths: ['/products'] } },
+      client_ip: `203.0.113.${index % 100}`,
+    });
+    const endpointAfter = (change: (line: typeof plain) => object): string => {
+      const normalise = normaliser({ templates: createTemplateLearner() });
+      const read = (line: object) => normalise(lineOf(Buffer.from(JSON.stringify(line))), Infinity);
+      for (let index = 0; index < 1_000; index++) read(change(lineOfProduct(index)));
+      const result = read(lineOfProduct(1_001));
+      return result.kind === 'accepted' ? result.call.endpoint : result.reason;
+    };
+
+    it('from calls that reached their service and succeeded', () => {
+      expect(endpointAfter((line) => line)).toBe('GET /products/{id}');
+    });
+
+    it.each<[string, (line: typeof plain) => object]>([
+      ['missing', (line) => ({ ...line, response: { ...line.response, status: 404 } })],
+      ['redirected', (line) => ({ ...line, response: { ...line.response, status: 302 } })],
+      ["Kong's own", (line) => ({ ...line, source: 'kong', upstream_status: undefined })],
+      ['without a route', (line) => ({ ...line, route: undefined })],
+      ['without a service', (line) => ({ ...line, service: undefined })],
+      ['preflights', (line) => ({ ...line, request: { ...line.request, method: 'OPTIONS' } })],
+      ["one client's", (line) => ({ ...line, client_ip: '203.0.113.66' })],
+    ])('from no calls that are %s', (_what, change) => {
+      expect(endpointAfter(change)).toBe(`GET /products/${letters(1_001)}-shoe`);
+    });
+
+    it('and keeps nothing of them that the sanitiser hides', () => {
+      const templates = createTemplateLearner();
+      const normalise = normaliser({ templates });
+      for (let index = 0; index < 1_000; index++) {
+        const uri = `/users/${letters(index)}@example.org/${letters(index)}`;
+        const line = {
+          ...lineOfProduct(index),
+          ...withRequest({ uri }),
+          client_ip: `203.0.113.${index % 100}`,
+        };
+        normalise(lineOf(Buffer.from(JSON.stringify(line))), Infinity);
+      }
+      expect(templates.learnt()).toEqual([{ service: 'catalog', under: '/users/{email}', words: [] }]);
+    });
   });
 
   it('survives any type in any place', () => {

@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { ApiCall } from '@tripline/model';
 import type { Sanitizer } from '@tripline/sanitize';
-import { pathTemplate } from './endpoint.ts';
+import { createEndpointOf } from './endpoint-of.ts';
 import { bytesOf, type LineBytes } from './frames.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
+import type { TemplateLearner } from './template-learner.ts';
 
 /** Why a line was refused. */
 export type RejectReason =
@@ -29,6 +30,8 @@ export interface NormaliserOptions {
   /** How far a line's time may be ahead of `nowMs`, in ms. */
   maxAheadMs?: number;
   locate?: (ip: string) => Place | undefined;
+  /** Learns which path segments name objects. Left out: their looks and Kong's route paths alone tell. */
+  templates?: TemplateLearner;
 }
 
 const usualCredentialNames = ['apikey', 'x-api-key', 'api-key', 'x-auth-token', 'x-access-token'];
@@ -55,10 +58,11 @@ const requestIdShape = /^[0-9A-Za-z-]{8,64}$/;
 /**
  * Makes the function that turns one log line into an API call. `nowMs` is the
  * collector's clock, to refuse times ahead of it; Infinity where lines are replayed. Pure apart from the sanitiser's
- * cache; never throws on any input.
+ * cache and what `templates` learns; never throws on any input.
  */
 export function createNormaliser(options: NormaliserOptions): (line: LineBytes, nowMs: number) => Normalised {
   const { sanitizer, token, locate } = options;
+  const endpointOf = createEndpointOf(options.templates);
   const maxAheadMs = options.maxAheadMs ?? 5 * 60_000;
   const keepHeaders = (options.keepHeaders ?? []).map((name) => name.toLowerCase());
   const own = (options.credentialNames ?? []).map((name) => name.toLowerCase());
@@ -149,7 +153,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
       actorName: known ? (username ?? customId ?? consumerId) : actorId,
       method,
       path,
-      endpoint: path === '' ? method : `${method} ${pathTemplate(path)}`,
+      endpoint: '',
       status: Math.min(Math.max(Math.trunc(status), 0), 65_535),
       source: kongAnswered ? 'kong' : 'upstream',
       requestBytes: whole(line.requestSize),
@@ -186,6 +190,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     if (service !== undefined) call.service = service;
     const route = text(line.routeName, maxNameChars) ?? text(line.routeId, maxNameChars);
     if (route !== undefined) call.route = route;
+    call.endpoint = endpointOf(call, line.routePaths);
     if (line.querystring.size > 0) call.query = queryOf(line.querystring);
     const userAgent = clean(first(headers.get('user-agent')), maxTextChars);
     if (userAgent !== undefined) call.userAgent = userAgent;

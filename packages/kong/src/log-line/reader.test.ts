@@ -51,6 +51,7 @@ function byParse(text: string): KongLogLine {
     serviceName: simple(object(line.service)?.name),
     routeId: simple(object(line.route)?.id),
     routeName: simple(object(line.route)?.name),
+    routePaths: simple(object(line.route)?.paths),
     token: simple(object(line.tripline)?.token),
     credential: simple(object(line.tripline)?.credential),
     user: simple(object(line.tripline)?.user),

@@ -35,6 +35,7 @@ export interface KongLogLine {
   serviceName: unknown;
   routeId: unknown;
   routeName: unknown;
+  routePaths: unknown;
   token: unknown;
   credential: unknown;
   user: unknown;
@@ -90,6 +91,8 @@ interface KnownEntity {
   bytes: Buffer;
   id: unknown;
   name: unknown;
+  /** Of a route. */
+  paths: unknown;
 }
 
 /** Bounds of what is remembered of each kind. */
@@ -351,11 +354,12 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     if (name === 'id') line.authenticatedEntityId = read(depth);
     else skip(depth);
   };
-  let entity: KnownEntity = { bytes: noBytes, id: undefined, name: undefined };
-  const entityMemberLengths = lengthsOf(['id', 'name']);
+  let entity: KnownEntity = { bytes: noBytes, id: undefined, name: undefined, paths: undefined };
+  const entityMemberLengths = lengthsOf(['id', 'name', 'paths']);
   const entityMember = (name: string, depth: number): void => {
     if (name === 'id') entity.id = read(depth);
     else if (name === 'name') entity.name = read(depth);
+    else if (name === 'paths') entity.paths = read(depth);
     else skip(depth);
   };
   /** A service or route: about half of a line, and to the letter the same as in many lines before. */
@@ -373,7 +377,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
         }
       }
     }
-    entity = { bytes: noBytes, id: undefined, name: undefined };
+    entity = { bytes: noBytes, id: undefined, name: undefined, paths: undefined };
     members(depth, entityMember, entityMemberLengths);
     if (bytes[begin] === openBrace && at - begin <= maxKnownEntityChars) {
       // Copies, since slices would keep the whole line in memory.
@@ -429,6 +433,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
         const route = readEntity(routes, depth);
         line.routeId = route.id;
         line.routeName = route.name;
+        line.routePaths = route.paths;
         return;
       }
       case 'tripline':
@@ -519,6 +524,7 @@ function emptyLine(): KongLogLine {
     serviceName: undefined,
     routeId: undefined,
     routeName: undefined,
+    routePaths: undefined,
     token: undefined,
     credential: undefined,
     user: undefined,
