@@ -65,6 +65,8 @@ export function createBackends(options: {
       return lake;
     },
     close: async () => {
+      // One that opens after all is closed would stay open, and its directory come back.
+      await lake?.catch(() => undefined);
       for (const close of opened.splice(0).reverse()) await close();
     },
   };

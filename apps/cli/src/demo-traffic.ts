@@ -70,14 +70,15 @@ function send(kong: KongStandIn, consumer: DemoConsumer, path: string, startedAt
 
 /**
  * The past week of all consumers, in order of time: in every hour two short visits each. Yields between hours, so that
- * the lines get away; `done` is the share of the week.
+ * the lines get away; `goesOn` is told the share of the week that is done, and ends it
+ * by saying no. Gives the number of calls.
  */
 export async function livePastWeek(
   kong: KongStandIn,
   consumers: readonly DemoConsumer[],
   nowMs: number,
   random: () => number,
-  progress: (done: number) => void,
+  goesOn: (done: number) => boolean,
 ): Promise<number> {
   const hours = 7 * 24;
   let calls = 0;
@@ -93,7 +94,7 @@ export async function livePastWeek(
       }
     }
     await kong.flushed();
-    progress((hour + 1) / hours);
+    if (!goesOn((hour + 1) / hours)) break;
   }
   return calls;
 }

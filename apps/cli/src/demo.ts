@@ -85,6 +85,7 @@ async function tell(system: System, kong: KongStandIn, once: boolean): Promise<n
     wake();
   };
   let signalled = false;
+  const isStopped = (): boolean => signalled;
   const forget = onSignals(() => {
     signalled = true;
     wake();
@@ -103,11 +104,19 @@ async function tell(system: System, kong: KongStandIn, once: boolean): Promise<n
   say(`Learning from the past week of ${consumers.length} consumers …`);
   let shown = 0;
   const calls = await livePastWeek(kong, consumers, Date.now(), random, (done) => {
-    if (done - shown < 0.25) return;
-    shown = done;
-    say(`  ${Math.round(done * 100)} %`);
+    if (done - shown >= 0.25) {
+      shown = done;
+      say(`  ${Math.round(done * 100)} %`);
+    }
+    return !isStopped();
   });
-  await caughtUp(system, calls);
+  while (!isStopped() && !(await isCaughtUp(system, calls)))
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  if (isStopped()) {
+    forget();
+    say('Stopping.');
+    return once ? 1 : 0;
+  }
   chapter('learnt', `${calls} calls of ${consumers.length} consumers, 168 hours`);
   say(
     `Ordinary traffic now runs live. In ${attackAfterMs / 1000} s one consumer begins to bombard an endpoint.`,
@@ -200,16 +209,13 @@ async function connectKong(system: System, kong: KongStandIn): Promise<void> {
   kong.rebuild();
 }
 
-/** Resolves when the processor has folded so many calls. */
-async function caughtUp(system: System, calls: number): Promise<void> {
-  for (;;) {
-    const behind = (await system.bus.lag()).find(
-      (row) => row.topic === 'api-calls' && row.group === 'processor',
-    );
-    const { published } = system.collector.accounting();
-    if (published >= calls && behind && behind.records < 1_000) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+/** Has the processor folded nearly so many calls? */
+async function isCaughtUp(system: System, calls: number): Promise<boolean> {
+  const behind = (await system.bus.lag()).find(
+    (row) => row.topic === 'api-calls' && row.group === 'processor',
+  );
+  const { published } = system.collector.accounting();
+  return published >= calls && behind !== undefined && behind.records < 1_000;
 }
 
 /** Tells what comes by on the bus. */

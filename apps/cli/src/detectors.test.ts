@@ -72,6 +72,17 @@ describe('tripline series', () => {
     expect(errors).toContain(`${path}:3: the value "many"`);
   });
 
+  it('takes no number with a comma in it for what is before the comma', async () => {
+    const path = file('comma.csv', ['"timestamp","value"', '1770000000,"1,000"', '"1770003600","7"']);
+    expect(await series([path])).toBe(1);
+    expect(errors).toBe(`${path}:2: the value "1,000" is no number\n`);
+    expect(output.split('\n').slice(1)).toEqual([
+      '1770000000,"1,000",,,,0,0',
+      expect.stringMatching(/^1770003600,7,7,/),
+      '',
+    ]);
+  });
+
   it('takes a number that is too large for none, and expects no less of the next', async () => {
     const rows = Array.from(
       { length: 60 },

@@ -38,7 +38,7 @@ export async function series(args: string[]): Promise<number> {
       } else if (reading === undefined) {
         problems.add(number, `the value "${value.slice(0, 40)}" is no number`);
       } else row = baseline.observe(timestampMs, reading);
-      output += `${timestamp},${value},${row && !Number.isNaN(reading) ? said(row) : ',,,0,0'}\n`;
+      output += `${asCell(timestamp)},${asCell(value)},${row && !Number.isNaN(reading) ? said(row) : ',,,0,0'}\n`;
     }
     await print(output);
   }
@@ -52,9 +52,19 @@ function said(row: SeriesRow): string {
   return `${short(row.expected)},${short(row.low)},${short(row.high)},${row.score.toFixed(6)},${row.alert ? 1 : 0}`;
 }
 
-/** Quotes around a cell go; neither times nor numbers have commas or quotes in them. */
+/** Quotes around a cell go, and keep the commas within: "1,000" must not be taken for 1. */
 function cellsOf(line: string): string[] {
-  return line.replaceAll('"', '').split(',');
+  if (!line.includes('"')) return line.split(',');
+  const cells = [''];
+  line.split('"').forEach((part, at) => {
+    const pieces = at % 2 === 1 ? [part] : part.split(',');
+    cells.push(`${cells.pop()}${pieces[0]}`, ...pieces.slice(1));
+  });
+  return cells;
+}
+
+function asCell(text: string): string {
+  return text.includes(',') ? `"${text}"` : text;
 }
 
 function columnsOf(file: string, header: string[]): { timestamp: number; value: number } {

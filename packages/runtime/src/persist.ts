@@ -49,12 +49,14 @@ export function createPersist(options: PersistOptions): Persist {
             failing.delete(what);
             throw error;
           }
+          // Whoever stops takes away what this needs: no failure to tell of.
+          if (stopped.aborted) throw new StoppedError();
           options.onFailure?.();
           const problem = error instanceof Error ? error.message.split('\n', 1)[0]! : String(error);
           if (failing.get(what) !== problem)
             logger.error({ what, err: error }, `${what} fails; trying again until it works`);
           failing.set(what, problem);
-          if (last || stopped.aborted) throw new StoppedError();
+          if (last) throw new StoppedError();
         } finally {
           busySince.delete(what);
         }
