@@ -122,6 +122,9 @@ export function addReport(minute: EndpointMinute, alert: Alert): void {
   reports.delete(last);
 }
 
+/** How the tokens of users begin, other than those of keys. */
+const USER_TOKEN = '~user~';
+
 /**
  * Credentials were judged and refused: 401, or 403 to nobody in particular. A 403 to a consumer that Kong knows is about
  * what it may do, not about who it is.
@@ -291,18 +294,20 @@ const nobody: ReadonlySet<string> = new Set();
  * Addresses that succeeded are sampled. Below the hash to which that sample is complete it is known of each attempt whether
  * its address got in; the share among those stands for all. The fewer they are, the less it is trusted (lower end of the
  * score interval of Wilson, "Probable inference", JASA 1927, with z = 2). An address with many of the attempts speaks for itself: where
- * it is not known whether it got in, it is taken not to have. Addresses that were `told` of are explained.
+ * it is not known whether it got in, it is taken not to have. Addresses that were `told` of are explained, and so are those that
+ * try many keys: that is no list of accounts, and judged where addresses are.
  */
 export function unexplainedOf(minute: EndpointMinute, told: ReadonlySet<string> = nobody): Unexplained {
   const { failing, succeeded } = minute;
   if (!failing) return { attempts: 0, share: 0 };
-  const perAddress = new Map<string, { attempts: number; failures: number }>();
+  const perAddress = new Map<string, { attempts: number; failures: number; users: number }>();
   const perAccount = new Map<string, number>();
   for (const [, { value }] of failing.attempts.entries()) {
-    const address = perAddress.get(value.ip) ?? { attempts: 0, failures: 0 };
+    const address = perAddress.get(value.ip) ?? { attempts: 0, failures: 0, users: 0 };
     perAddress.set(value.ip, {
       attempts: address.attempts + 1,
       failures: address.failures + value.failures,
+      users: address.users + (value.account.startsWith(USER_TOKEN) || value.account === '' ? 1 : 0),
     });
     if (value.account !== '') perAccount.set(value.account, (perAccount.get(value.account) ?? 0) + 1);
   }
@@ -310,8 +315,8 @@ export function unexplainedOf(minute: EndpointMinute, told: ReadonlySet<string> 
   const completeTo = succeeded?.completeTo ?? Infinity;
   let known = 0;
   let unexplained = 0;
-  for (const [ip, { attempts, failures }] of perAddress) {
-    if (told.has(ip)) {
+  for (const [ip, { attempts, failures, users }] of perAddress) {
+    if (told.has(ip) || (attempts >= MANY_ATTEMPTS && users === 0)) {
       known += attempts;
       continue;
     }
