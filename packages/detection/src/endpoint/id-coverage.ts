@@ -371,7 +371,7 @@ function moveOn(
   if (days > 0) {
     counts[1] = 0;
     state.calls[1] = 0;
-    for (const [what, top] of tops.entries()) tops[what] = Math.round(top * TOP_PER_DAY ** days);
+    for (const [what, top] of tops.entries()) tops[what] = Math.round(top * TOP_PER_DAY ** days * 100) / 100;
     state.ranges.clear();
     rotate(state.seen, Math.floor(hour / HOURS_PER_DAY / DAYS_PER_WEEK));
   }
