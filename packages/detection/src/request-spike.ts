@@ -2,6 +2,7 @@ import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from 
 import { alertActor } from './alert-actor.ts';
 import {
   CALL_WEIGHT,
+  DAY_MS,
   FAILED_CALL_WEIGHT,
   LATENESS_MS,
   SERVICES_KEPT,
@@ -125,7 +126,7 @@ export function foldSpike(state: SpikeState, peers: PeersState, call: ApiCall): 
     state.late++;
     return alerts;
   }
-  if (state.episode && atMs >= closesAt(state.episode)) alerts.push(closeEpisode(state));
+  if (state.episode && atMs >= endsAt(state.episode)) alerts.push(closeEpisode(state));
   if (atMs > state.newestMs) {
     if (state.tally && !state.episode && windowOf(atMs) !== windowOf(state.newestMs)) state.tally = null;
     state.newestMs = atMs;
@@ -189,16 +190,21 @@ export function foldSpike(state: SpikeState, peers: PeersState, call: ApiCall): 
 
 /** Ends the episode if it is over at `nowMs`. The alert is the same whenever this is called after that. */
 export function closeSpike(state: SpikeState, nowMs: number): Alert[] {
-  return state.episode && nowMs >= closesAt(state.episode) ? [closeEpisode(state)] : [];
+  return state.episode && nowMs >= endsAt(state.episode) ? [closeEpisode(state)] : [];
 }
 
 export function spikeClosesAt(state: SpikeState): number | undefined {
-  return state.episode ? closesAt(state.episode) : undefined;
+  return state.episode ? endsAt(state.episode) : undefined;
 }
 
 /** Was the episode raised by a stretch, and no shorter window exceeded by more since? */
 function isSlow(episode: Episode | null): boolean {
   return episode?.worst.size === STRETCH;
+}
+
+/** Slow growth is over when a day has passed that was ordinary: its nights may well be. */
+function endsAt(episode: Episode): number {
+  return isSlow(episode) ? episode.lastSeenAt + DAY_MS : closesAt(episode);
 }
 
 function windowOf(atMs: number): number {

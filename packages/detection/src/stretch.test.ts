@@ -61,6 +61,18 @@ describe('six hours of calls', () => {
     expect(alerts.at(-1)!.lastSeenAt).toBeLessThan(startMs + 127 * hourMs);
   });
 
+  it('are one alert where the nights are ordinary', () => {
+    const days = { ...phase('0h', '96h', 4), profile: { peakToTrough: 4 } };
+    const alerts = alertsOf(
+      callsFrom(
+        days,
+        { ...days, from: '96h', until: '168h' },
+        { ...days, from: '105h', until: '168h', rate: { kind: 'poisson', perMinute: 11 } },
+      ),
+    ).alerts;
+    expect(new Set(alerts.map(({ id }) => id)).size).toBe(1);
+  });
+
   it('are none of note where four of them are as ever', () => {
     const busy = phase('98h', '100h', 25);
     const calls = callsFrom(phase('0h', '144h', 2), busy);

@@ -121,6 +121,11 @@ describe('the mix of calls', () => {
     expect(alertsOf(trafficOf(1, gathered), undefined, undefined, true)).toEqual([]);
   });
 
+  it('is not changed by repeating what the server failed', () => {
+    for (const status of ['503', '499'])
+      expect(alertsOf(trafficOf(1, { ...gathered, status: { [status]: 0.8 } }))).toEqual([]);
+  });
+
   it('is not judged for addresses', () => {
     expect(
       detector.create({ ...trafficOf(1, gathered)[0]!, actorKind: 'address', actorId: '192.0.2.1' }),

@@ -183,8 +183,10 @@ function fold(state: MixState, call: ApiCall, inSpike: boolean): Alert[] {
     alerts.push(...settle(state));
     state.window = window;
   }
-  state.calls++;
   if (inSpike) state.inSpike = true;
+  // Clients repeat by themselves what the server failed, on that endpoint only.
+  if (call.status >= 500 || call.status === 499) return alerts;
+  state.calls++;
   const usage = usageOf(state, objectHash(call.endpoint, 0));
   let large = false;
   if (usage) {
@@ -199,7 +201,7 @@ function fold(state: MixState, call: ApiCall, inSpike: boolean): Alert[] {
     state.learnt >= WINDOWS_LEAST &&
     logOf(usage.calls) > usage.top;
   if (large || crowded) {
-    tallyCall((state.tally ??= newTally()), call, call.status >= 500);
+    tallyCall((state.tally ??= newTally()), call, false);
     state.actor ??= alertActor(call);
     state.newestMs = Math.max(state.newestMs, atMs);
   }
