@@ -96,7 +96,7 @@ describe('judging alerts', () => {
 });
 
 describe('evaluation', () => {
-  it('a short run finds the spike at peak and the pulses at once, troubles nobody, and says so in the documented shape', async () => {
+  it('a short run finds what ten days suffice for, once each, troubles nobody, and says so in the documented shape', async () => {
     const evaluation = await evaluate({ seeds: [5], days: 10, consumers: 40, pastDays: 2 });
     expect(Object.keys(evaluation.detectors)).toEqual([...alertTypes]);
     for (const one of Object.values(evaluation.detectors)) {
@@ -116,8 +116,14 @@ describe('evaluation', () => {
     expect(spike.byVariant['request-spike:1']).toMatchObject({ planted: 1, found: 1 });
     expect(spike.byVariant['request-spike:5']).toMatchObject({ planted: 1, found: 1 });
     expect(spike.secondsToAlertP50).toBeLessThan(600);
-    expect(spike.alertsPerEpisode).toBe(1);
-    expect(spike.falsePer1000ConsumerDays, JSON.stringify(spike.falseSamples)).toBeLessThanOrEqual(1);
+    for (const [type, one] of Object.entries(evaluation.detectors)) {
+      expect(one.alertsPerEpisode, type).toBe(1);
+      expect(one.falsePer1000ConsumerDays, JSON.stringify(one.falseSamples)).toBeLessThanOrEqual(1);
+      if (type === 'request-spike' || type === 'credential-stuffing') continue;
+      expect(one.recall, `${type}: ${JSON.stringify(one.byVariant)}`).toBe(1);
+    }
+    // The slow one begins on the second day, before anybody's places are known.
+    expect(evaluation.detectors['credential-stuffing'].found).toBeGreaterThanOrEqual(8);
     expect(page(evaluation)).toContain('| request-spike');
   }, 300_000);
 });
