@@ -1,5 +1,6 @@
 import {
   CALL_WEIGHT,
+  DROP_LIMIT_LOG,
   HOUR_MS,
   LEAST_FACTOR_LOG,
   LOG_SCALE,
@@ -126,9 +127,11 @@ function learn(slot: Slot, level: number): void {
   slot.days = Math.min(slot.days + 1, SLOT_MEMORY);
   if (slot.days > 1) {
     const residual = level - slot.level;
-    slot.deviation = Math.round(slot.deviation + (Math.abs(residual) - slot.deviation) / (slot.days - 1));
+    // One day of growth must not pass for a habit of varying; days that do vary let it widen step by step.
+    const width = Math.min(Math.abs(residual), Math.max(RISE_LIMIT_LOG, 2 * slot.deviation));
+    slot.deviation = Math.round(slot.deviation + (width - slot.deviation) / (slot.days - 1));
     const most = slot.days > SLOT_TRUSTED_COUNT ? RISE_LIMIT_LOG : Infinity;
-    slot.level = Math.round(slot.level + Math.min(most, residual) / slot.days);
+    slot.level = Math.round(slot.level + Math.max(-DROP_LIMIT_LOG, Math.min(most, residual)) / slot.days);
   } else slot.level = level;
 }
 
