@@ -143,7 +143,7 @@ export function foldSpike(state: SpikeState, peers: PeersState, call: ApiCall): 
   }
   const { stretch } = state;
   if (stretchEnds(stretch, atMs)) {
-    settleStretch(stretch, atMs, state.episode !== null);
+    settleStretch(stretch, atMs, state.episode !== null, whole.profile.deviation);
     if (isSlow(state.episode) && stretchStays(stretch)) alerts.push(adoptStep(state, peers));
   }
   // Before the call is counted: the first service's scope begins as a copy of the whole.
@@ -251,7 +251,7 @@ function stepStayed(state: SpikeState): boolean {
 function adoptStep(state: SpikeState, peers: PeersState): Alert {
   adoptShadow(state.whole, peers);
   for (const scope of state.services.values()) adoptShadow(scope, peers);
-  adoptStretch(state.stretch);
+  adoptStretch(state.stretch, state.whole.profile.deviation);
   return closeEpisode(state);
 }
 

@@ -1,5 +1,6 @@
 import {
   CALL_WEIGHT,
+  DROP_LIMIT_LOG,
   HOUR_MS,
   LEAST_FACTOR_LOG,
   LOG_SCALE,
@@ -25,6 +26,8 @@ const PER_DAY = 24 / HOURS;
 const KINDS = 2;
 /** A day moves what is known as if it were at most a third (e^0.3) above it: growth is not followed while it is under way. */
 const RISE_LIMIT_LOG = 300;
+/** Whose hours vary by large factors will have six busy ones in a row: the margin in mean absolute deviations of the hours. */
+const HOURLY_DEVIATIONS = 4;
 /** Windows of an episode that are remembered, to see whether their level stays. */
 const REMEMBERED = 4;
 
@@ -79,8 +82,15 @@ export function stretchEnds(stretch: Stretch, atMs: number): boolean {
   return Math.floor(atMs / STRETCH_MS) > stretch.window;
 }
 
-/** Ends the window and begins the one of `atMs`. `inEpisode`: an alert of the actor is open. */
-export function settleStretch(stretch: Stretch, atMs: number, inEpisode: boolean): void {
+/**
+ * Ends the window and begins the one of `atMs`. `inEpisode`: an alert of the actor is open. `hourlyDeviation`: that of its profile.
+ */
+export function settleStretch(
+  stretch: Stretch,
+  atMs: number,
+  inEpisode: boolean,
+  hourlyDeviation: number,
+): void {
   const { window, count, steady, high, slots, excesses } = stretch;
   if (count > 0) {
     const slot = slots[slotAt(window)]!;
@@ -94,7 +104,7 @@ export function settleStretch(stretch: Stretch, atMs: number, inEpisode: boolean
   stretch.window = Math.floor(atMs / STRETCH_MS);
   stretch.count = stretch.steady = stretch.hourCount = 0;
   stretch.inSpike = false;
-  expect(stretch);
+  expect(stretch, hourlyDeviation);
 }
 
 /** Has the level of the open episode stayed the same for a day? */
@@ -103,13 +113,13 @@ export function stretchStays({ excesses }: Stretch): boolean {
 }
 
 /** The level of the open episode is the new normal. */
-export function adoptStretch(stretch: Stretch): void {
+export function adoptStretch(stretch: Stretch, hourlyDeviation: number): void {
   const { excesses, slots } = stretch;
   if (excesses.length === 0) return;
   const shift = Math.max(0, Math.round(excesses.reduce((sum, one) => sum + one, 0) / excesses.length));
   for (const slot of slots) if (slot.days > 0) slot.level += shift;
   stretch.excesses = [];
-  expect(stretch);
+  expect(stretch, hourlyDeviation);
 }
 
 function grows(excesses: readonly number[]): boolean {
@@ -126,14 +136,16 @@ function learn(slot: Slot, level: number): void {
   slot.days = Math.min(slot.days + 1, SLOT_MEMORY);
   if (slot.days > 1) {
     const residual = level - slot.level;
-    slot.deviation = Math.round(slot.deviation + (Math.abs(residual) - slot.deviation) / (slot.days - 1));
+    // One day of growth must not pass for a habit of varying; days that do vary let it widen step by step.
+    const width = Math.min(Math.abs(residual), Math.max(RISE_LIMIT_LOG, 2 * slot.deviation));
+    slot.deviation = Math.round(slot.deviation + (width - slot.deviation) / (slot.days - 1));
     const most = slot.days > SLOT_TRUSTED_COUNT ? RISE_LIMIT_LOG : Infinity;
-    slot.level = Math.round(slot.level + Math.min(most, residual) / slot.days);
+    slot.level = Math.round(slot.level + Math.max(-DROP_LIMIT_LOG, Math.min(most, residual)) / slot.days);
   } else slot.level = level;
 }
 
 /** Sets where the window's calls begin to be too many: by the quarter of the day, or a neighbour, that allows most. */
-function expect(stretch: Stretch): void {
+function expect(stretch: Stretch, hourlyDeviation: number): void {
   const { slots, window } = stretch;
   stretch.high = stretch.expected = 0;
   const at = slotAt(window);
@@ -145,7 +157,11 @@ function expect(stretch: Stretch): void {
     .find((three) => three.some(({ days }) => days >= SLOT_TRUSTED_COUNT));
   for (const { level, deviation, days } of known ?? []) {
     if (days === 0) continue;
-    const margin = Math.max(LEAST_FACTOR_LOG, MARGIN_DEVIATIONS * deviation);
+    const margin = Math.max(
+      LEAST_FACTOR_LOG,
+      MARGIN_DEVIATIONS * deviation,
+      HOURLY_DEVIATIONS * hourlyDeviation,
+    );
     const high = Math.max(CALLS_LEAST * CALL_WEIGHT, countOf(level + margin));
     if (high < stretch.high) continue;
     stretch.high = high;
