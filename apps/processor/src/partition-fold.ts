@@ -156,9 +156,16 @@ export class PartitionFold implements Fold {
         (saved) => new PreAggregator(state.partition, saved),
         texts.get(aggregatesKey),
       );
-    const text = texts.get(progressKey);
-    if (text === undefined) return;
-    const { watermark, open, ids = [] } = JSON.parse(text) as Progress;
+    const begun: Progress = { watermark: 0, open: [] };
+    const {
+      watermark,
+      open,
+      ids = [],
+    } = this.#decode(
+      progressKey,
+      (saved) => (saved === undefined ? begun : (JSON.parse(saved) as Progress)),
+      texts.get(progressKey),
+    );
     this.#watermark = watermark;
     for (const [key, closesAt] of open) this.#setOpen(key, closesAt);
     this.#idChunks = ids;

@@ -66,12 +66,15 @@ export interface SpikeState {
   whole: Scope;
   /** The only service used so far; its scope would be the same as `whole`. Null before the first call. */
   firstService: string | null;
-  /** From the second service on: one scope each; the least recently used goes. */
+  /** From the second service on: one scope each; the least recently used goes. Before, the same empty map for all actors. */
   services: Map<string, Scope>;
   episode: Episode | null;
   /** About the calls near or over a threshold: those of the episode, else of the newest 600 s window. */
   tally: Tally | null;
 }
+
+/** Most actors have one service, and an empty map is a tenth of what is kept of them. */
+const NO_SERVICES = new Map<string, Scope>();
 
 export function newSpikeState(): SpikeState {
   return {
@@ -79,7 +82,7 @@ export function newSpikeState(): SpikeState {
     late: 0,
     whole: newScope(),
     firstService: null,
-    services: new Map(),
+    services: NO_SERVICES,
     episode: null,
     tally: null,
   };
@@ -158,13 +161,13 @@ function windowOf(atMs: number): number {
 
 /** The scope of this service; undefined as long as the actor has used no other. */
 function serviceScope(state: SpikeState, service: string): Scope | undefined {
-  const { services } = state;
-  if (services.size === 0) {
+  if (state.services.size === 0) {
     state.firstService ??= service;
     if (state.firstService === service) return undefined;
     // Until now the first service's traffic was the whole traffic.
-    services.set(state.firstService, copyScope(state.whole));
+    state.services = new Map([[state.firstService, copyScope(state.whole)]]);
   }
+  const { services } = state;
   let scope = services.get(service);
   if (!scope) {
     if (services.size >= SERVICES_KEPT) services.delete(leastRecentlyUsed(services));
@@ -322,7 +325,10 @@ export function decodeSpike(encoded: EncodedSpike): SpikeState {
     late,
     firstService,
     whole: decodeScope(whole),
-    services: new Map(services.map(([service, scope]) => [service, decodeScope(scope)])),
+    services:
+      services.length === 0
+        ? NO_SERVICES
+        : new Map(services.map(([service, scope]) => [service, decodeScope(scope)])),
     episode: episode === 0 ? null : decodeEpisode(episode),
     tally: tally === 0 ? null : decodeTally(tally),
   };

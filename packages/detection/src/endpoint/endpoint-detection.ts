@@ -61,7 +61,7 @@ export interface EndpointDetection {
 }
 
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 2;
+const STATE_VERSION = 3;
 
 type EncodedState = [
   version: number,
