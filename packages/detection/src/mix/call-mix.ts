@@ -2,6 +2,7 @@ import { severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline
 import type { ActorDetector } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
 import { LOG_SCALE, STEP_MS } from '../constants.ts';
+import { fromDigits, toDigits } from '../digits.ts';
 import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
 import { compileExceptions, type Selection } from '../exception.ts';
 import { objectHash } from '../objects/seen.ts';
@@ -460,35 +461,29 @@ function summaryOf(worst: Finding, name: string, endpoint: string | null, learnt
   );
 }
 
-/** Widths of a usage's fields to the base of 36: hash, share, top, bytes, latency, seen, calls. */
-const WIDTHS = [5, 3, 3, 3, 3, 1, 3] as const;
+/** Digits of a usage's fields: hash, share, top, bytes, latency, seen, calls. */
+const WIDTHS = [4, 3, 3, 3, 3, 1, 3];
 
 function encodeUsages(usages: readonly Usage[]): string {
-  let text = '';
-  for (const { hash, share, top, bytes, latency, seen, calls } of usages) {
-    const fields = [hash, share, top, bytes, latency, seen, calls];
-    for (let at = 0; at < fields.length; at++) text += fields[at]!.toString(36).padStart(WIDTHS[at]!, '0');
-  }
-  return text;
+  const numbers: number[] = [];
+  for (const { hash, share, top, bytes, latency, seen, calls } of usages)
+    numbers.push(hash, share, top, bytes, latency, seen, calls);
+  return toDigits(numbers, WIDTHS);
 }
 
 function decodeUsages(text: string): Usage[] {
+  const numbers = fromDigits(text, WIDTHS);
   const usages: Usage[] = [];
-  for (let read = 0; read < text.length;) {
-    const fields = WIDTHS.map((width) => {
-      read += width;
-      return parseInt(text.slice(read - width, read), 36);
+  for (let at = 0; at < numbers.length; at += WIDTHS.length) {
+    usages.push({
+      hash: numbers[at]!,
+      share: numbers[at + 1]!,
+      top: numbers[at + 2]!,
+      bytes: numbers[at + 3]!,
+      latency: numbers[at + 4]!,
+      seen: numbers[at + 5]!,
+      calls: numbers[at + 6]!,
     });
-    const [hash, share, top, bytes, latency, seen, calls] = fields as [
-      number,
-      number,
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
-    usages.push({ hash, share, top, bytes, latency, seen, calls });
   }
   return usages;
 }
