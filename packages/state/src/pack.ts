@@ -16,37 +16,34 @@ let plain = Buffer.alloc(4_096);
  * seven bits, those of the eighth are spread over their highest ones.
  */
 export function pack(value: string): Buffer {
-  const rest = value.length & 7;
-  const whole = value.length - rest;
-  const packed = Buffer.allocUnsafe(1 + (whole >> 3) * 7 + rest);
+  // A value is copied before it is looked at: what JSON is written to is a string of pieces, slow to read by characters.
+  if (plain.length < value.length * 3) plain = Buffer.alloc(value.length * 6);
+  const from = plain;
+  const length = from.write(value);
+  if (length !== value.length) {
+    const text = Buffer.allocUnsafe(1 + length);
+    text[0] = asItIs;
+    from.copy(text, 1, 0, length);
+    return text;
+  }
+  const rest = length & 7;
+  const packed = Buffer.allocUnsafe(1 + (length >> 3) * 7 + rest);
   packed[0] = sevenBits + rest;
   let end = 1;
-  let bits = 0;
-  for (let at = 0; at < whole; at += 8) {
-    const a = value.charCodeAt(at);
-    const b = value.charCodeAt(at + 1);
-    const c = value.charCodeAt(at + 2);
-    const d = value.charCodeAt(at + 3);
-    const e = value.charCodeAt(at + 4);
-    const f = value.charCodeAt(at + 5);
-    const g = value.charCodeAt(at + 6);
-    const spread = value.charCodeAt(at + 7);
-    bits |= a | b | c | d | e | f | g | spread;
-    packed[end] = a | ((spread & 1) << 7);
-    packed[end + 1] = b | ((spread & 2) << 6);
-    packed[end + 2] = c | ((spread & 4) << 5);
-    packed[end + 3] = d | ((spread & 8) << 4);
-    packed[end + 4] = e | ((spread & 16) << 3);
-    packed[end + 5] = f | ((spread & 32) << 2);
-    packed[end + 6] = g | ((spread & 64) << 1);
+  let at = 0;
+  for (; at < length - rest; at += 8) {
+    const spread = from[at + 7]!;
+    packed[end] = from[at]! | ((spread & 1) << 7);
+    packed[end + 1] = from[at + 1]! | ((spread & 2) << 6);
+    packed[end + 2] = from[at + 2]! | ((spread & 4) << 5);
+    packed[end + 3] = from[at + 3]! | ((spread & 8) << 4);
+    packed[end + 4] = from[at + 4]! | ((spread & 16) << 3);
+    packed[end + 5] = from[at + 5]! | ((spread & 32) << 2);
+    packed[end + 6] = from[at + 6]! | ((spread & 64) << 1);
     end += 7;
   }
-  for (let at = whole; at < value.length; at++) {
-    const code = value.charCodeAt(at);
-    bits |= code;
-    packed[end++] = code;
-  }
-  return bits < 128 ? packed : Buffer.concat([Buffer.of(asItIs), Buffer.from(value)]);
+  for (; at < length; at++) packed[end++] = from[at]!;
+  return packed;
 }
 
 /** The text that was packed. Bytes that `pack` did not write come back as they are: whoever reads them finds no state. */
