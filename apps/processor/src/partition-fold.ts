@@ -96,7 +96,8 @@ export class PartitionFold implements Fold {
   #newIds: number[] = [];
   /** Chunks of ids in the store, oldest first. */
   #idChunks: [number, number][] = [];
-  #dirty = 0;
+  /** By key: states are many, and those that the next checkpoint saves few. */
+  readonly #changed = new Map<string, { held: Held<unknown>; encode: () => string | null }>();
   #aggregator: PreAggregator | undefined;
   #unsaved = false;
 
@@ -121,7 +122,7 @@ export class PartitionFold implements Fold {
 
   /** States that the next checkpoint would save. */
   get changedStates(): number {
-    return this.#dirty;
+    return this.#changed.size;
   }
 
   get unsaved(): boolean {
@@ -157,9 +158,16 @@ export class PartitionFold implements Fold {
         (saved) => new PreAggregator(state.partition, saved),
         texts.get(aggregatesKey),
       );
-    const text = texts.get(progressKey);
-    if (text === undefined) return;
-    const { watermark, open, ids = [] } = JSON.parse(text) as Progress;
+    const begun: Progress = { watermark: 0, open: [] };
+    const {
+      watermark,
+      open,
+      ids = [],
+    } = this.#decode(
+      progressKey,
+      (saved) => (saved === undefined ? begun : (JSON.parse(saved) as Progress)),
+      texts.get(progressKey),
+    );
     this.#watermark = watermark;
     for (const [key, closesAt] of open) this.#setOpen(key, closesAt);
     this.#idChunks = ids;
@@ -208,38 +216,17 @@ export class PartitionFold implements Fold {
   }
 
   async checkpoint(offset: number): Promise<void> {
-    const { detection, state } = this.#options;
+    const { state } = this.#options;
     const changes: StateChanges = new Map();
-    const saved: Held<unknown>[] = [];
-    for (const actors of [this.#actors, this.#olderActors]) {
-      for (const [key, held] of actors) {
-        if (!held.changed) continue;
-        changes.set(key, detection.encodeActor(held.state));
-        saved.push(held);
-      }
-    }
-    for (const [key, held] of this.#peers) {
-      if (!held.changed) continue;
-      changes.set(key, detection.encodePeers(held.state));
-      saved.push(held);
-    }
-    for (const [key, held] of this.#endpoints) {
-      if (!held.changed) continue;
-      changes.set(key, detection.encodeParameters(held.state));
-      saved.push(held);
-    }
-    if (this.#parameterEpisodes.changed) {
-      changes.set(parameterEpisodesKey, detection.encodeParameterEpisodes(this.#parameterEpisodes.state));
-      saved.push(this.#parameterEpisodes);
-    }
+    for (const [key, { encode }] of this.#changed) changes.set(key, encode());
     const chunks = this.#nextIdChunks(changes);
     const progress: Progress = { watermark: this.#watermark, open: [...this.#open], ids: chunks };
     changes.set(progressKey, JSON.stringify(progress));
     if (this.#aggregator) changes.set(aggregatesKey, this.#aggregator.encode());
     await state.checkpoint(changes, offset);
     this.#unsaved = false;
-    for (const held of saved) held.changed = false;
-    this.#dirty = 0;
+    for (const { held } of this.#changed.values()) held.changed = false;
+    this.#changed.clear();
     this.#idChunks = chunks;
     this.#newIds = [];
     // Nothing in memory is ahead of the store now: the older generation may go.
@@ -285,10 +272,11 @@ export class PartitionFold implements Fold {
     const { detection } = this.#options;
     const key = detection.actorStateKey(call);
     const actor = this.#actors.get(key)!;
-    const peers = this.#peers.get(detection.peersStateKey(call))!;
+    const peersKey = detection.peersStateKey(call);
+    const peers = this.#peers.get(peersKey)!;
     const raised = detection.fold(actor.state, peers.state, call);
-    this.#change(actor);
-    this.#change(peers);
+    this.#changeActor(key, actor);
+    if (!peers.changed) this.#change(peersKey, peers, () => detection.encodePeers(peers.state));
     this.#aggregator?.add(call);
     for (const alert of raised) this.#raise(alert, alerts);
     this.counts.folded++;
@@ -312,23 +300,32 @@ export class PartitionFold implements Fold {
     const endpoint = this.#endpoints.get(key)!;
     const episodes = this.#parameterEpisodes;
     for (const alert of detection.foldParameters(endpoint.state, episodes.state, call)) alerts.push(alert);
-    this.#change(endpoint);
+    this.#changeEndpoint(key, endpoint);
     const releasesAt = detection.parametersReleaseAt(endpoint.state);
     if (releasesAt !== undefined || this.#open.size > 0) this.#setOpen(key, releasesAt);
     this.#parameterEpisodesChanged();
   }
 
   #parameterEpisodesChanged(): void {
+    const { detection } = this.#options;
     const episodes = this.#parameterEpisodes;
-    this.#change(episodes);
-    const closeAt = this.#options.detection.parameterEpisodesCloseAt(episodes.state);
+    if (!episodes.changed)
+      this.#change(parameterEpisodesKey, episodes, () => detection.encodeParameterEpisodes(episodes.state));
+    const closeAt = detection.parameterEpisodesCloseAt(episodes.state);
     if (closeAt !== undefined || this.#open.size > 0) this.#setOpen(parameterEpisodesKey, closeAt);
   }
 
-  #change(held: Held<unknown>): void {
-    if (held.changed) return;
+  #changeActor(key: string, held: Held<ActorState>): void {
+    if (!held.changed) this.#change(key, held, () => this.#options.detection.encodeActor(held.state));
+  }
+
+  #changeEndpoint(key: string, held: Held<ParametersState>): void {
+    if (!held.changed) this.#change(key, held, () => this.#options.detection.encodeParameters(held.state));
+  }
+
+  #change(key: string, held: Held<unknown>, encode: () => string | null): void {
     held.changed = true;
-    this.#dirty++;
+    this.#changed.set(key, { held, encode });
   }
 
   #setOpen(key: string, closesAt: number | undefined): void {
@@ -355,13 +352,13 @@ export class PartitionFold implements Fold {
       if (endpoint) {
         for (const alert of detection.releaseParameters(endpoint.state, episodes.state, eventTimeMs))
           alerts.push(alert);
-        this.#change(endpoint);
+        this.#changeEndpoint(key, endpoint);
         this.#setOpen(key, detection.parametersReleaseAt(endpoint.state));
         continue;
       }
       const actor = this.#actors.get(key)!;
       for (const alert of detection.close(actor.state, eventTimeMs)) this.#raise(alert, alerts);
-      this.#change(actor);
+      this.#changeActor(key, actor);
       this.#setOpen(key, detection.closesAt(actor.state));
     }
     // Last: what was released is part of them.

@@ -51,8 +51,8 @@ export interface ActorState {
   /** Event time of the newest call, counted or not. */
   lastSeenAt: number;
   requestSpike: SpikeState;
-  /** By name of the detector; those that the actor's calls have not concerned yet are missing. */
-  others: Map<string, unknown>;
+  /** In the order of the detectors; those that the actor's calls have not concerned yet are undefined. */
+  others: unknown[];
 }
 
 /**
@@ -103,7 +103,7 @@ export interface Detection {
 }
 
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 2;
+const STATE_VERSION = 3;
 
 type EncodedActor = [
   version: number,
@@ -144,23 +144,23 @@ export function createDetection(config: DetectionConfig): Detection {
         : undefined,
 
     decodeActor(text) {
-      const kept = new Map<string, unknown>();
-      if (text === undefined) return { lastSeenAt: 0, requestSpike: newSpikeState(), others: kept };
+      if (text === undefined)
+        return { lastSeenAt: 0, requestSpike: newSpikeState(), others: others.map(() => undefined) };
       const [, lastSeenAt, requestSpike, parts] = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
-      for (const detector of others) {
-        const part = parts?.[detector.name];
-        if (part !== undefined) kept.set(detector.name, detector.decode(part));
-      }
-      return { lastSeenAt, requestSpike: decodeSpike(requestSpike), others: kept };
+      return {
+        lastSeenAt,
+        requestSpike: decodeSpike(requestSpike),
+        others: others.map((detector) => {
+          const part = parts?.[detector.name];
+          return part === undefined ? undefined : detector.decode(part);
+        }),
+      };
     },
     encodeActor(state) {
       const encoded: EncodedActor = [STATE_VERSION, state.lastSeenAt, encodeSpike(state.requestSpike)];
-      if (state.others.size > 0) {
-        encoded[3] = Object.fromEntries(
-          others
-            .filter(({ name }) => state.others.has(name))
-            .map((detector) => [detector.name, detector.encode(state.others.get(detector.name))]),
-        );
+      for (const [at, detector] of others.entries()) {
+        const part = state.others[at];
+        if (part !== undefined) (encoded[3] ??= {})[detector.name] = detector.encode(part);
       }
       return JSON.stringify(encoded);
     },
@@ -193,31 +193,27 @@ export function createDetection(config: DetectionConfig): Detection {
       if (call.refused === true) return marked(alerts);
       const inSpike = spikeClosesAt(actor.requestSpike) !== undefined;
       const isOnePlace = anyNeedsPlaces && restsAtOnePlace(peers.onePlace, call);
-      for (const detector of others) {
+      for (const [at, detector] of others.entries()) {
         // Its open episodes are ended by `close`.
         if (isOnePlace && detector.needsPlaces) continue;
-        let state = actor.others.get(detector.name);
-        if (state === undefined) {
-          state = detector.create(call);
-          if (state === undefined) continue;
-          actor.others.set(detector.name, state);
-        }
+        const state = (actor.others[at] ??= detector.create(call));
+        if (state === undefined) continue;
         for (const alert of detector.fold(state, call, inSpike)) alerts.push(alert);
       }
       return marked(alerts);
     },
     close(actor, nowMs) {
       const alerts = closeSpike(actor.requestSpike, nowMs);
-      for (const detector of others) {
-        const state = actor.others.get(detector.name);
+      for (const [at, detector] of others.entries()) {
+        const state = actor.others[at];
         if (state !== undefined) for (const alert of detector.close(state, nowMs)) alerts.push(alert);
       }
       return marked(alerts);
     },
     closesAt(actor) {
       let earliest = spikeClosesAt(actor.requestSpike);
-      for (const detector of others) {
-        const state = actor.others.get(detector.name);
+      for (const [index, detector] of others.entries()) {
+        const state = actor.others[index];
         const at = state === undefined ? undefined : detector.closesAt(state);
         if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
       }

@@ -35,13 +35,8 @@ export interface Profile {
   /** Largest levels so far and the hours (since the epoch) they were in; they fade towards the mean. */
   top: Triple;
   topHour: Triple;
-  /** Per slot: the three means, the deviation, the count (to 14); all integers. Null: none yet, or still in `text`. */
+  /** Per slot: the three means, the deviation, the count (to 14); all integers. Null: none yet. */
   slots: Uint16Array | null;
-  /**
-   * The slots as text; null if not made since they changed. They change and are looked at once an hour, states are read
-   * and written far more often.
-   */
-  text: string | null;
 }
 
 type Triple = [number, number, number];
@@ -58,6 +53,8 @@ const SLOT_VALUE_MOST = (DIGITS * DIGITS - 1) * SLOT_STEP;
 const CHARS = Array.from({ length: 95 }, (_, at) => String.fromCharCode(32 + at))
   .filter((char) => !'"\\. '.includes(char))
   .join('');
+const VALUES = new Uint8Array(128);
+for (let value = 0; value < CHARS.length; value++) VALUES[CHARS.charCodeAt(value)] = value;
 
 /** How other actors use a service: mean and mean absolute deviation of their hourly level per 60 s. */
 export interface PeersState {
@@ -93,7 +90,6 @@ export function newProfile(): Profile {
     top: [0, 0, 0],
     topHour: [0, 0, 0],
     slots: null,
-    text: '',
   };
 }
 
@@ -135,8 +131,7 @@ function slotValue(value: number): number {
 
 /** Learns one quiet hour. */
 export function learn(profile: Profile, hour: number, levels: Levels): void {
-  const slots = slotsOf(profile) ?? (profile.slots = new Uint16Array(SLOTS * SLOT_FIELDS));
-  profile.text = null;
+  const slots = (profile.slots ??= new Uint16Array(SLOTS * SLOT_FIELDS));
   const at = slotOf(hour) * SLOT_FIELDS;
   const seen = slots[at + COUNT_AT]!;
   const count = Math.min(seen + 1, SLOT_MEMORY);
@@ -176,7 +171,7 @@ export function adopt(
   hours: readonly { hour: number; levels: Levels; exceeded: boolean }[],
 ): void {
   const elevated = hours.filter((one) => one.exceeded);
-  const slots = slotsOf(profile);
+  const { slots } = profile;
   if (slots && elevated.length > 0) {
     for (let size = 0; size < 3; size++) {
       let sum = 0;
@@ -194,7 +189,7 @@ export function adopt(
 
 /** How far a level of a window size is above the mean of its slot, or above the overall mean if the slot is empty. */
 export function excessOf(profile: Profile, hour: number, size: number, level: number): number {
-  const slots = slotsOf(profile);
+  const { slots } = profile;
   const at = slotOf(hour) * SLOT_FIELDS;
   return level - (slots && slots[at + COUNT_AT]! > 0 ? slots[at + size]! : profile.mean[size]!);
 }
@@ -217,7 +212,7 @@ export function learnPeer(peers: PeersState, level: number): void {
 export function thresholdsAt(profile: Profile, peers: PeersState, hour: number, floors: Floors): Thresholds {
   const thresholds: Thresholds = { high: [0, 0, 0], expected: [0, 0, 0], learning: 'cold' };
   const { high, expected } = thresholds;
-  const slots = slotsOf(profile);
+  const { slots } = profile;
   const cold = profile.hours < COLD_HOURS;
   const kind = cold || !slots ? undefined : trustedKind(slots, hour);
   if (!cold) thresholds.learning = kind === undefined ? 'overall' : 'seasonal';
@@ -284,31 +279,24 @@ function trustedKind(slots: Uint16Array, hour: number): number | undefined {
   );
 }
 
-export type EncodedProfile = [numbers: number[], slots: string];
-
-export function encodeProfile(profile: Profile): EncodedProfile {
-  const { hours, mean, deviation, top, topHour } = profile;
-  profile.text ??= slotsToText(profile.slots!);
-  return [[hours, deviation, ...mean, ...top, ...topHour], profile.text];
+/** As one text, numbers and then slots: it can be carried from one state's text to the next as it is. */
+export function encodeProfile(profile: Profile): string {
+  const { hours, deviation, mean, top, topHour, slots } = profile;
+  return `${hours} ${deviation} ${mean.join(' ')} ${top.join(' ')} ${topHour.join(' ')} ${slots ? slotsToText(slots) : ''}`;
 }
 
-export function decodeProfile(encoded: EncodedProfile): Profile {
-  const [numbers, text] = encoded;
-  const [hours, deviation, ...triples] = numbers as [number, number, ...number[]];
+export function decodeProfile(text: string): Profile {
+  const parts = text.split(' ');
+  const slots = parts.pop()!;
+  const [hours, deviation, ...triples] = parts.map(Number) as [number, number, ...number[]];
   return {
     hours,
     deviation,
     mean: triples.slice(0, 3) as Triple,
     top: triples.slice(3, 6) as Triple,
     topHour: triples.slice(6, 9) as Triple,
-    slots: null,
-    text,
+    slots: slots === '' ? null : textToSlots(slots),
   };
-}
-
-function slotsOf(profile: Profile): Uint16Array | null {
-  if (!profile.slots && profile.text) profile.slots = textToSlots(profile.text);
-  return profile.slots;
 }
 
 /** `.` for an empty slot, else the count and then means and deviation, two characters each. */
@@ -336,10 +324,14 @@ function textToSlots(text: string): Uint16Array {
       read++;
       continue;
     }
-    slots[at + COUNT_AT] = CHARS.indexOf(text[read++]!);
+    slots[at + COUNT_AT] = valueAt(text, read++);
     for (let field = 0; field < COUNT_AT; field++, read += 2) {
-      slots[at + field] = SLOT_STEP * (DIGITS * CHARS.indexOf(text[read]!) + CHARS.indexOf(text[read + 1]!));
+      slots[at + field] = SLOT_STEP * (DIGITS * valueAt(text, read) + valueAt(text, read + 1));
     }
   }
   return slots;
+}
+
+function valueAt(text: string, at: number): number {
+  return VALUES[text.charCodeAt(at)]!;
 }

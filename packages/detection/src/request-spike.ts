@@ -32,6 +32,7 @@ import {
   EXCEEDED,
   levelStays,
   newScope,
+  profileOf,
   settle,
   settlesAt,
   worstExcess,
@@ -96,7 +97,7 @@ export interface SpikeState {
   whole: Scope;
   /** The only service used so far; its scope would be the same as `whole`. Null before the first call. */
   firstService: string | null;
-  /** From the second service on: one scope each; the least recently used goes. */
+  /** From the second service on: one scope each; the least recently used goes. Before, the same empty map for all actors. */
   services: Map<string, Scope>;
   /** Of the whole traffic. */
   stretch: Stretch;
@@ -105,13 +106,16 @@ export interface SpikeState {
   tally: Tally | null;
 }
 
+/** Most actors have one service, and an empty map is a tenth of what is kept of them. */
+const NO_SERVICES = new Map<string, Scope>();
+
 export function newSpikeState(): SpikeState {
   return {
     newestMs: 0,
     late: 0,
     whole: newScope(),
     firstService: null,
-    services: new Map(),
+    services: NO_SERVICES,
     stretch: newStretch(),
     episode: null,
     tally: null,
@@ -143,7 +147,7 @@ export function foldSpike(state: SpikeState, peers: PeersState, call: ApiCall): 
   }
   const { stretch } = state;
   if (stretchEnds(stretch, atMs)) {
-    settleStretch(stretch, atMs, state.episode !== null, whole.profile.deviation);
+    settleStretch(stretch, atMs, state.episode !== null, profileOf(whole).deviation);
     if (isSlow(state.episode) && stretchStays(stretch)) alerts.push(adoptStep(state, peers));
   }
   // Before the call is counted: the first service's scope begins as a copy of the whole.
@@ -174,7 +178,7 @@ export function foldSpike(state: SpikeState, peers: PeersState, call: ApiCall): 
 
   const excess = isShort
     ? worstExcess(hottest, atMs)
-    : stretchExcess(stretch, STRETCH, state.whole.profile.hours);
+    : stretchExcess(stretch, STRETCH, profileOf(state.whole).hours);
   if (!episode) {
     state.episode = raise(state, call, excess, hottest === whole ? null : service);
     alerts.push(publish(state, 'open'));
@@ -213,13 +217,13 @@ function windowOf(atMs: number): number {
 
 /** The scope of this service; undefined as long as the actor has used no other. */
 function serviceScope(state: SpikeState, service: string): Scope | undefined {
-  const { services } = state;
-  if (services.size === 0) {
+  if (state.services.size === 0) {
     state.firstService ??= service;
     if (state.firstService === service) return undefined;
     // Until now the first service's traffic was the whole traffic.
-    services.set(state.firstService, copyScope(state.whole));
+    state.services = new Map([[state.firstService, copyScope(state.whole)]]);
   }
+  const { services } = state;
   let scope = services.get(service);
   if (!scope) {
     if (services.size >= SERVICES_KEPT) services.delete(leastRecentlyUsed(services));
@@ -251,7 +255,7 @@ function stepStayed(state: SpikeState): boolean {
 function adoptStep(state: SpikeState, peers: PeersState): Alert {
   adoptShadow(state.whole, peers);
   for (const scope of state.services.values()) adoptShadow(scope, peers);
-  adoptStretch(state.stretch, state.whole.profile.deviation);
+  adoptStretch(state.stretch, profileOf(state.whole).deviation);
   return closeEpisode(state);
 }
 
@@ -400,7 +404,10 @@ export function decodeSpike(encoded: EncodedSpike): SpikeState {
     late,
     firstService,
     whole: decodeScope(whole),
-    services: new Map(services.map(([service, scope]) => [service, decodeScope(scope)])),
+    services:
+      services.length === 0
+        ? NO_SERVICES
+        : new Map(services.map(([service, scope]) => [service, decodeScope(scope)])),
     stretch: stretch ? decodeStretch(stretch) : newStretch(),
     episode: episode === 0 ? null : decodeEpisode(episode),
     tally: tally === 0 ? null : decodeTally(tally),

@@ -24,7 +24,6 @@ import {
   levelOf,
   newProfile,
   thresholdsAt,
-  type EncodedProfile,
   type Floors,
   type Learning,
   type Levels,
@@ -71,7 +70,11 @@ export interface Scope {
   current: HourRecord | null;
   /** The hour before the current one, as long as late calls may still change it. */
   before: HourRecord | null;
-  profile: Profile;
+  /**
+   * As text from reading on until it is looked at, and again once it was written: hours begin and end seldom, states of many
+   * actors are read and written with every few calls. To be had by `profileOf`.
+   */
+  profile: Profile | string;
   /** At most SHADOW_HOURS, oldest first. */
   shadow: ShadowHour[];
   /** Hours that exceeded, at most PEAKS_KEPT, oldest first. */
@@ -96,6 +99,11 @@ export function newScope(floors: Floors = REQUEST_FLOORS): Scope {
   };
 }
 
+export function profileOf(scope: Scope): Profile {
+  if (typeof scope.profile === 'string') scope.profile = decodeProfile(scope.profile);
+  return scope.profile;
+}
+
 /** A scope that starts from what another has learnt (the first service of an actor that begins to use a second). */
 export function copyScope(scope: Scope): Scope {
   const copyHour = (hour: HourRecord | null): HourRecord | null =>
@@ -106,7 +114,7 @@ export function copyScope(scope: Scope): Scope {
     counts: [...scope.counts],
     current: copyHour(scope.current),
     before: copyHour(scope.before),
-    profile: copyProfile(scope.profile),
+    profile: typeof scope.profile === 'string' ? scope.profile : copyProfile(scope.profile),
     shadow: [...scope.shadow],
     peaks: [...scope.peaks],
   };
@@ -175,7 +183,7 @@ export function worstExcess(scope: Scope, atMs: number): Excess {
         expected: record.expected[size]!,
         factor,
         learning: record.learning,
-        learntHours: scope.profile.hours,
+        learntHours: profileOf(scope).hours,
       };
     }
   }
@@ -244,7 +252,7 @@ function hourRecord(scope: Scope, peers: PeersState, hour: number): HourRecord {
 }
 
 function judgeBy(record: HourRecord, scope: Scope, peers: PeersState): void {
-  const { high, expected, learning } = thresholdsAt(scope.profile, peers, record.hour, scope.floors);
+  const { high, expected, learning } = thresholdsAt(profileOf(scope), peers, record.hour, scope.floors);
   const peak = foreseen(scope, record.hour);
   record.foreseen = peak !== undefined;
   if (peak) {
@@ -315,7 +323,7 @@ export function settle(
       scope.peaks.push({ hour: record.hour, levels });
       if (scope.peaks.length > PEAKS_KEPT) scope.peaks.shift();
     } else if (endsAt <= alertSinceMs) {
-      learn(scope.profile, record.hour, levels);
+      learn(profileOf(scope), record.hour, levels);
       if (teachPeers) learnPeer(peers, levels[1]);
       learnt = true;
     }
@@ -330,7 +338,7 @@ export function settle(
 
 /** Would the hour have exceeded, had its peak not been foreseen? */
 function isPeak(scope: Scope, record: HourRecord, peers: PeersState): boolean {
-  const { high } = thresholdsAt(scope.profile, peers, record.hour, scope.floors);
+  const { high } = thresholdsAt(profileOf(scope), peers, record.hour, scope.floors);
   return record.most.some((count, size) => count > high[size]!);
 }
 
@@ -345,14 +353,15 @@ export function levelStays(scope: Scope): boolean {
   if ((elevated.at(-1)!.hour + 1 - elevated[0]!.hour) * HOUR_MS < STEP_MS) return false;
   const half = elevated.length >> 1;
   const meanExcess = (hours: readonly ShadowHour[]): number =>
-    hours.reduce((sum, one) => sum + excessOf(scope.profile, one.hour, 1, one.levels[1]), 0) / hours.length;
+    hours.reduce((sum, one) => sum + excessOf(profileOf(scope), one.hour, 1, one.levels[1]), 0) /
+    hours.length;
   return meanExcess(elevated.slice(half)) - meanExcess(elevated.slice(0, half)) <= STEP_GROWTH_LOG;
 }
 
 /** The level stayed: it is the new normal, also for the hours that are still open. */
 export function adoptShadow(scope: Scope, peers: PeersState): void {
   if (!scope.shadow.some((one) => one.exceeded)) return;
-  adopt(scope.profile, scope.shadow);
+  adopt(profileOf(scope), scope.shadow);
   scope.shadow = [];
   for (const record of [scope.before, scope.current]) {
     if (!record) continue;
@@ -367,7 +376,7 @@ export type EncodedScope = [
   counts: number[],
   current: EncodedHour | 0,
   before: EncodedHour | 0,
-  profile: EncodedProfile,
+  profile: string,
   shadow: [number, Levels, 0 | 1][],
   peaks: [number, Levels][],
 ];
@@ -406,7 +415,7 @@ export function encodeScope(scope: Scope): EncodedScope {
     scope.counts,
     encodeHour(scope.current),
     encodeHour(scope.before),
-    encodeProfile(scope.profile),
+    (scope.profile = typeof scope.profile === 'string' ? scope.profile : encodeProfile(scope.profile)),
     scope.shadow.map(({ hour, levels, exceeded }) => [hour, levels, exceeded ? 1 : 0]),
     scope.peaks.map(({ hour, levels }) => [hour, levels]),
   ];
@@ -420,7 +429,7 @@ export function decodeScope(encoded: EncodedScope, floors: Floors = REQUEST_FLOO
     counts,
     current: decodeHour(current),
     before: decodeHour(before),
-    profile: decodeProfile(profile),
+    profile,
     shadow: shadow.map(([hour, levels, exceeded]) => ({ hour, levels, exceeded: exceeded === 1 })),
     peaks: peaks.map(([hour, levels]) => ({ hour, levels })),
   };

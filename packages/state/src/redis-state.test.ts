@@ -130,7 +130,7 @@ describe.skipIf(skip)('Redis', () => {
     const { keys, bytes } = await state.size();
     expect(keys).toBeGreaterThan(6_000);
     expect(keys).toBeLessThan(10_000);
-    expect(bytes / keys).toBeCloseTo(301, 0);
+    expect(bytes / keys).toBeCloseTo(351, 0);
     await Promise.all([state.close(), others.close()]);
   });
 });

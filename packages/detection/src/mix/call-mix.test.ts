@@ -108,15 +108,6 @@ describe('the mix of calls', () => {
     }
   });
 
-  it('reads states that were written without the latest counts', () => {
-    const calls = trafficOf(1, gathered);
-    const state = detector.create(calls[0]!)!;
-    for (const call of calls.slice(0, 5_000)) detector.fold(state, call, false);
-    const [numbers, usages] = detector.encode(state) as [number[], string];
-    const old = detector.decode([numbers, usages.slice(0, usages.indexOf('.'))]);
-    expect(old).toEqual({ ...state, usages: state.usages.map((usage) => ({ ...usage, latest: 0 })) });
-  });
-
   it('leaves to the request spike what happens while one is open', () => {
     expect(alertsOf(trafficOf(1, gathered), undefined, undefined, true)).toEqual([]);
   });

@@ -2,6 +2,7 @@ import { severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline
 import type { ActorDetector } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
 import { LOG_SCALE, STEP_MS } from '../constants.ts';
+import { fromDigits, toDigits } from '../digits.ts';
 import {
   alertId,
   closesAt,
@@ -477,48 +478,30 @@ function summaryOf(worst: Finding, name: string, endpoint: string | null, learnt
   );
 }
 
-/**
- * Widths of a usage's fields to the base of 36: hash, share, top, bytes, latency, seen, calls; and of `latest`, which follow all
- * of these after a full stop, as states of earlier versions lack them.
- */
-const WIDTHS = [5, 3, 3, 3, 3, 1, 3] as const;
-const LATEST_WIDTH = 3;
-
-function digits(value: number, width: number): string {
-  return value.toString(36).padStart(width, '0');
-}
+/** Digits of a usage's fields: hash, share, top, bytes, latency, seen, calls, latest. */
+const WIDTHS = [4, 3, 3, 3, 3, 1, 3, 3];
 
 function encodeUsages(usages: readonly Usage[]): string {
-  let text = '';
-  for (const { hash, share, top, bytes, latency, seen, calls } of usages) {
-    const fields = [hash, share, top, bytes, latency, seen, calls];
-    for (let at = 0; at < fields.length; at++) text += digits(fields[at]!, WIDTHS[at]!);
-  }
-  text += '.';
-  for (const { latest } of usages) text += digits(latest, LATEST_WIDTH);
-  return text;
+  const numbers: number[] = [];
+  for (const { hash, share, top, bytes, latency, seen, calls, latest } of usages)
+    numbers.push(hash, share, top, bytes, latency, seen, calls, latest);
+  return toDigits(numbers, WIDTHS);
 }
 
-function decodeUsages(encoded: string): Usage[] {
+function decodeUsages(text: string): Usage[] {
+  const numbers = fromDigits(text, WIDTHS);
   const usages: Usage[] = [];
-  const [text = '', latests = ''] = encoded.split('.');
-  for (let read = 0; read < text.length;) {
-    const fields = WIDTHS.map((width) => {
-      read += width;
-      return parseInt(text.slice(read - width, read), 36);
+  for (let at = 0; at < numbers.length; at += WIDTHS.length) {
+    usages.push({
+      hash: numbers[at]!,
+      share: numbers[at + 1]!,
+      top: numbers[at + 2]!,
+      bytes: numbers[at + 3]!,
+      latency: numbers[at + 4]!,
+      seen: numbers[at + 5]!,
+      calls: numbers[at + 6]!,
+      latest: numbers[at + 7]!,
     });
-    const [hash, share, top, bytes, latency, seen, calls] = fields as [
-      number,
-      number,
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
-    const at = usages.length * LATEST_WIDTH;
-    const latest = parseInt(latests.slice(at, at + LATEST_WIDTH) || '0', 36);
-    usages.push({ hash, share, top, latest, bytes, latency, seen, calls });
   }
   return usages;
 }

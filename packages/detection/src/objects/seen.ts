@@ -1,8 +1,11 @@
+import { fromDigits, toDigits } from '../digits.ts';
+
 /** Hashes kept per generation of an actor: at most 192 characters of text, about 140 on average for who has many objects. */
 const KEPT = 48;
 /** 24 bits of hash leave 11 of them at this level: one new object in 43 is then taken for a known one. */
 const LEVEL_MOST = 13;
-const CHARS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+/** Digits of a hash. */
+const WIDTHS = [4];
 
 /** A fair sample of a set: the hashes of which the lowest `level` bits are 0. */
 interface Generation {
@@ -88,18 +91,11 @@ export function objectHash(text: string, seed: number, from = 0, to = text.lengt
 
 /** Four characters per hash. */
 export function encodeHashes(hashes: readonly number[]): string {
-  let text = '';
-  for (const hash of hashes)
-    text += CHARS[hash >>> 18]! + CHARS[(hash >>> 12) & 63]! + CHARS[(hash >>> 6) & 63]! + CHARS[hash & 63]!;
-  return text;
+  return toDigits(hashes, WIDTHS);
 }
 
 export function decodeHashes(text: string): number[] {
-  const hashes: number[] = [];
-  const bits = (at: number): number => CHARS.indexOf(text[at]!);
-  for (let at = 0; at < text.length; at += 4)
-    hashes.push((bits(at) << 18) | (bits(at + 1) << 12) | (bits(at + 2) << 6) | bits(at + 3));
-  return hashes;
+  return fromDigits(text, WIDTHS);
 }
 
 export type EncodedSeen = [
