@@ -381,7 +381,7 @@ export type EncodedSpike = [
   services: [string, EncodedScope][],
   episode: EncodedEpisode | 0,
   tally: EncodedTally | 0,
-  stretch?: EncodedStretch,
+  stretch: EncodedStretch,
 ];
 
 export function encodeSpike(state: SpikeState): EncodedSpike {
@@ -408,7 +408,7 @@ export function decodeSpike(encoded: EncodedSpike): SpikeState {
       services.length === 0
         ? NO_SERVICES
         : new Map(services.map(([service, scope]) => [service, decodeScope(scope)])),
-    stretch: stretch ? decodeStretch(stretch) : newStretch(),
+    stretch: decodeStretch(stretch),
     episode: episode === 0 ? null : decodeEpisode(episode),
     tally: tally === 0 ? null : decodeTally(tally),
   };
