@@ -129,7 +129,11 @@ export async function startFleet(
     let last: Ended | undefined;
     const health = `http://127.0.0.1:${httpPort}`;
     const start = async (): Promise<void> => {
-      const life = startProgram([role, '--config', file], { cwd: scratch.path });
+      const life = startProgram([role, '--config', file], {
+        cwd: scratch.path,
+        // As deploy/systemd does, and Node 24 by itself.
+        ...(role === 'processor' ? { env: { NODE_OPTIONS: '--max-semi-space-size=64' } } : {}),
+      });
       running = life;
       let over: Ended | undefined;
       void life.ended.then((ended) => (last = over = ended));
