@@ -92,11 +92,4 @@ describe('six hours of calls', () => {
     const { state } = alertsOf(callsFrom(phase('0h', '240h', 2)));
     expect(JSON.stringify(encodeStretch(state.stretch)).length).toBeLessThanOrEqual(130);
   });
-
-  it('are learnt anew where a state was written without them', () => {
-    const { state } = alertsOf(ramp.slice(0, 5_000));
-    const old = encodeSpike(state).slice(0, 7) as unknown as ReturnType<typeof encodeSpike>;
-    expect(decodeSpike(old).stretch).toEqual(newSpikeState().stretch);
-    expect(encodeSpike(decodeSpike(old)).slice(0, 7)).toEqual(old);
-  });
 });

@@ -27,7 +27,7 @@ const KINDS = 2;
 /** A day moves what is known as if it were at most a third (e^0.3) above it: growth is not followed while it is under way. */
 const RISE_LIMIT_LOG = 300;
 /** Whose hours vary by large factors will have six busy ones in a row: the margin in mean absolute deviations of the hours. */
-const HOURLY_DEVIATIONS = 4;
+const HOURLY_DEVIATIONS = 3;
 /** Windows of an episode that are remembered, to see whether their level stays. */
 const REMEMBERED = 4;
 
