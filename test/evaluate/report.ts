@@ -14,6 +14,7 @@ export function detectorTable({ detectors }: Evaluation): string {
       'requests to alert (p50)',
       'alerts per episode',
       'false per 1,000 consumer-days',
+      'about other attacks',
     ],
     Object.entries(detectors).map(([type, one]) => [
       type,
@@ -23,6 +24,7 @@ export function detectorTable({ detectors }: Evaluation): string {
       show(one.requestsToAlertP50),
       show(one.alertsPerEpisode),
       `${show(one.falsePer1000ConsumerDays)} (${one.falseAlerts})`,
+      show(one.collateral),
     ]),
   );
 }
@@ -105,7 +107,8 @@ writes the same traffic as log lines; a test holds that both are the same.
   An alert about an endpoint or a campaign belongs to the one attack that sent the most requests to the alert's endpoint, or
   from its sources, in its time.
 - **Type.** It finds the attack if its type is the planted one or a close relative: credential stuffing and brute force,
-  impossible travel and credential sharing, data scraping and object enumeration. If not, it is neither a find nor false.
+  impossible travel and credential sharing, data scraping and object enumeration. If not, it is neither a find nor false, and
+  counted as about other attacks.
 - **False** is every other alert, unless the catalogue tolerates it (one alert about the migration of a large customer, one
   about a device with an old password, …). Consumer-days are those of Kong consumers only.
 
