@@ -62,7 +62,7 @@ interface ShadowHour {
 
 /** The traffic of an actor, whole or on one service, or what is counted of an endpoint: recent windows, the hours they lie in, and the baseline. */
 export interface Scope {
-  readonly floors: Floors;
+  floors: Floors;
   /** Number (since the epoch) of the newest 10 s window. */
   newest: number;
   /** Rings of the latest 10 s, 60 s and 600 s windows, one after the other, in 64ths of a call. */

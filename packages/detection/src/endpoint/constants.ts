@@ -52,7 +52,7 @@ export const ATTEMPT_FLOORS = {
  * so many times what a day usually has, once two days of hours are learnt.
  */
 export const DAY_ATTEMPTS_LEAST = 100;
-export const DAY_TIMES = 4;
+export const DAY_TIMES = 5;
 export const DAY_LEARNT_HOURS = 48;
 export const DAY_HOURS = 24;
 /**

@@ -1,6 +1,7 @@
 import { severityOf, type Alert, type AlertSource } from '@tripline/model';
 import {
   CALL_WEIGHT,
+  COLD_DECAY,
   COLD_HOURS,
   DAY_MS,
   HOUR_MS,
@@ -19,7 +20,7 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
-import type { PeersState } from '../profile.ts';
+import type { Floors, PeersState } from '../profile.ts';
 import {
   countCall,
   decodeScope,
@@ -107,9 +108,13 @@ interface Counts {
   successes: number;
 }
 
-/** What is usual: sums over past hours, of which older ones weigh less and less. */
+/**
+ * What is usual: sums over past hours, of which older ones weigh less and less. `fresh` is learnt a day later than the rest, so that
+ * a day is judged by what was before it.
+ */
 interface Usual extends Counts {
   hours: number;
+  freshHours: number;
 }
 
 interface Episode extends Growing {
@@ -156,7 +161,7 @@ export function newStuffingState(): StuffingState {
     newestMs: 0,
     late: 0,
     scope: newScope(ATTEMPT_FLOORS),
-    usual: { hours: 0, ...nothing() },
+    usual: { hours: 0, freshHours: 0, ...nothing() },
     hour: { number: 0, suspect: 'no', ...nothing() },
     hours: new Map(),
     minutes: new Map(),
@@ -221,6 +226,10 @@ export function judgeMinute(
   if (heat < EXCEEDED) return alerts;
 
   const excess = worstExcess(scope, atMs);
+  if (excess.learning === 'cold' && state.usual.hours >= COLD_HOURS) {
+    excess.learning = 'overall';
+    excess.learntHours = state.usual.hours;
+  }
   const within = sumOf(state, excess);
   if (!isShifted(state.usual, within) || unexplainedOf(state.pool, told).share < SHARE_LEAST) {
     if (!episode) excuse(scope, atMs);
@@ -302,8 +311,8 @@ function judgeDay(state: StuffingState, of: WholeMinute, nowMs: number): Alert[]
   if (usual.hours < DAY_LEARNT_HOURS) return [];
   const within = dayOf(state);
   // The weights of the hours in `usual` add up to this.
-  const learnt = USUAL_MEMORY * (1 - (1 - 1 / USUAL_MEMORY) ** usual.hours);
-  const expected = (usual.fresh / learnt) * DAY_HOURS;
+  const learnt = USUAL_MEMORY * (1 - (1 - 1 / USUAL_MEMORY) ** usual.freshHours);
+  const expected = learnt === 0 ? 0 : (usual.fresh / learnt) * DAY_HOURS;
   const high = Math.max(DAY_ATTEMPTS_LEAST, Math.ceil(DAY_TIMES * expected));
   const value = Math.round(within.fresh);
   if (value <= high || !isShifted(usual, within) || state.dayPool === null) return [];
@@ -373,12 +382,11 @@ function remember(state: StuffingState, atMs: number, now: Counts): boolean {
   const number = Math.floor(state.newestMs / HOUR_MS);
   const isNewHour = number !== state.hour.number;
   if (isNewHour) {
-    const { usual, hour, hours, episode } = state;
+    const { usual, hour, hours, episode, scope } = state;
     if (hour.suspect === 'no' && hour.failures + hour.successes > 0) {
       usual.hours++;
-      const kept = 1 - 1 / USUAL_MEMORY;
-      for (const what of ['unexplained', 'fresh', 'failures', 'successes'] as const)
-        usual[what] = Math.round((usual[what] * kept + hour[what]) * 100) / 100;
+      for (const what of ['unexplained', 'failures', 'successes'] as const)
+        learnUsual(usual, what, hour[what]);
     }
     // A burst is told of by its own alert: the day without it is judged.
     if (hour.suspect !== 'burst' && hour.failures + hour.successes > 0)
@@ -388,7 +396,15 @@ function remember(state: StuffingState, atMs: number, now: Counts): boolean {
         failures: hour.failures,
         successes: hour.successes,
       });
-    for (const old of hours.keys()) if (old < number - DAY_HOURS) hours.delete(old);
+    for (const [old, { fresh }] of hours) {
+      if (old >= number - DAY_HOURS) continue;
+      hours.delete(old);
+      // An episode is open for longer than a day after what it is about.
+      if (episode) continue;
+      usual.freshHours++;
+      learnUsual(usual, 'fresh', fresh);
+    }
+    scope.floors = floorsAfter(usual.hours);
     // The addresses of a day, as long as nothing is known to be under way.
     if (!episode && Math.floor(number / DAY_HOURS) !== Math.floor(hour.number / DAY_HOURS))
       state.dayPool = null;
@@ -396,6 +412,26 @@ function remember(state: StuffingState, atMs: number, now: Counts): boolean {
   }
   addCounts(state.hour, now);
   return isNewHour;
+}
+
+function learnUsual(usual: Usual, what: keyof Counts, value: number): void {
+  usual[what] = Math.round((usual[what] * (1 - 1 / USUAL_MEMORY) + value) * 100) / 100;
+}
+
+/**
+ * An endpoint without unexplained attempts learns no level of them, but is known all the same: what is accepted without a baseline
+ * sinks with its hours as it does for a scope that has one.
+ */
+function floorsAfter(hours: number): Floors {
+  if (hours < COLD_HOURS) return ATTEMPT_FLOORS;
+  const share = (COLD_HOURS / hours) ** COLD_DECAY;
+  const [short, minute, long] = ATTEMPT_FLOORS.cold;
+  const sunk = (cold: number, least: number): number => Math.max(least, Math.round(cold * share));
+  const [leastShort, leastMinute, leastLong] = ATTEMPT_FLOORS.least;
+  return {
+    ...ATTEMPT_FLOORS,
+    cold: [sunk(short, leastShort), sunk(minute, leastMinute), sunk(long, leastLong)],
+  };
 }
 
 function addCounts(counts: Counts, more: Counts): void {
@@ -640,7 +676,7 @@ export type EncodedStuffing = [
   newestMs: number,
   late: number,
   scope: EncodedScope,
-  usual: [hours: number, ...EncodedCounts],
+  usual: [hours: number, freshHours: number, ...EncodedCounts],
   hour: [number: number, suspect: Suspect, ...EncodedCounts],
   hours: [number: number, ...EncodedCounts][],
   minutes: [startsAt: number, ...EncodedCounts][],
@@ -663,7 +699,7 @@ export function encodeStuffing(state: StuffingState): EncodedStuffing {
     state.newestMs,
     state.late,
     encodeScope(state.scope),
-    [usual.hours, ...encodeCounts(usual)],
+    [usual.hours, usual.freshHours, ...encodeCounts(usual)],
     [hour.number, hour.suspect, ...encodeCounts(hour)],
     [...state.hours].map(([number, counts]) => [number, ...encodeCounts(counts)]),
     [...state.minutes].map(([startsAt, counts]) => [startsAt, ...encodeCounts(counts)]),
@@ -683,13 +719,13 @@ export function encodeStuffing(state: StuffingState): EncodedStuffing {
 
 export function decodeStuffing(encoded: EncodedStuffing): StuffingState {
   const [newestMs, late, scope, usual, hour, pastHours, minutes, episode, pool, dayPool, memory] = encoded;
-  const [hours, ...usualCounts] = usual;
+  const [hours, freshHours, ...usualCounts] = usual;
   const [number, suspect, ...hourCounts] = hour;
   return {
     newestMs,
     late,
-    scope: decodeScope(scope, ATTEMPT_FLOORS),
-    usual: { hours, ...decodeCounts(usualCounts) },
+    scope: decodeScope(scope, floorsAfter(hours)),
+    usual: { hours, freshHours, ...decodeCounts(usualCounts) },
     hour: { number, suspect, ...decodeCounts(hourCounts) },
     hours: new Map(pastHours.map(([past, ...counts]) => [past, decodeCounts(counts)])),
     minutes: new Map(minutes.map(([startsAt, ...counts]) => [startsAt, decodeCounts(counts)])),
