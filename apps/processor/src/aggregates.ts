@@ -103,17 +103,34 @@ export class AggregateFold implements Fold {
     const { state, onRelearn } = this.#options;
     const text = (await state.load([progressKey])).get(progressKey);
     if (text === undefined) return;
-    const { hold, steps, open } = JSON.parse(text) as Progress;
+    const progress = this.#parse(progressKey, text) as Progress | undefined;
+    if (!progress) return;
+    const { hold, steps, open } = progress;
     const held = await state.load(steps.map(stepKey));
     const restored: [number, EncodedStep][] = [];
     for (const step of steps) {
-      const saved = held.get(stepKey(step));
-      if (saved === undefined)
-        onRelearn(stepKey(step), 'what was held of this minute is gone from the store');
-      else restored.push([step, JSON.parse(saved) as EncodedStep]);
+      const key = stepKey(step);
+      const saved = held.get(key);
+      if (saved === undefined) {
+        onRelearn(key, 'what was held of this minute is gone from the store');
+        continue;
+      }
+      const minutes = this.#parse(key, saved) as EncodedStep | undefined;
+      if (minutes) restored.push([step, minutes]);
     }
     this.#hold.restore(hold, restored);
     for (const [key, closesAt] of open) this.#open.set(key, closesAt);
+  }
+
+  /** What an earlier version or a damaged store left is begun anew and told: it must not stop the stream. */
+  #parse(key: string, text: string): unknown {
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      this.counts.relearnt++;
+      this.#options.onRelearn(key, `not JSON: ${(error as Error).message}`);
+      return undefined;
+    }
   }
 
   async fold(body: Buffer): Promise<Alert[]> {
