@@ -63,6 +63,9 @@ export interface PeersState {
   deviation: number;
 }
 
+/** Of who has none, and borrows from nobody: an endpoint. */
+export const noPeers = (): PeersState => ({ hours: 0, mean: 0, deviation: 0 });
+
 /** Counts per 10 s, 60 s, 600 s below which nothing is ever a spike, with history (`least`) and without any (`cold`). */
 export interface Floors {
   least: readonly [number, number, number];

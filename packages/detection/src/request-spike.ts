@@ -35,6 +35,7 @@ import {
   profileOf,
   settle,
   settlesAt,
+  acceptedUpTo,
   worstExcess,
   type EncodedScope,
   type Excess,
@@ -346,9 +347,8 @@ function summaryOf(episode: Episode, value: number, high: number, service: strin
     case 'seasonal':
       return `${sent}; normal for ${worst.size === STRETCH ? 'this time of day' : 'this hour'} is up to ${high} (learnt from ${worst.learntHours} h of its own traffic).`;
     case 'overall':
-      return `${sent}; normal is up to ${high} (learnt from ${worst.learntHours} h of its own traffic).`;
     case 'cold':
-      return `${sent}; up to ${high} is accepted without a baseline (${worst.learntHours} h learnt so far).`;
+      return `${sent}; ${acceptedUpTo(high, worst)}.`;
   }
 }
 

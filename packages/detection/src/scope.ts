@@ -163,6 +163,13 @@ export interface Excess {
   learntHours: number;
 }
 
+/** What is accepted, in the words of an alert's summary. `high` in units of what is counted. */
+export function acceptedUpTo(high: number, { learning, learntHours }: Excess): string {
+  return learning === 'cold'
+    ? `up to ${high} is accepted without a baseline (${learntHours} h learnt so far)`
+    : `normal is up to ${high} (learnt from ${learntHours} h of its own traffic)`;
+}
+
 /** The window around `atMs` that exceeds its threshold by the largest factor. To be asked after `countCall` said so. */
 export function worstExcess(scope: Scope, atMs: number): Excess {
   const short = Math.floor(atMs / WINDOW_MS[0]);

@@ -9,6 +9,7 @@ import {
   SLOT_TRUSTED_COUNT,
   STEP_GROWTH_LOG,
 } from './constants.ts';
+import { fromDigits, toDigits } from './digits.ts';
 import { levelOf, slotOf } from './profile.ts';
 import type { Excess } from './scope.ts';
 
@@ -205,22 +206,17 @@ export function stretchExcess(stretch: Stretch, size: number, learntHours: numbe
 
 export type EncodedStretch = [numbers: number[], slots: string];
 
-/** Digits to the base of 36 of level, deviation and days. */
-const WIDTHS = [3, 3, 1] as const;
+/** Digits of a slot's level, deviation and days. */
+const WIDTHS = [3, 3, 1];
 
 export function encodeStretch(stretch: Stretch): EncodedStretch {
   const { window, count, high, expected, steady, hour, hourCount, inSpike, slots, excesses } = stretch;
   return [
     [window, count, high, expected, steady, hour, hourCount, inSpike ? 1 : 0, ...excesses],
-    slots
-      .map(({ level, deviation, days }) =>
-        days === 0
-          ? '.'
-          : [level, deviation, days]
-              .map((value, at) => value.toString(36).padStart(WIDTHS[at]!, '0'))
-              .join(''),
-      )
-      .join(''),
+    toDigits(
+      slots.flatMap(({ level, deviation, days }) => [level, deviation, days]),
+      WIDTHS,
+    ),
   ];
 }
 
@@ -237,18 +233,9 @@ export function decodeStretch([numbers, text]: EncodedStretch): Stretch {
     ...number[],
   ];
   const slots: Slot[] = [];
-  for (let read = 0; read < text.length;) {
-    if (text[read] === '.') {
-      slots.push({ level: 0, deviation: 0, days: 0 });
-      read++;
-      continue;
-    }
-    const [level, deviation, days] = WIDTHS.map((width) => {
-      read += width;
-      return parseInt(text.slice(read - width, read), 36);
-    }) as [number, number, number];
-    slots.push({ level, deviation, days });
-  }
+  const values = fromDigits(text, WIDTHS);
+  for (let at = 0; at < values.length; at += WIDTHS.length)
+    slots.push({ level: values[at]!, deviation: values[at + 1]!, days: values[at + 2]! });
   return {
     window,
     count,

@@ -66,19 +66,43 @@ export function dominant(tally: Tally, counts: Counts): string | null {
 }
 
 /** Largest first; equal counts by name, so that the order is the same however the map came about. */
-function largestFirst<T>(entries: Iterable<[string, T]>, countOf: (value: T) => number): [string, T][] {
+export function largestFirst<T>(
+  entries: Iterable<[string, T]>,
+  countOf: (value: T) => number,
+): [string, T][] {
   return [...entries].sort((a, b) => countOf(b[1]) - countOf(a[1]) || (a[0] < b[0] ? -1 : 1));
 }
 
-export function topSources(tally: Tally): AlertSource[] {
-  return largestFirst(tally.sources, (source) => source.count)
+/** Calls of one address, and where it is as far as that is known. */
+interface CallsFrom {
+  ip: string;
+  count: number;
+  country?: string | null | undefined;
+  asn?: number | null | undefined;
+}
+
+/** Counts put together by address, as alerts tell them: the largest first, at most SOURCES_MOST. */
+export function alertSources(calls: Iterable<CallsFrom>): AlertSource[] {
+  const sources = new Map<string, AlertSource>();
+  for (const { ip, count, country, asn } of calls) {
+    if (ip === '') continue;
+    const known = sources.get(ip);
+    if (known) known.count += count;
+    else
+      sources.set(ip, {
+        ip,
+        count,
+        ...(country == null ? {} : { country }),
+        ...(asn == null ? {} : { asn }),
+      });
+  }
+  return largestFirst(sources, ({ count }) => count)
     .slice(0, SOURCES_MOST)
-    .map(([ip, { count, country, asn }]) => ({
-      ip,
-      count,
-      ...(country === undefined ? {} : { country }),
-      ...(asn === undefined ? {} : { asn }),
-    }));
+    .map(([, source]) => source);
+}
+
+export function topSources(tally: Tally): AlertSource[] {
+  return alertSources([...tally.sources].map(([ip, source]) => ({ ip, ...source })));
 }
 
 export function topEndpoints(tally: Tally): { endpoint: string; count: number }[] {

@@ -3,7 +3,17 @@ import { alertActor } from '../alert-actor.ts';
 import type { ActorDetector } from '../actor-detector.ts';
 import { compileExceptions, type Selection } from '../exception.ts';
 import { LATENESS_MS } from '../constants.ts';
-import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
+import {
+  alertId,
+  closesAt,
+  decodeGrowing,
+  encodeGrowing,
+  isNews,
+  markPublished,
+  scoreOf,
+  type EncodedGrowing,
+  type Growing,
+} from '../episode.ts';
 import { idHash } from '../recent-ids.ts';
 import {
   decodeTally,
@@ -488,7 +498,7 @@ type EncodedEpisode = [
   id: string,
   actor: AlertActor,
   pattern: Pattern,
-  numbers: number[],
+  numbers: [...EncodedGrowing, ...number[]],
   accounts: string[],
   opened: string[],
 ];
@@ -502,22 +512,6 @@ type Encoded = [
   episode: EncodedEpisode | 0,
   tally: EncodedTally | 0,
 ];
-
-const growing = [
-  'startedAt',
-  'raisedAt',
-  'lastSeenAt',
-  'count',
-  'revision',
-  'publishedAt',
-  'publishedCount',
-  'publishedRank',
-  'value',
-  'high',
-  'usual',
-  'factor',
-  'successes',
-] as const;
 
 function encode(state: BruteForceState): Encoded {
   const { repeated, episode } = state;
@@ -548,7 +542,15 @@ function encode(state: BruteForceState): Encoded {
           episode.id,
           episode.actor,
           episode.pattern,
-          [...growing.map((field) => episode[field]), ...measures.map((measure) => episode.most[measure])],
+          [
+            ...encodeGrowing(episode),
+            episode.value,
+            episode.high,
+            episode.usual,
+            episode.factor,
+            episode.successes,
+            ...measures.map((measure) => episode.most[measure]),
+          ],
           episode.accounts,
           episode.opened,
         ]
@@ -608,16 +610,25 @@ function decodeRepeated(numbers: number[]): Repeated {
 }
 
 function decodeEpisode([id, actor, pattern, numbers, accounts, opened]: EncodedEpisode): Episode {
-  const fields = Object.fromEntries(growing.map((field, index) => [field, numbers[index]!])) as Record<
-    (typeof growing)[number],
-    number
-  >;
+  const [value, high, usual, factor, successes, ...most] = numbers.slice(8) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    ...number[],
+  ];
   return {
+    ...decodeGrowing(numbers),
     id,
     actor,
     pattern,
-    ...fields,
-    most: ofMeasures(numbers.slice(growing.length)),
+    value,
+    high,
+    usual,
+    factor,
+    successes,
+    most: ofMeasures(most),
     accounts: [...accounts],
     opened: [...opened],
   };

@@ -1,5 +1,5 @@
-import { severityOf, type Alert, type AlertSource } from '@tripline/model';
-import { REVISION_SHARE, SAMPLES_MOST, SOURCES_MOST } from '../constants.ts';
+import { severityOf, type Alert } from '@tripline/model';
+import { REVISION_SHARE, SAMPLES_MOST } from '../constants.ts';
 import {
   decodeGrowing,
   encodeGrowing,
@@ -8,6 +8,7 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
+import { alertSources } from '../tally.ts';
 import { ADDRESSES_MOST, OPENED_MOST, STUFFING_QUIET_MS } from './constants.ts';
 
 /** One or several addresses that try credentials on one endpoint: one alert. */
@@ -114,7 +115,7 @@ function publish(group: BruteForceGroup, id: string, status: Alert['status'], no
     actor: { kind: 'endpoint', id, name: id },
     route: reports.every(({ route }) => route === worst.route) ? worst.route : null,
     summary: `${id}: ${reports.length} addresses try credentials. The worst of them: ${worst.summary}${got}`,
-    sources: mergedSources(reports),
+    sources: alertSources(reports.flatMap(({ sources }) => sources)),
     evidence: {
       ...worst.evidence,
       addresses: reports.length,
@@ -126,18 +127,6 @@ function publish(group: BruteForceGroup, id: string, status: Alert['status'], no
       SAMPLES_MOST,
     ),
   };
-}
-
-function mergedSources(reports: readonly Alert[]): AlertSource[] {
-  const sources = new Map<string, AlertSource>();
-  for (const source of reports.flatMap((report) => report.sources)) {
-    const known = sources.get(source.ip);
-    if (known) known.count += source.count;
-    else sources.set(source.ip, { ...source });
-  }
-  return [...sources.values()]
-    .sort((a, b) => b.count - a.count || (a.ip < b.ip ? -1 : 1))
-    .slice(0, SOURCES_MOST);
 }
 
 export type EncodedGroup = [growing: EncodedGrowing, reports: Alert[]];

@@ -1,4 +1,4 @@
-import { severityOf, type Alert, type AlertSource } from '@tripline/model';
+import { severityOf, type Alert } from '@tripline/model';
 import {
   CALL_WEIGHT,
   COLD_DECAY,
@@ -7,7 +7,6 @@ import {
   HOUR_MS,
   LATENESS_MS,
   SAMPLES_MOST,
-  SOURCES_MOST,
   WINDOW_MS,
 } from '../constants.ts';
 import {
@@ -20,7 +19,7 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
-import type { Floors, PeersState } from '../profile.ts';
+import { noPeers, type Floors } from '../profile.ts';
 import {
   countCall,
   decodeScope,
@@ -31,6 +30,7 @@ import {
   settle,
   settlesAt,
   WARM,
+  acceptedUpTo,
   worstExcess,
   type EncodedScope,
   type Excess,
@@ -49,8 +49,8 @@ import {
   usualShare,
   type AccountMemory,
   type EncodedAccounts,
-  type Stranger,
 } from './accounts.ts';
+import { alertSources } from '../tally.ts';
 import {
   ATTEMPT_FLOORS,
   DAY_ATTEMPTS_LEAST,
@@ -177,9 +177,6 @@ export function isOfNote(minute: EndpointMinute): boolean {
   if (minute.failures >= FAILURES_OF_NOTE) return true;
   return minute.successes > 0 && (minute.failures > 0 || minute.tried !== null);
 }
-
-/** Endpoints have no peers to borrow from. */
-const noPeers = (): PeersState => ({ hours: 0, mean: 0, deviation: 0 });
 
 /**
  * Judges one window of the endpoint. `nowMs`: end of the step in which it is judged; `told`: addresses of which another alert
@@ -547,7 +544,15 @@ function publish(
     observed: { value, unit },
     expected: { value: Math.round((worst.expected / CALL_WEIGHT) * 10) / 10, low: 0, high, unit },
     summary: summaryOf(id, episode, value, high, addresses, accounts, opened.size),
-    sources: isOfStrangers ? strangerSources(strangers) : topSources(failing?.sources.sorted() ?? []),
+    sources: alertSources(
+      isOfStrangers
+        ? strangers.map((one) => ({ ...one, count: 1 }))
+        : (failing?.sources.sorted() ?? []).map(([ip, { value: from }]) => ({
+            ...from,
+            ip,
+            count: from.failures,
+          })),
+    ),
     evidence: {
       windowMs: SPAN_MS[worst.size]!,
       windowStartsAt: worst.startsAt,
@@ -598,39 +603,6 @@ function openedBy({ memory }: StuffingState, pool: EndpointMinute): Map<string, 
   return opened;
 }
 
-/** Of those seen last, by number of accounts. */
-function strangerSources(strangers: readonly Stranger[]): AlertSource[] {
-  const sources = new Map<string, AlertSource>();
-  for (const { ip, country, asn } of strangers) {
-    const known = sources.get(ip);
-    if (known) known.count++;
-    else
-      sources.set(ip, {
-        ip,
-        count: 1,
-        ...(country === null ? {} : { country }),
-        ...(asn === null ? {} : { asn }),
-      });
-  }
-  return [...sources.values()]
-    .sort((a, b) => b.count - a.count || (a.ip < b.ip ? -1 : 1))
-    .slice(0, SOURCES_MOST);
-}
-
-type SampledSources = [string, { value: { failures: number; country: string | null; asn: number | null } }][];
-
-function topSources(sampled: SampledSources): AlertSource[] {
-  return sampled
-    .sort(([ip, a], [otherIp, b]) => b.value.failures - a.value.failures || (ip < otherIp ? -1 : 1))
-    .slice(0, SOURCES_MOST)
-    .map(([ip, { value }]) => ({
-      ip,
-      count: value.failures,
-      ...(value.country === null ? {} : { country: value.country }),
-      ...(value.asn === null ? {} : { asn: value.asn }),
-    }));
-}
-
 /** The most frequent values with their share, largest first; what is not known has no share. */
 function shares<T extends string | number>(values: readonly (T | null)[]): { value: T; share: number }[] {
   const counts = new Map<T, number>();
@@ -655,16 +627,12 @@ function summaryOf(
   const from = `from about ${addresses} ${addresses === 1 ? 'address' : 'addresses'}`;
   const on = accounts > 0 ? ` on about ${accounts} ${accounts === 1 ? 'account' : 'accounts'}` : '';
   const usual = usualRatio === null ? '' : `, usually ${percent(usualRatio)}`;
-  const accepted =
-    worst.learning === 'cold'
-      ? `up to ${high} is accepted without a baseline (${worst.learntHours} h learnt so far)`
-      : `normal is up to ${high} (learnt from ${worst.learntHours} h of its own traffic)`;
   const got = opened > 0 ? ` ${opened} of these addresses got in.` : '';
   const seen =
     worst.size >= STRANGERS
       ? `${value} accounts tried in ${WORDS[worst.size]!} from countries, or networks and clients, that they never came from`
       : `${value} attempts with credentials that failed in ${WORDS[worst.size]!}, ${from}${on}`;
-  return `${id}: ${seen}; ${accepted}. ${percent(ratio)} of the logins failed${usual}.${got}`;
+  return `${id}: ${seen}; ${acceptedUpTo(high, worst)}. ${percent(ratio)} of the logins failed${usual}.${got}`;
 }
 
 function percent(share: number): string {

@@ -1,4 +1,4 @@
-import { severityOf, type Alert, type AlertSource, type ApiCall } from '@tripline/model';
+import { severityOf, type Alert, type ApiCall } from '@tripline/model';
 import {
   CALL_WEIGHT,
   HOUR_MS,
@@ -8,8 +8,18 @@ import {
   STEP_MS,
   WINDOW_MS,
 } from '../constants.ts';
-import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
-import type { PeersState } from '../profile.ts';
+import {
+  alertId,
+  closesAt,
+  decodeGrowing,
+  encodeGrowing,
+  isNews,
+  markPublished,
+  scoreOf,
+  type EncodedGrowing,
+  type Growing,
+} from '../episode.ts';
+import { noPeers } from '../profile.ts';
 import {
   adoptShadow,
   countCall,
@@ -22,11 +32,13 @@ import {
   settle,
   settlesAt,
   WARM,
+  acceptedUpTo,
   worstExcess,
   type EncodedScope,
   type Excess,
   type Scope,
 } from '../scope.ts';
+import { alertSources, largestFirst } from '../tally.ts';
 import { ENDPOINT_WINDOW_MS, SHARES_MOST } from './constants.ts';
 import { endpointId } from './credential-stuffing.ts';
 import type { WholeMinute } from './minute-hold.ts';
@@ -169,9 +181,6 @@ export function newCrowdState(): CrowdState {
 export function isCrowdOfNote(callers: Callers | null): boolean {
   return callers !== null && callers.size >= CALLERS_OF_NOTE;
 }
-
-/** Endpoints have no peers to borrow from. */
-const noPeers = (): PeersState => ({ hours: 0, mean: 0, deviation: 0 });
 
 /**
  * Do many actors of one network together send far more to an endpoint than is usual there at this time, each of them too little
@@ -370,7 +379,7 @@ function publish(
     observed: { value, unit },
     expected: { value: Math.round((worst.expected / CALL_WEIGHT) * 10) / 10, low: 0, high, unit },
     summary: summaryOf(id, worst, value, high, actors, network),
-    sources: sourcesOf(callers),
+    sources: alertSources(byCalls(callers).map(([, { calls, ...from }]) => ({ ...from, count: calls }))),
     evidence: {
       kind: 'crowd',
       windowMs: SPAN_MS[worst.size]!,
@@ -398,28 +407,8 @@ function publish(
 }
 
 function byCalls(callers: Callers): [name: string, caller: Caller][] {
-  return [...callers.entries()]
-    .map(([name, { value }]): [string, Caller] => [name, value])
-    .sort((a, b) => b[1].calls - a[1].calls || (a[0] < b[0] ? -1 : 1));
-}
-
-function sourcesOf(callers: Callers): AlertSource[] {
-  const sources = new Map<string, AlertSource>();
-  for (const [, { calls, ip, country, asn }] of byCalls(callers)) {
-    if (ip === '') continue;
-    const source = sources.get(ip);
-    if (source) source.count += calls;
-    else
-      sources.set(ip, {
-        ip,
-        count: calls,
-        ...(country === null ? {} : { country }),
-        ...(asn === null ? {} : { asn }),
-      });
-  }
-  return [...sources.values()]
-    .sort((a, b) => b.count - a.count || (a.ip < b.ip ? -1 : 1))
-    .slice(0, SOURCES_MOST);
+  const named = [...callers.entries()].map(([name, { value }]): [string, Caller] => [name, value]);
+  return largestFirst(named, ({ calls }) => calls);
 }
 
 /** The values with the most calls and their share of all, largest first; what is not known has no share. */
@@ -456,13 +445,9 @@ function summaryOf(
   actors: number,
   { asn, share, usualShare }: Network,
 ): string {
-  const accepted =
-    worst.learning === 'cold'
-      ? `up to ${high} is accepted without a baseline (${worst.learntHours} h learnt so far)`
-      : `normal is up to ${high} (learnt from ${worst.learntHours} h of its own traffic)`;
   return (
     `${id}: about ${actors} actors together sent ${value} requests in ${WORDS[worst.size]!}, ${percent(share)} of them from ` +
-    `network AS${asn}, usually ${percent(usualShare)}; ${accepted}. Of each actor ${CALLS_PER_ACTOR} a minute count at most.`
+    `network AS${asn}, usually ${percent(usualShare)}; ${acceptedUpTo(high, worst)}. Of each actor ${CALLS_PER_ACTOR} a minute count at most.`
   );
 }
 
@@ -471,29 +456,14 @@ export type EncodedCrowd = [
   scope: EncodedScope,
   networks: [asn: number, calls: number][],
   pool?: EncodedCallers | 0,
-  episode?: [id: string, numbers: number[], worst: Excess, network: Network],
+  episode?: [id: string, numbers: [...EncodedGrowing, seen: number], worst: Excess, network: Network],
 ];
 
 export function encodeCrowd({ newestMs, scope, networks, pool, episode }: CrowdState): EncodedCrowd {
   const encoded: EncodedCrowd = [newestMs, encodeScope(scope), [...networks]];
   if (pool ?? episode) encoded.push(pool ? encodeCallers(pool) : 0);
   if (episode)
-    encoded.push([
-      episode.id,
-      [
-        episode.startedAt,
-        episode.raisedAt,
-        episode.lastSeenAt,
-        episode.seen,
-        episode.count,
-        episode.revision,
-        episode.publishedAt,
-        episode.publishedCount,
-        episode.publishedRank,
-      ],
-      episode.worst,
-      episode.network,
-    ]);
+    encoded.push([episode.id, [...encodeGrowing(episode), episode.seen], episode.worst, episode.network]);
   return encoded;
 }
 
@@ -508,20 +478,5 @@ export function decodeCrowd([newestMs, scope, networks, pool, episode]: EncodedC
 }
 
 function decodeEpisode([id, numbers, worst, network]: NonNullable<EncodedCrowd[4]>): Episode {
-  const [startedAt, raisedAt, lastSeenAt, seen, count, revision, publishedAt, publishedCount, publishedRank] =
-    numbers as [number, number, number, number, number, number, number, number, number];
-  return {
-    id,
-    startedAt,
-    raisedAt,
-    lastSeenAt,
-    seen,
-    count,
-    revision,
-    publishedAt,
-    publishedCount,
-    publishedRank,
-    worst,
-    network,
-  };
+  return { ...decodeGrowing(numbers), id, seen: numbers[8], worst, network };
 }

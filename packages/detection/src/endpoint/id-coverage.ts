@@ -1,6 +1,17 @@
 import { severityOf, type Alert, type ApiCall } from '@tripline/model';
 import { DAY_MS, HOUR_MS, LATENESS_MS, SAMPLES_MOST, SOURCES_MOST, TALLY_KEYS } from '../constants.ts';
-import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
+import {
+  alertId,
+  closesAt,
+  decodeGrowing,
+  encodeGrowing,
+  isNews,
+  markPublished,
+  scoreOf,
+  type EncodedGrowing,
+  type Growing,
+} from '../episode.ts';
+import { alertSources, largestFirst } from '../tally.ts';
 import type { Asked } from '../objects/asked.ts';
 import { CHANCE_DEVIATIONS, STAYS_MS, TOP_PER_DAY } from '../objects/constants.ts';
 import {
@@ -417,8 +428,6 @@ function publish(
   const id = endpointId(of);
   const many = pool.actors.size >= TALLY_KEYS ? `${TALLY_KEYS} actors or more` : `${pool.actors.size} actors`;
   const share = Math.ceil(topShare(pool) * 100);
-  const largest = <T>(entries: Iterable<[string, T]>, count: (value: T) => number): [string, T][] =>
-    [...entries].sort((a, b) => count(b[1]) - count(a[1]) || (a[0] < b[0] ? -1 : 1)).slice(0, SOURCES_MOST);
   return {
     id: episode.id,
     revision: episode.revision,
@@ -440,12 +449,7 @@ function publish(
       `${id}: ${value} ranges of ${RANGE_IDS} consecutive ids were gone through in ${WORDS[what]!} by ${many} together, ` +
       `each with at most ${share} % of the ids; normal is up to ${high} ` +
       `(at most ${top} lately, ${learntHours(state)} h learnt).`,
-    sources: largest(pool.sources, ({ count }) => count).map(([ip, { count, country, asn }]) => ({
-      ip,
-      count,
-      ...(country === null ? {} : { country }),
-      ...(asn === null ? {} : { asn }),
-    })),
+    sources: alertSources([...pool.sources].map(([ip, source]) => ({ ip, ...source }))),
     evidence: {
       learning: 'overall',
       learntHours: learntHours(state),
@@ -456,7 +460,9 @@ function publish(
       ids: pool.ids,
       distinctActors: pool.actors.size,
       largestShare: Math.round(topShare(pool) * 100) / 100,
-      actors: largest(pool.actors, (count) => count).map(([actor, count]) => ({ actor, count })),
+      actors: largestFirst(pool.actors, (count) => count)
+        .slice(0, SOURCES_MOST)
+        .map(([actor, count]) => ({ actor, count })),
     },
     sampleCallIds: [...pool.callIds],
     references: ['OWASP API1:2023', 'MITRE ATT&CK T1213'],
@@ -475,7 +481,10 @@ export type EncodedCoverage = [
   seen: EncodedSeen,
   ranges: EncodedRange[],
   pool?: EncodedPool | 0,
-  episode?: [id: string, numbers: number[]],
+  episode?: [
+    id: string,
+    numbers: [...EncodedGrowing, what: number, value: number, high: number, top: number],
+  ],
 ];
 
 export function encodeCoverage(state: CoverageState): EncodedCoverage {
@@ -505,20 +514,7 @@ export function encodeCoverage(state: CoverageState): EncodedCoverage {
   if (episode)
     encoded.push([
       episode.id,
-      [
-        episode.startedAt,
-        episode.raisedAt,
-        episode.lastSeenAt,
-        episode.count,
-        episode.revision,
-        episode.publishedAt,
-        episode.publishedCount,
-        episode.publishedRank,
-        episode.what,
-        episode.value,
-        episode.high,
-        episode.top,
-      ],
+      [...encodeGrowing(episode), episode.what, episode.value, episode.high, episode.top],
     ]);
   return encoded;
 }
@@ -560,23 +556,7 @@ function decodePool([[ids, least, most], actors, sources, callIds]: EncodedPool)
   };
 }
 
-function decodeEpisode([id, numbers]: [id: string, numbers: number[]]): Episode {
-  const [startedAt, raisedAt, lastSeenAt, count, revision, publishedAt, publishedCount, publishedRank] =
-    numbers as [number, number, number, number, number, number, number, number];
+function decodeEpisode([id, numbers]: NonNullable<EncodedCoverage[4]>): Episode {
   const [what, value, high, top] = numbers.slice(8) as [number, number, number, number];
-  return {
-    id,
-    startedAt,
-    raisedAt,
-    lastSeenAt,
-    count,
-    revision,
-    publishedAt,
-    publishedCount,
-    publishedRank,
-    what,
-    value,
-    high,
-    top,
-  };
+  return { ...decodeGrowing(numbers), id, what, value, high, top };
 }
