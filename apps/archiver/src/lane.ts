@@ -57,9 +57,10 @@ export interface LaneOptions {
  * 3. the next stretch begins: its note replaces this one, and says thereby that this one is in the lake.
  *
  * A crash before 2, within it or after it all look the same at the next start: the noted stretch is read from the bus
- * again, cut where the note says (however many records have come since), and inserted with the same token. The lake
- * drops what it has. Records on the bus do not change, so equal offsets are equal records; the mark tells a bus that was
- * replaced by another, whose offsets begin anew.
+ * again, cut where the note says (however many records have come since), and inserted again. Not with the same token: a
+ * table that is not replicated notes the token before the rows (a part's rename), so a kill between the two would make it
+ * drop rows that it does not have. Rows that it does have are replaced by their equals. Records on the bus do not change, so
+ * equal offsets are equal records; the mark tells a bus that was replaced by another, whose offsets begin anew.
  *
  * A stretch that the lake refuses is halved, and each half is a stretch of its own with a note of its own, down to the
  * record at fault, which goes to the dead letters. (A crash right after that may send it there a second time.)
@@ -115,9 +116,10 @@ export class Lane {
    * What it could not write stays on the bus and is read again after a restart.
    */
   async flush(): Promise<number | undefined> {
+    const isAgain = this.#unsure !== undefined;
     const stretch = this.#take();
     if (!stretch) return undefined;
-    await this.#write(stretch);
+    await this.#write(stretch, isAgain ? `/${this.options.now()}` : '');
     return stretch.nextOffset;
   }
 
@@ -140,7 +142,8 @@ export class Lane {
     return head;
   }
 
-  async #write(stretch: Stretch): Promise<void> {
+  /** `again` makes the token of a stretch that may be in the lake another one. */
+  async #write(stretch: Stretch, again: string): Promise<void> {
     const { topic, partition, save, insert, on } = this.options;
     const { firstOffset, nextOffset, pieces } = stretch;
     const bodies = pieces.map(({ body }) => body);
@@ -148,13 +151,13 @@ export class Lane {
     const note: Note = { firstOffset, nextOffset, mark: markOf(bodies[0]!) };
     await save(JSON.stringify(note));
     try {
-      await insert(bodies, `${topic}/${partition}/${firstOffset}-${nextOffset}/${note.mark}`);
+      await insert(bodies, `${topic}/${partition}/${firstOffset}-${nextOffset}/${note.mark}${again}`);
     } catch (error) {
       if (!(error instanceof LakeRefusedError)) throw error;
       if (count === 1) return this.#bury(firstOffset, bodies[0]!, error);
       const [left, right] = cutAt(stretch, offsetOf(stretch, count >> 1));
-      await this.#write(left);
-      return this.#write(right);
+      await this.#write(left, again);
+      return this.#write(right, again);
     }
     on.archived(count, bytesOf(bodies));
   }

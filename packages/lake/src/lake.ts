@@ -14,8 +14,8 @@ export interface Lake {
   migrate(options: { retentionDays: number }): Promise<void>;
   /**
    * Writes NDJSON rows: bus records as they are, in one piece or several, cut anywhere. `token` names the batch: the same
-   * token a second time changes nothing, so that a batch written again after a crash counts once; the last 1,000 tokens of
-   * a table are remembered. A row whose id is there already, from whichever batch, counts once too. Resolves when the rows
+   * token a second time changes nothing, so that a batch whose answer was lost counts once; the last 1,000 tokens of a table
+   * are remembered. After a kill of the embedded engine, or of a server, the token may be noted and the rows not be there. A row whose id is there already, from whichever batch, counts once too. Resolves when the rows
    * survive a kill of this process; rejects if not all of them do: with `LakeRefusedError` if the rows themselves are at
    * fault (then none was written), with another error if a later try may succeed.
    */
