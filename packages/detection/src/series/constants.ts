@@ -20,7 +20,7 @@ export const RESCALE_EVERY_ROWS = 32;
 /** Rates of the short and the medium mean, and the rows of the long one (tuned). */
 export const FAST_RATE = 0.25;
 export const MEDIUM_RATE = 0.06;
-export const SLOW_ROWS = 200;
+export const SLOW_ROWS = 500;
 /** Days that a slot of the day or the week remembers. */
 export const SLOT_DAYS = 5;
 /** Days on which a slot learns from what is under alert, too, and up to which difference: about a factor of four. */
@@ -58,6 +58,12 @@ export const TAIL_ROWS = 1_000;
 /** Decades at which an alert begins, for a series with one row an hour, and what is asked for per decade of rows an hour (tuned). */
 export const ALERT_DECADES = 2.4;
 export const RATE_DECADES = 0.4;
+/**
+ * Alerts of the last days, fading with this half-life, that cost nothing; each doubling beyond asks for a decade more (tuned).
+ * What departs from the usual several times a day is, for the reader of its alerts, a series that does so.
+ */
+export const ALERTS_FREE = 4;
+export const ALERTS_HALF_LIFE_MS = 72 * HOUR_MS;
 /** Share of the threshold below which a row counts as quiet: what hovers around the threshold is one episode. */
 export const CALM_SHARE = 0.7;
 /** Quiet rows that end an episode (tuned). */

@@ -74,6 +74,20 @@ describe('what must not alert', () => {
     }
   });
 
+  it('bursts several a day, at any time: about one alert a day at most once they are known', () => {
+    for (const seed of [1, 2, 3]) {
+      const random = randomFrom(seed);
+      let burst = 1;
+      const found = run(
+        every(5 * MINUTE_MS, 30, () => {
+          burst = random() < 0.01 ? 4 + 20 * random() ** 4 : Math.max(1, burst * 0.6);
+          return Math.round(60 * burst * Math.exp(0.3 * normal(random)));
+        }),
+      ).filter((row) => row.alert);
+      expect(found.filter((row) => row.atMs > START_MS + 5 * DAY_MS).length).toBeLessThanOrEqual(30);
+    }
+  });
+
   it('peaks of the day and quiet weekends, once a week was seen', () => {
     for (const seed of [1, 2, 3]) {
       const late = run(every(HOUR_MS, 60, daily(seed))).filter(

@@ -2,6 +2,8 @@ import {
   ADOPT_DAY_ROWS,
   ADOPT_LEAST_ROWS,
   ALERT_DECADES,
+  ALERTS_FREE,
+  ALERTS_HALF_LIFE_MS,
   CALM_SHARE,
   COMES_AGAIN_TIMES,
   EPISODES_KEPT,
@@ -109,6 +111,8 @@ export function createSeries(): Series {
   );
   const tails: Tail[] = Array.from({ length: VIEWS }, newTail);
   let meanZ = 0;
+  /** Alerts so far, fading. */
+  let alertsLately = 0;
 
   let open = false;
   let openRows = 0;
@@ -209,6 +213,7 @@ export function createSeries(): Series {
   function takeTime(timestampMs: number): void {
     const passedMs = timestampMs - lastMs;
     if (passedMs > 0) {
+      alertsLately *= 2 ** (-passedMs / ALERTS_HALF_LIFE_MS);
       // A gap moves the usual step by a tenth at most.
       const limit = stepMs / 10;
       stepMs =
@@ -299,7 +304,8 @@ export function createSeries(): Series {
       // So many rows an hour give so many chances to be unusual: what counts is how seldom it is in time.
       decades = Math.max(0, decades - RATE_DECADES * Math.log10(rowsPerHour()));
 
-      const over = decades >= ALERT_DECADES;
+      const threshold = ALERT_DECADES + Math.log2(Math.max(1, (1 + alertsLately) / ALERTS_FREE));
+      const over = decades >= threshold;
       const deviation = Math.abs(scaledValue - expected);
       const begins = over && !open;
       if (begins) foreseen = comesAgain(timestampMs, deviation);
@@ -311,6 +317,7 @@ export function createSeries(): Series {
       };
       if (begins) {
         open = true;
+        if (alert) alertsLately++;
         largest = 0;
         episodes.push({ atMs: timestampMs, deviation });
         if (episodes.length > EPISODES_KEPT) episodes.shift();
@@ -318,7 +325,7 @@ export function createSeries(): Series {
         shadow = scaledValue;
         peaks = views.map(() => 0);
       }
-      if (decades >= CALM_SHARE * ALERT_DECADES) quietRows = 0;
+      if (decades >= CALM_SHARE * threshold) quietRows = 0;
       else if (open && ++quietRows >= QUIET_ROWS) close();
       if (open) {
         openRows++;
@@ -381,8 +388,7 @@ export function createSeries(): Series {
         expected: unscaled(expected),
         low: Math.max(negative ? -Infinity : 0, unscaled(expected - 3 * spread)),
         high: unscaled(expected + 3 * spread),
-        score:
-          1 - 2 ** (-(open && foreseen ? Math.min(decades, 0.9 * ALERT_DECADES) : decades) / ALERT_DECADES),
+        score: 1 - 2 ** (-(open && foreseen ? Math.min(decades, 0.9 * threshold) : decades) / threshold),
         alert,
       };
     },
