@@ -101,23 +101,28 @@ const attackShapes: readonly [name: string, weakness: string, shape: RegExp][] =
   [
     'SQL injection',
     'CWE-89',
-    /(['"`)]|^-?\d+)\s*(or|and|\|\||&&)\s*['"(]?[\w]{1,20}['")]?\s*(=|<|>|like\b|is\b|between\b|in\b)|\bunion\b[\s(/*+]{1,10}(all\s+|distinct\s+)?\bselect\b|;\s*(drop|insert|update|delete|alter|create|truncate|select|exec|shutdown|declare)\b|\b(sleep|benchmark|pg_sleep|extractvalue|updatexml|load_file)\s*\(|\bwaitfor\s+delay\b|['")]\s*(--|#|;)|\bselect\b\s+(\*|[\w.,@()]{1,80})\s+\bfrom\b|^['"]+$|\border\s+by\s+\d+\s*--/,
+    /(['"`)]|^-?\d+)\s*(or|and|\|\||&&)\s*['"(]?[\w]{1,20}['")]?\s*(=|<|>|like\b|is\b|between\b|in\b)|\bunion\b[\s(/*+]{1,10}(all\s+|distinct\s+)?\bselect\b|;\s*(drop|insert|update|delete|alter|create|truncate|select|exec|shutdown|declare)\b|\b(sleep|benchmark|pg_sleep|extractvalue|updatexml|load_file)\s*\(|\bwaitfor\s+delay\b|['")]\s*(--|#|;)|\bselect\b\s+(\*|[\w.,@()]{1,80})\s+\bfrom\b|^['"]+$/,
+  ],
+  [
+    'SQL injection',
+    'CWE-89',
+    /\b(where|having)\s+\(*(\d+|['"]\w{1,20}['"])\)*\s*=|\b(order|group)\s+by\s+\d|\brlike\s*\(|\(\s*select\b|\bselect\s*[(']|\bselect\s+count\s*\(|\bcase\s+when\b|\b(iif|elt|make_set|chr|char|randomblob|generate_series|regexp_substring)\s*\(|\b(dbms|utl)_\w{2,20}\.|\binformation_schema\b|\brdb\$|\bdrop\s+(table|function|procedure|database)\b/,
   ],
   [
     'cross-site scripting',
     'CWE-79',
-    /<\s*\/?\s*(script|img|svg|iframe|body|object|embed|video|audio|input|details|math|style|link|meta|form|a)\b[^<]{0,300}|\bon[a-z]{3,20}\s*=\s*["'\w(]|javascript:|vbscript:|data:text\/html/,
+    /<\s*\/?\s*(script|img|svg|iframe|body|object|embed|video|audio|input|details|math|style|link|meta|form|a)\b[^<]{0,300}|\bon[a-z]{3,20}\s*=\s*["'\w(]|javascript:|vbscript:|data:text\/html|\bdocument\s*\.\s*(cookie|write|domain|location)\b|\b(alert|confirm|prompt|expression|eval)\s*\(|<\s*\w{1,40}\s[^<]{0,200}=\s*["']/,
   ],
   ['XML entity', 'CWE-611', /<!(doctype|entity)\b/],
   [
     'path traversal',
     'CWE-22',
-    /(^|[\\/=])\.\.+([\\/;]|$)|\/etc\/(passwd|shadow|hosts|group)|[a-z]:\\(windows|winnt|boot)|\/proc\/(self|\d+)\/|web-inf\//,
+    /(^|[\\/=])\.\.+([\\/;]|$)|(0x2e){2}|\.\.0x[25][cf]|[\\/]\.{2,}|(\/\.){2}|\/\/\.|\/etc\/(passwd|shadow|hosts|group)|[a-z]:\\(windows|winnt|boot)|\/proc\/(self|\d+)\/|web-inf\/|[a-z]:[\\/]+inetpub\b/,
   ],
   [
     'command injection',
     'CWE-78',
-    /(?:[;&|\n`]|\$\()\s*(cat|ls|id|whoami|wget|curl|nc|ncat|bash|sh|ping|uname|rm|powershell|cmd|nslookup|dir|type|python\d?|perl|php|sleep|echo|touch|env|ifconfig|netstat|ps|kill|chmod)\b|\$\([^)]{1,200}\)|`[^`]{1,200}`|\/bin\/(ba|z|da)?sh\b/,
+    /(?:[;&|\n`]|\$\()\s*(cat|ls|id|whoami|wget|curl|nc|ncat|bash|sh|ping|uname|rm|powershell|cmd|nslookup|dir|type|python\d?|perl|php|sleep|echo|touch|env|ifconfig|netstat|ps|kill|chmod)\b|\$\([^)]{1,200}\)|`[^`]{1,200}`|(^|[;&|\s])\/?(usr\/)?s?bin\/[a-z]{2,12}\b|#exec\s+cmd\b|[;&|+]\s*dir[\s+]+[a-z]:/,
   ],
   [
     'URL of an internal system',
@@ -140,21 +145,22 @@ const attackShapes: readonly [name: string, weakness: string, shape: RegExp][] =
 /** Of these shapes, what ordinary sentences, names and addresses do not contain: "; drop table", not "select all that apply". */
 const certainShapes = new RegExp(
   [
-    /<\s*script\b|\bon(error|load|click|mouseover|focus)\s*=|javascript:/,
+    /<\s*script\b|\bdocument\.cookie\b|['"]\s*;\s*alert\s*\(|\bon(error|load|click|mouseover|focus)\s*=|javascript:/,
     /\$\{[^}]{0,60}jndi|\{\{\s*\d+\s*[*+]|<%=|[#$]\{\s*\d+\s*[*+]/,
-    /\bunion\b[\s(/*+]{1,10}(all\s+)?select\b|['"`)]\s*(or|and|\|\|)\s*['"(]?\w{1,20}['")]?\s*(=|<|>|like\b)|\b(or|and)\s+\d+\s*=\s*\d/,
-    /;\s*(drop|alter|create|truncate)\s+(table|database|schema|view)\b|;\s*(delete\s+from|insert\s+into|update\s+\w+\s+set|declare\s+@)/,
+    /\bunion\b[\s(/*+]{1,10}(all\s+)?select\b|['"`)]\s*(or|and|\|\|)\s*['"(]?\w{1,20}['")]?\s*(=|<|>|like\b)|\b(or|and)\s+\d+\s*=\s*\d|(^-?\d+|['"`)%])\s*(order|group)\s+by\s+\d+\s*(--|#)|\bwhere\s+(\d+)\s*=\s*\d|\b(elt|make_set|iif)\s*\(\s*\d+\s*=|\bselect\s*\(\s*case\s+when\b|\(\s*select\s+(\*|[a-z_]{2,20}\()|;\s*call\s+\w{2,30}\(/,
+    /;\s*(drop|alter|create|truncate)\s+(table|database|schema|view)\b|;\s*(delete\s+from|insert\s+into|update\s+\w+\s+set|declare\s+@|select\s+(count\s*\(|\*\s*from\b|[a-z_]{2,20}\())/,
     /\b(sleep|benchmark|pg_sleep)\s*\(\s*\d|\bwaitfor\s+delay\b|'\s*--\s*$/,
     /(\.\.[\\/]){2}|\/etc\/(passwd|shadow)\b/,
-    /[;|&]\s*(cat|wget|curl|nc|bash|sh|ping|rm|ls)\s+(-\w|\/\w|https?:|\$|\d{1,3}\.)|[;|]\s*(id|whoami|ls)\s*$|\$\((whoami|id|cat|curl|wget|sleep)\b|`(id|whoami|cat|ls)\b/,
+    /[;|&]\s*(cat|wget|curl|nc|bash|sh|ping|rm|ls)\s+(-\w|\/\w|https?:|\$|\d{1,3}\.)|[;|]\s*(id|whoami|ls)\s*;?\s*$|[;|]\s*\/?(usr\/)?bin\/[a-z]{2,12}\b|\$\((whoami|id|cat|curl|wget|sleep)\b|`(id|whoami|cat|ls)\b/,
     /<!(doctype|entity)\b|\b169\.254\.169\.254\b/,
   ]
     .map((shape) => shape.source)
     .join('|'),
 );
 
+/** "014e35" and "12e5" are identifiers sooner than numbers. */
 const numberShape =
-  /^[+-]?(\d+|\d+[.,]\d+|[.,]\d+|\d{1,3}([.,' ]\d{3})+([.,]\d+)?|\d+(\.\d+)?e[+-]?\d{1,3})%?$/i;
+  /^[+-]?(\d+|\d+[.,]\d+|[.,]\d+|\d{1,3}([.,' ]\d{3})+([.,]\d+)?|([1-9]|\d+\.\d+)e[+-]?\d{1,3})%?$/i;
 const isoDate = /^\d{4}-\d{2}(-\d{2}([T ]\d{2}:?\d{2}(:?\d{2}([.,]\d{1,9})?)?\s?(Z|[+-]\d{2}:?\d{2})?)?)?$/i;
 const writtenDate = /^(\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./]\d{1,2}[./]\d{1,2}|\d{1,2}:\d{2}(:\d{2})?)$/;
 const uuidShape = /^\{?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?$/i;
