@@ -112,17 +112,21 @@ describe('coverage of ids', () => {
       expect(evidence['distinctActors']).toBeGreaterThanOrEqual(40);
     });
 
-    it('holds more calls for no walk where few objects are asked for again and again: a third more, a sale', () => {
-      const asks = { path: '/orders/{n}', of: 3_000, random: true };
-      for (const perMinute of [0.17, 0.5, 2])
-        expect(
-          alertsOf(
-            callsFrom([
-              busy({ asks, rate: { kind: 'poisson', perMinute: 0.02 } }),
-              busy({ consumer: 'more', times: 30, from: '49h', asks, rate: { kind: 'poisson', perMinute } }),
-            ]),
-          ),
-        ).toEqual([]);
+    it('holds more calls for the same objects for no walk: a third more, four times in a sale, sixteen times', () => {
+      const few = (consumer: string, perMinute: number, rest: Partial<PhaseInput> = {}): PhaseInput =>
+        busy({
+          consumer,
+          times: 30,
+          until: '72h',
+          rate: { kind: 'poisson', perMinute },
+          asks: { path: '/orders/{n}', of: 3_000, random: true },
+          ...rest,
+        });
+      const usually = few('client', 0.02);
+      for (const more of [0.33, 3, 15]) {
+        const grown = few('more', 0.02 * more, { from: '48h' });
+        expect(alertsOf(callsFrom([usually, grown])), `${more}`).toEqual([]);
+      }
     });
 
     it('holds a catalogue of consecutive ids, published and opened by everybody, for no walk', () => {

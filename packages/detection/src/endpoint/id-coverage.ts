@@ -34,7 +34,11 @@ import { Sample } from './sample.ts';
 
 /** Consecutive ids that are looked at together. */
 const RANGE_IDS = 64;
-/** A range is gone through when half of its ids were asked for: a walk leaves few out, a customer's own objects lie apart. */
+/**
+ * A range is gone through when half of its ids were asked for in one minute and in no other: a walk leaves few out and takes each
+ * once. Of ids that are asked for at random at most 1/e (37 %: the most that a Poisson distribution has at one) are at any time
+ * asked for just once, however many calls there are.
+ */
 const FILLED_IDS = RANGE_IDS / 2;
 /** From here on the actors of a range are evidence. */
 const NOTED_IDS = FILLED_IDS / 2;
@@ -47,7 +51,7 @@ const IDS_KEPT = 64;
 /** One id in so many comes with the id of its call, for evidence. */
 const SAMPLED_EVERY = 4;
 const ACTOR_LENGTH_MOST = 64;
-/** Ranges that are being filled; the emptiest are forgotten for new ones. */
+/** Ranges that are being filled; those with the fewest ids that were asked for once are forgotten for new ones. */
 const RANGES_KEPT = 64;
 const ACTORS_PER_RANGE = 8;
 /** Ranges that were gone through, remembered per week; of more, a sample. */
@@ -61,6 +65,11 @@ const FLOORS = [4, 8] as const;
  */
 const LEARNT_HOURS = [24, 48] as const;
 const FACTOR = 2.5;
+/**
+ * Of the calls of the hour, or the day, at least this share goes through ranges: where new objects are read once by whoever made
+ * them, some ranges fill by chance, up to 2 % of the calls of busy endpoints.
+ */
+const SHARE_LEAST = 0.03;
 const HOUR = 0;
 const UNITS = ['ranges of 64 ids/h', 'ranges of 64 ids/day'] as const;
 const WORDS = ['an hour', 'a day'] as const;
@@ -250,6 +259,7 @@ export function judgeCoverage(state: CoverageState, whole: WholeMinute, nowMs: n
   const { pool, episode } = state;
   let worst = { what: HOUR, value: 0, high: 1, top: 0 };
   for (const [what, value] of state.counts.entries()) {
+    if (value * FILLED_IDS < SHARE_LEAST * state.calls[what]!) continue;
     const high = allowed(state, what);
     if (value / high > worst.value / worst.high) worst = { what, value, high, top: state.tops[what]! };
   }
@@ -349,17 +359,17 @@ const newRange = (): Range => ({
   actors: new Map(),
 });
 
-/** The emptiest range, of equal ones the oldest. */
+/** The range with the fewest ids that were asked for once, of equal ones the oldest: popular objects make room for walks. */
 function forgetOne(ranges: Map<number, Range>): void {
-  let emptiest: number | undefined;
+  let poorest: number | undefined;
   let least = Infinity;
   for (const [at, { once, counted }] of ranges) {
     const kept = counted ? 0 : once;
     if (kept >= least) continue;
     least = kept;
-    emptiest = at;
+    poorest = at;
   }
-  if (emptiest !== undefined) ranges.delete(emptiest);
+  if (poorest !== undefined) ranges.delete(poorest);
 }
 
 const newPool = (): Pool => ({
