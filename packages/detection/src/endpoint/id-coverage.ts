@@ -334,7 +334,7 @@ function fill(state: CoverageState, number: number, walker: Walker): void {
 
   let most = 0;
   for (const [one, ids] of actors) if (one !== 0) most = Math.max(most, ids);
-  if (most > ONE_ACTOR_SHARE * range.ids) return;
+  if (most > ONE_ACTOR_SHARE * range.once) return;
   note((state.pool ??= newPool()), number, walker);
   if (range.once < FILLED_IDS || range.counted) return;
   range.counted = true;
