@@ -81,6 +81,84 @@ describe('coverage of ids', () => {
     expect(alertsOf(callsFrom([usual, walk()]), off)).toEqual([]);
   });
 
+  describe('on a busy endpoint', () => {
+    const busy = (rest: Partial<PhaseInput> = {}): PhaseInput => ({
+      consumer: 'client',
+      times: 100,
+      from: '0d',
+      until: '52h',
+      rate: { kind: 'poisson', perMinute: 0.5 },
+      asks: { path: '/orders/{n}', of: 600_000, random: true },
+      ...rest,
+    });
+
+    it('finds a walk over 40 keys that is a sixth of the calls, once, and tells its ids and keys', () => {
+      const keys = Array.from({ length: 40 }, (_, key) =>
+        busy({
+          consumer: `key-${key}`,
+          times: 1,
+          from: '26h',
+          until: '29h',
+          rate: { kind: 'constant', perMinute: 0.25, jitter: 0.9 },
+          asks: { path: '/orders/{n}', first: 30_000 + key, stride: 40 },
+        }),
+      );
+      const alerts = alertsOf(callsFrom([busy({ until: '30h' }), ...keys]));
+      expect(new Set(alerts.map(({ id }) => id)).size).toBe(1);
+      const { status, evidence } = alerts.at(-1)!;
+      expect(status).toBe('closed');
+      expect(evidence['leastId']).toBeGreaterThanOrEqual(29_952);
+      expect(evidence['largestId']).toBeLessThan(31_872);
+      expect(evidence['distinctActors']).toBeGreaterThanOrEqual(40);
+    });
+
+    it('holds more calls for the same objects for no walk: a third more, four times in a sale, sixteen times', () => {
+      const few = (consumer: string, perMinute: number, rest: Partial<PhaseInput> = {}): PhaseInput =>
+        busy({
+          consumer,
+          times: 30,
+          until: '72h',
+          rate: { kind: 'poisson', perMinute },
+          asks: { path: '/orders/{n}', of: 3_000, random: true },
+          ...rest,
+        });
+      const usually = few('client', 0.02);
+      for (const more of [0.33, 3, 15]) {
+        const grown = few('more', 0.02 * more, { from: '48h' });
+        expect(alertsOf(callsFrom([usually, grown])), `${more}`).toEqual([]);
+      }
+    });
+
+    it('holds a catalogue of consecutive ids, published and opened by everybody, for no walk', () => {
+      const opened = busy({
+        from: '49h',
+        until: '51h',
+        asks: { path: '/orders/{n}', first: 100_000, of: 1_000, random: true },
+      });
+      expect(alertsOf(callsFrom([busy({ rate: { kind: 'poisson', perMinute: 0.1 } }), opened]))).toEqual([]);
+    });
+
+    it('holds new numbers for all ids for no walk', () => {
+      const asks = { path: '/orders/{n}', of: 4_000, random: true };
+      const moved = busy({ from: '49h', asks: { ...asks, first: 700_000 } });
+      expect(alertsOf(callsFrom([busy({ until: '49h', asks }), moved]))).toEqual([]);
+    });
+
+    it('lets new ids of their own that everybody reads once grow with all other calls, as in a sale, not by themselves', () => {
+      const own = (perMinute: number, from: string, first: number): PhaseInput =>
+        walk({
+          from,
+          until: '52h',
+          rate: { kind: 'poisson', perMinute },
+          asks: { path: '/orders/{n}', first },
+        });
+      const before = [busy({ times: 20 }), own(3, '0d', 200_000)];
+      const sale = [busy({ times: 60, consumer: 'more', from: '49h' }), own(12, '49h', 400_000)];
+      expect(alertsOf(callsFrom([...before, ...sale]))).toEqual([]);
+      expect(alertsOf(callsFrom([...before, sale[1]!]))).not.toEqual([]);
+    });
+  });
+
   it('gives the same alerts wherever the state is encoded and decoded in between', () => {
     const renewing: EndpointDetection = {
       ...detection,
@@ -93,14 +171,14 @@ describe('coverage of ids', () => {
       fc.property(
         fc.nat(1_000_000),
         fc.integer({ min: 10, max: 60 }),
-        fc.boolean(),
-        (seed, perMinute, random) => {
+        fc.integer({ min: 1, max: 2 }),
+        (seed, perMinute, stride) => {
           const calls = callsFrom(
             [
               usual,
               walk({
                 rate: { kind: 'poisson', perMinute },
-                asks: { path: '/orders/{n}', first: 90_000, of: 600, random },
+                asks: { path: '/orders/{n}', first: 90_000, of: 600, stride },
               }),
             ],
             seed,

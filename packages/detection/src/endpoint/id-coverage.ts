@@ -11,6 +11,7 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
+import { fromDigits, toDigits } from '../digits.ts';
 import { alertSources, largestFirst } from '../tally.ts';
 import type { Asked } from '../objects/asked.ts';
 import { CHANCE_DEVIATIONS, STAYS_MS, TOP_PER_DAY } from '../objects/constants.ts';
@@ -33,7 +34,11 @@ import { Sample } from './sample.ts';
 
 /** Consecutive ids that are looked at together. */
 const RANGE_IDS = 64;
-/** A range is gone through when half of its ids were asked for: a walk leaves few out, a customer's own objects lie apart. */
+/**
+ * A range is gone through when half of its ids were asked for in one minute and in no other: a walk leaves few out and takes each
+ * once. Of ids that are asked for at random at most 1/e (37 %: the most that a Poisson distribution has at one) are at any time
+ * asked for just once, however many calls there are.
+ */
 const FILLED_IDS = RANGE_IDS / 2;
 /** From here on the actors of a range are evidence. */
 const NOTED_IDS = FILLED_IDS / 2;
@@ -46,7 +51,7 @@ const IDS_KEPT = 64;
 /** One id in so many comes with the id of its call, for evidence. */
 const SAMPLED_EVERY = 4;
 const ACTOR_LENGTH_MOST = 64;
-/** Ranges that are being filled; the emptiest are forgotten for new ones. */
+/** Ranges that are being filled; those with the fewest ids that were asked for once are forgotten for new ones. */
 const RANGES_KEPT = 64;
 const ACTORS_PER_RANGE = 8;
 /** Ranges that were gone through, remembered per week; of more, a sample. */
@@ -60,8 +65,11 @@ const FLOORS = [4, 8] as const;
  */
 const LEARNT_HOURS = [24, 48] as const;
 const FACTOR = 2.5;
-/** Of the calls of the hour, or the day, at least this share goes through ranges: more traffic makes ranges denser, too. */
-const SHARE_LEAST = 0.25;
+/**
+ * Of the calls of the hour, or the day, at least this share goes through ranges: where new objects are read once by whoever made
+ * them, some ranges fill by chance, up to 2 % of the calls of busy endpoints.
+ */
+const SHARE_LEAST = 0.03;
 const HOUR = 0;
 const UNITS = ['ranges of 64 ids/h', 'ranges of 64 ids/day'] as const;
 const WORDS = ['an hour', 'a day'] as const;
@@ -160,11 +168,17 @@ export function decodeWalked(encoded: EncodedWalked): Walked {
   return walked;
 }
 
-/** Which ids of a range were asked for, and by whom first. */
+/** A bit per id of a range: four digits of text per word. */
+type Ids = [number, number, number];
+const WORD_BITS = 24;
+
+/** Which ids of a range were asked for, which of them in several minutes, and by whom first. */
 interface Range {
-  low: number;
-  high: number;
+  asked: Ids;
+  again: Ids;
   ids: number;
+  /** Of the ids, those that were asked for in one minute only. */
+  once: number;
   counted: boolean;
   /** By hash: at most ACTORS_PER_RANGE, ids of the others under 0. */
   actors: Map<number, number>;
@@ -199,6 +213,8 @@ export interface CoverageState {
   /** Calls of minutes with ids in the hour and the day. */
   calls: number[];
   tops: number[];
+  /** Calls besides those that went through ranges, in the hour and the day with the most ranges. */
+  usualCalls: number[];
   ranges: Map<number, Range>;
   /** Ranges counted in this week and the one before. */
   seen: Seen;
@@ -214,6 +230,7 @@ export function newCoverageState(): CoverageState {
     counts: [0, 0],
     calls: [0, 0],
     tops: [0, 0],
+    usualCalls: [0, 0],
     ranges: new Map(),
     seen: newSeen(COUNTED_KEPT),
     pool: null,
@@ -275,9 +292,15 @@ export function judgeCoverage(state: CoverageState, whole: WholeMinute, nowMs: n
 /** Infinity until it can be told. */
 function allowed(state: CoverageState, what: number): number {
   if (learntHours(state) < LEARNT_HOURS[what]!) return Infinity;
-  const most = Math.max(FLOORS[what]!, FACTOR * state.tops[what]!);
+  const growth = Math.max(1, otherCalls(state, what) / Math.max(1, state.usualCalls[what]!));
+  const most = Math.max(FLOORS[what]!, FACTOR * growth * state.tops[what]!);
   const chance = Math.sqrt(most * (weightOf(state.seen) - 1));
   return Math.round(most + CHANCE_DEVIATIONS * chance);
+}
+
+/** Calls of the hour, or the day, that did not go through ranges. */
+function otherCalls({ calls, counts }: CoverageState, what: number): number {
+  return Math.max(0, calls[what]! - RANGE_IDS * counts[what]!);
 }
 
 function learntHours({ hour, firstHour }: CoverageState): number {
@@ -291,42 +314,62 @@ function fill(state: CoverageState, number: number, walker: Walker): void {
   if (!range) {
     if (isKnown(state.seen, objectHash(String(at), 0))) return;
     if (ranges.size >= RANGES_KEPT) forgetOne(ranges);
-    ranges.set(at, (range = { low: 0, high: 0, ids: 0, counted: false, actors: new Map() }));
+    ranges.set(at, (range = newRange()));
   }
-  const bit = number % RANGE_IDS;
-  const mask = 1 << (bit & 31);
-  const word = bit < 32 ? 'low' : 'high';
-  if ((range[word] & mask) !== 0) return;
-  range[word] |= mask;
+  const id = number % RANGE_IDS;
+  if (hasId(range.asked, id)) {
+    if (!hasId(range.again, id)) range.once--;
+    addId(range.again, id);
+    return;
+  }
+  addId(range.asked, id);
   range.ids++;
+  range.once++;
   const { actors } = range;
   const hash = objectHash(walker.actor, 0);
   const actor = actors.has(hash) || actors.size < ACTORS_PER_RANGE ? hash : 0;
   const own = (actors.get(actor) ?? 0) + 1;
   actors.set(actor, own);
-  if (range.ids < NOTED_IDS) return;
+  if (range.once < NOTED_IDS) return;
 
   let most = 0;
   for (const [one, ids] of actors) if (one !== 0) most = Math.max(most, ids);
-  if (most > ONE_ACTOR_SHARE * range.ids) return;
+  if (most > ONE_ACTOR_SHARE * range.once) return;
   note((state.pool ??= newPool()), number, walker);
-  if (range.ids < FILLED_IDS || range.counted) return;
+  if (range.once < FILLED_IDS || range.counted) return;
   range.counted = true;
   const weight = Math.max(0, look(state.seen, objectHash(String(at), 0)));
   for (const what of state.counts.keys()) state.counts[what]! += weight;
 }
 
-/** The emptiest range, of equal ones the oldest. */
+function hasId(ids: Ids, id: number): boolean {
+  return ((ids[Math.floor(id / WORD_BITS)]! >> (id % WORD_BITS)) & 1) === 1;
+}
+
+function addId(ids: Ids, id: number): void {
+  ids[Math.floor(id / WORD_BITS)]! |= 1 << (id % WORD_BITS);
+}
+
+const newRange = (): Range => ({
+  asked: [0, 0, 0],
+  again: [0, 0, 0],
+  ids: 0,
+  once: 0,
+  counted: false,
+  actors: new Map(),
+});
+
+/** The range with the fewest ids that were asked for once, of equal ones the oldest: popular objects make room for walks. */
 function forgetOne(ranges: Map<number, Range>): void {
-  let emptiest: number | undefined;
+  let poorest: number | undefined;
   let least = Infinity;
-  for (const [at, { ids, counted }] of ranges) {
-    const kept = counted ? 0 : ids;
+  for (const [at, { once, counted }] of ranges) {
+    const kept = counted ? 0 : once;
     if (kept >= least) continue;
     least = kept;
-    emptiest = at;
+    poorest = at;
   }
-  if (emptiest !== undefined) ranges.delete(emptiest);
+  if (poorest !== undefined) ranges.delete(poorest);
 }
 
 const newPool = (): Pool => ({
@@ -364,7 +407,9 @@ function moveOn(
   const alerts: Alert[] = [];
   const { counts, tops, episode } = state;
   const learn = (what: number): void => {
-    tops[what] = Math.max(tops[what]!, counts[what]!);
+    if (counts[what]! < tops[what]!) return;
+    tops[what] = counts[what]!;
+    state.usualCalls[what] = otherCalls(state, what);
   };
   const days = Math.floor(hour / HOURS_PER_DAY) - Math.floor(state.hour / HOURS_PER_DAY);
   if (episode && episode.lastSeenAt - episode.startedAt >= STAYS_MS) {
@@ -469,7 +514,11 @@ function publish(
   };
 }
 
-type EncodedRange = [at: number, low: number, high: number, counted: 0 | 1, ...actors: number[]];
+/** Actors are four digits of hash and two of ids. */
+type EncodedRange = [at: number, actors: string, asked: string, again?: string, counted?: 1];
+const IDS_WIDTHS = [4];
+const IDS_LENGTH = 12;
+const ACTOR_WIDTHS = [4, 2];
 type EncodedPool = [
   numbers: [ids: number, least: number, most: number],
   actors: [string, number][],
@@ -488,17 +537,11 @@ export type EncodedCoverage = [
 ];
 
 export function encodeCoverage(state: CoverageState): EncodedCoverage {
-  const { newestMs, hour, firstHour, counts, calls, tops, ranges, seen, pool, episode } = state;
+  const { newestMs, hour, firstHour, counts, calls, tops, usualCalls, ranges, seen, pool, episode } = state;
   const encoded: EncodedCoverage = [
-    [newestMs, hour, firstHour, ...counts, ...calls, ...tops],
+    [newestMs, hour, firstHour, ...counts, ...calls, ...tops, ...usualCalls],
     encodeSeen(seen),
-    [...ranges].map(([at, { low, high, counted, actors }]) => [
-      at,
-      low,
-      high,
-      counted ? 1 : 0,
-      ...[...actors].flat(),
-    ]),
+    [...ranges].map(encodeRange),
   ];
   if (pool ?? episode)
     encoded.push(
@@ -528,21 +571,41 @@ export function decodeCoverage([numbers, seen, ranges, pool, episode]: EncodedCo
     counts: numbers.slice(3, 5),
     calls: numbers.slice(5, 7),
     tops: numbers.slice(7, 9),
+    usualCalls: numbers.slice(9, 11),
     seen: decodeSeen(seen, COUNTED_KEPT),
-    ranges: new Map(ranges.map(([at, ...rest]) => [at, decodeRange(rest)])),
+    ranges: new Map(ranges.map((range) => [range[0], decodeRange(range)])),
     pool: pool ? decodePool(pool) : null,
     episode: episode ? decodeEpisode(episode) : null,
   };
 }
 
-function decodeRange([low, high, counted, ...pairs]: [number, number, 0 | 1, ...number[]]): Range {
-  const actors = new Map<number, number>();
-  let ids = 0;
-  for (let at = 0; at < pairs.length; at += 2) {
-    actors.set(pairs[at]!, pairs[at + 1]!);
-    ids += pairs[at + 1]!;
+function encodeRange([at, { asked, again, counted, actors }]: [number, Range]): EncodedRange {
+  const encoded: EncodedRange = [at, toDigits([...actors].flat(), ACTOR_WIDTHS), encodeIds(asked)];
+  const ids = encodeIds(again);
+  if (counted || ids !== '') encoded.push(ids);
+  if (counted) encoded.push(1);
+  return encoded;
+}
+
+/** Without the zeros at the end. */
+function encodeIds(ids: Ids): string {
+  return toDigits(ids, IDS_WIDTHS).replace(/A+$/, '');
+}
+
+function decodeIds(text: string): Ids {
+  return fromDigits(text.padEnd(IDS_LENGTH, 'A'), IDS_WIDTHS) as Ids;
+}
+
+function decodeRange([, actors, asked, again = '', counted]: EncodedRange): Range {
+  const range = { ...newRange(), asked: decodeIds(asked), again: decodeIds(again), counted: counted === 1 };
+  for (let id = 0; id < RANGE_IDS; id++) {
+    if (!hasId(range.asked, id)) continue;
+    range.ids++;
+    if (!hasId(range.again, id)) range.once++;
   }
-  return { low, high, ids, counted: counted === 1, actors };
+  const pairs = fromDigits(actors, ACTOR_WIDTHS);
+  for (let at = 0; at < pairs.length; at += 2) range.actors.set(pairs[at]!, pairs[at + 1]!);
+  return range;
 }
 
 function decodePool([[ids, least, most], actors, sources, callIds]: EncodedPool): Pool {
