@@ -25,7 +25,10 @@ export interface Observations {
 const windowLines = 2_000;
 
 /** Where a line came from. */
-type Seen = { actorId: string } & {
+type Seen = {
+  /** '' if it is not known where it came from. */
+  actorId: string;
+} & {
   [Field in 'ip' | 'asn' | 'country' | 'city' | 'latitude' | 'longitude']: ApiCall[Field] | undefined;
 };
 
@@ -39,7 +42,9 @@ export class Observer {
 
   saw(call: ApiCall, nowMs: number): void {
     this.#lastLineAt = nowMs;
-    const { ip, actorId, asn, country, city, latitude, longitude } = call;
+    const { ip, asn, country, city, latitude, longitude } = call;
+    // A copy, and only where it is asked for: a piece of a line keeps all the bytes that came with it in memory.
+    const actorId = isLocated(call) ? Buffer.from(call.actorId).toString() : '';
     this.#seen[this.#next] = { ip, actorId, asn, country, city, latitude, longitude };
     this.#offsets[this.#next] = nowMs - (call.startedAt + call.latencyMs);
     this.#next = (this.#next + 1) % windowLines;
@@ -84,7 +89,7 @@ export class Observer {
     let located = 0;
     for (const seen of this.#seen) {
       const { actorId, asn, country, latitude, longitude } = seen;
-      if (asn === undefined && country === undefined) continue;
+      if (!isLocated(seen)) continue;
       located++;
       const key = [asn, country, latitude, longitude].join();
       const place = places.get(key) ?? { seen, lines: 0, actors: new Set() };
@@ -99,6 +104,10 @@ export class Observer {
       topPlaceActors: top?.actors.size ?? 0,
     };
   }
+}
+
+function isLocated({ asn, country }: Pick<ApiCall, 'asn' | 'country'> | Seen): boolean {
+  return asn !== undefined || country !== undefined;
 }
 
 function wordsOf({ asn, country, city }: Seen): string {

@@ -88,10 +88,10 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     const known = knownAddresses.get(value);
     if (known !== undefined) return known ?? undefined;
     const unmapped = value.startsWith('::ffff:') && value.includes('.') ? value.slice(7) : value;
-    const ip = isIP(unmapped) === 0 ? undefined : unmapped;
-    if (knownAddresses.size >= 10_000) knownAddresses = new Map();
     // Copies: a piece of a line would keep all the bytes that came with it in memory.
-    knownAddresses.set(copyOf(value), ip === undefined ? null : copyOf(ip));
+    const ip = isIP(unmapped) === 0 ? undefined : copyOf(unmapped);
+    if (knownAddresses.size >= 10_000) knownAddresses = new Map();
+    knownAddresses.set(copyOf(value), ip ?? null);
     return ip;
   };
 

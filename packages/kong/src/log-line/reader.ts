@@ -73,18 +73,32 @@ const numberShape = /^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/;
 
 type Member = (name: string, depth: number) => void;
 
-/** Set of name lengths below 32, as bits; null for any. */
-type Lengths = number | null;
-const noLengths: Lengths = 0;
+/** Names of members that are of interest, to be found by their bytes; null for any name. */
+type Names = readonly (NameBytes | undefined)[] | null;
 
-const lengthsOf = (names: Iterable<string>): Lengths => {
-  let bits = 0;
+interface NameBytes {
+  name: string;
+  bytes: Buffer;
+  /** Another one in the same slot. */
+  next: NameBytes | undefined;
+}
+
+const slots = 64;
+
+/** Length and last byte tell nearly all names of a log line apart. */
+const slotOf = (length: number, lastByte: number): number => (length + lastByte * 5) & (slots - 1);
+
+const namesOf = (names: Iterable<string>): (NameBytes | undefined)[] => {
+  const table = new Array<NameBytes | undefined>(slots).fill(undefined);
   for (const name of names) {
-    if (name.length > 31) return null;
-    bits |= 1 << name.length;
+    const bytes = Buffer.from(name);
+    const slot = slotOf(bytes.length, bytes[bytes.length - 1]!);
+    table[slot] = { name, bytes, next: table[slot] };
   }
-  return bits;
+  return table;
 };
+
+const noNames = namesOf([]);
 
 /** The text of a service or route entity that was read before, from brace to brace. */
 interface KnownEntity {
@@ -111,8 +125,10 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
   /** Where the line begins, and its line feed at the end. */
   let begin = 0;
   let last = 0;
-  const services = new Map<string, KnownEntity[]>();
-  const routes = new Map<string, KnownEntity[]>();
+  // In here, because a bundler turns the constants of a module into variables.
+  const marks = stringMarks();
+  const services = new Map<number, KnownEntity[]>();
+  const routes = new Map<number, KnownEntity[]>();
 
   const fail = (what: string): never => {
     throw new LogLineError('not-json', `${what} at character ${at - begin + 1} of the line`);
@@ -136,12 +152,24 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
   /** From an opening quote to behind the closing one; true if what is between cannot be taken as it stands. */
   const passString = (): boolean => {
     const all = bytes;
+    const marked = marks;
     let i = at + 1;
-    let code = all[i]!;
-    let odd = false;
-    while (code !== quote) {
+    while (marked[all[i]!] === 0) i++;
+    if (all[i] === quote) {
+      at = i + 1;
+      return false;
+    }
+    at = endOfOdd(all, i);
+    return true;
+  };
+
+  /** The same from a byte on that is not taken as it stands. */
+  const endOfOdd = (all: Uint8Array, from: number): number => {
+    let i = from;
+    for (;;) {
+      const code = all[i]!;
+      if (code === quote) return i + 1;
       if (code === backslash) {
-        odd = true;
         i++;
         if (!isEscape(all, i)) {
           at = i;
@@ -151,11 +179,9 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
         // The line ends with a line feed: no string runs past it.
         at = i;
         fail('a string without an end, or a raw control character in it,');
-      } else if (code >= 128) odd = true;
-      code = all[++i]!;
+      }
+      i++;
     }
-    at = i + 1;
-    return odd;
   };
 
   const readString = (): string => {
@@ -212,11 +238,30 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     return Number(word);
   };
 
+  /** The name of `names` that stands from `from` to `to`, or undefined. */
+  const nameAt = (
+    names: readonly (NameBytes | undefined)[],
+    from: number,
+    to: number,
+  ): string | undefined => {
+    const all = bytes;
+    const length = to - from;
+    let one = names[slotOf(length, all[to - 1]!)];
+    for (; one !== undefined; one = one.next) {
+      const own = one.bytes;
+      if (own.length !== length) continue;
+      let i = 0;
+      while (i < length && own[i] === all[from + i]) i++;
+      if (i === length) return one.name;
+    }
+    return undefined;
+  };
+
   /**
-   * Calls `member` at the value of each member of the object at `at`; it must read or skip the value. Names are cut out
-   * only if `lengths` has their length: most members are of no interest.
+   * Calls `member` at the value of each member of the object at `at` that has one of the names; it must read or skip the
+   * value. Others are skipped: most members are of no interest. Names with an escape are left to `member`.
    */
-  const eachMember = (depth: number, member: Member, lengths: Lengths): void => {
+  const eachMember = (depth: number, member: Member, names: Names): void => {
     if (depth > maxDepth) throw new LogLineError('too-deep', `nested deeper than ${maxDepth} levels`);
     at++;
     let code = skipSpace();
@@ -228,17 +273,16 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
       if (code !== quote) fail('no member name');
       const begin = at;
       const odd = passString();
-      const length = at - begin - 2;
-      let name = '';
-      const wanted =
-        lengths !== noLengths &&
-        (odd || lengths === null || (length < 32 && (lengths & (1 << length)) !== 0));
-      if (wanted) name = odd ? cut(begin) : text.slice(begin + 1, at - 1);
+      let name: string | undefined;
+      if (names !== noNames) {
+        if (odd) name = cut(begin);
+        else name = names === null ? text.slice(begin + 1, at - 1) : nameAt(names, begin + 1, at - 1);
+      }
       if (skipSpace() !== colon) fail('no colon after a member name');
       at++;
       skipSpace();
-      if (wanted) member(name, depth);
-      else skip(depth);
+      if (name === undefined) skip(depth);
+      else member(name, depth);
       code = skipSpace();
       at++;
       if (code === closeBrace) return;
@@ -271,7 +315,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
   const skip = (depth: number): void => {
     const code = bytes[at];
     if (code === quote) passString();
-    else if (code === openBrace) eachMember(depth + 1, skipMember, noLengths);
+    else if (code === openBrace) eachMember(depth + 1, skipMember, noNames);
     else if (code === openBracket) eachItem(depth + 1, skip);
     else readScalar();
   };
@@ -286,21 +330,21 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     }
     if (code === openBrace) {
       // Nothing that is asked for is an object inside a list or a header: it only has to be well formed.
-      eachMember(depth + 1, skipMember, noLengths);
+      eachMember(depth + 1, skipMember, noNames);
       return {};
     }
     return readScalar();
   };
 
   /** Members of the object at `at`; anything else in its place is skipped, as if it were empty. */
-  const members = (depth: number, member: Member, lengths: Lengths): void => {
-    if (bytes[at] === openBrace) eachMember(depth + 1, member, lengths);
+  const members = (depth: number, member: Member, names: Names): void => {
+    if (bytes[at] === openBrace) eachMember(depth + 1, member, names);
     else skip(depth);
   };
 
   let line = emptyLine();
 
-  const headerLengths = lengthsOf(headerNames);
+  const wantedHeaders = namesOf(headerNames);
   const header = (name: string, depth: number): void => {
     if (!headerNames.has(name)) {
       skip(depth);
@@ -313,9 +357,9 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     if (line.querystring === none) line.querystring = new Map();
     line.querystring.set(name, read(depth));
   };
-  const requestLengths = lengthsOf(['headers', 'querystring', 'uri', 'method', 'size', 'id']);
+  const requestNames = namesOf(['headers', 'querystring', 'uri', 'method', 'size', 'id']);
   const request = (name: string, depth: number): void => {
-    if (name === 'headers') members(depth, header, headerLengths);
+    if (name === 'headers') members(depth, header, wantedHeaders);
     else if (name === 'querystring') members(depth, parameter, null);
     else if (name === 'uri') line.uri = read(depth);
     else if (name === 'method') line.method = read(depth);
@@ -323,25 +367,25 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     else if (name === 'id') line.requestId = read(depth);
     else skip(depth);
   };
-  const responseHeaderLengths = lengthsOf(['www-authenticate']);
+  const responseHeaderNames = namesOf(['www-authenticate']);
   const responseHeader = (name: string, depth: number): void => {
     if (name === 'www-authenticate') line.wwwAuthenticate = read(depth);
     else skip(depth);
   };
-  const responseLengths = lengthsOf(['headers', 'status', 'size']);
+  const responseNames = namesOf(['headers', 'status', 'size']);
   const response = (name: string, depth: number): void => {
-    if (name === 'headers') members(depth, responseHeader, responseHeaderLengths);
+    if (name === 'headers') members(depth, responseHeader, responseHeaderNames);
     else if (name === 'status') line.status = read(depth);
     else if (name === 'size') line.responseSize = read(depth);
     else skip(depth);
   };
-  const latenciesLengths = lengthsOf(['request', 'proxy']);
+  const latenciesNames = namesOf(['request', 'proxy']);
   const latencies = (name: string, depth: number): void => {
     if (name === 'request') line.latencyRequest = read(depth);
     else if (name === 'proxy') line.latencyProxy = read(depth);
     else skip(depth);
   };
-  const consumerLengths = lengthsOf(['id', 'username', 'custom_id', 'tags']);
+  const consumerNames = namesOf(['id', 'username', 'custom_id', 'tags']);
   const consumer = (name: string, depth: number): void => {
     if (name === 'id') line.consumerId = read(depth);
     else if (name === 'username') line.consumerUsername = read(depth);
@@ -349,24 +393,27 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     else if (name === 'tags') line.consumerTags = read(depth);
     else skip(depth);
   };
-  const authenticatedEntityLengths = lengthsOf(['id']);
+  const authenticatedEntityNames = namesOf(['id']);
   const authenticatedEntity = (name: string, depth: number): void => {
     if (name === 'id') line.authenticatedEntityId = read(depth);
     else skip(depth);
   };
   let entity: KnownEntity = { bytes: noBytes, id: undefined, name: undefined, paths: undefined };
-  const entityMemberLengths = lengthsOf(['id', 'name', 'paths']);
+  const entityMemberNames = namesOf(['id', 'name', 'paths']);
   const entityMember = (name: string, depth: number): void => {
-    if (name === 'id') entity.id = read(depth);
-    else if (name === 'name') entity.name = read(depth);
-    else if (name === 'paths') entity.paths = read(depth);
+    if (name === 'id') entity.id = ownOf(read(depth));
+    else if (name === 'name') entity.name = ownOf(read(depth));
+    else if (name === 'paths') entity.paths = ownOf(read(depth));
     else skip(depth);
   };
   /** A service or route: about half of a line, and to the letter the same as in many lines before. */
-  const readEntity = (known: Map<string, KnownEntity[]>, depth: number): KnownEntity => {
+  const readEntity = (known: Map<number, KnownEntity[]>, depth: number): KnownEntity => {
+    const all = bytes;
     const begin = at;
-    // Some characters from its middle tell most entities apart; the rest is compared.
-    const key = text.slice(begin + 170, begin + 220);
+    // Some bytes from its middle tell most entities apart; the rest is compared.
+    let key = 0;
+    const keyEnd = Math.min(begin + 220, last);
+    for (let i = begin + 170; i < keyEnd; i += 3) key = (Math.imul(key, 31) + all[i]!) | 0;
     const candidates = known.get(key);
     if (candidates) {
       for (const one of candidates) {
@@ -378,25 +425,25 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
       }
     }
     entity = { bytes: noBytes, id: undefined, name: undefined, paths: undefined };
-    members(depth, entityMember, entityMemberLengths);
+    members(depth, entityMember, entityMemberNames);
     if (bytes[begin] === openBrace && at - begin <= maxKnownEntityChars) {
-      // Copies, since slices would keep the whole line in memory.
+      // A copy, since a piece would keep the whole line in memory.
       entity.bytes = Buffer.from(bytes.subarray(begin, at));
       if (known.size >= maxKnownEntities) known.clear();
       if (candidates && candidates.length < maxCandidates) candidates.push(entity);
-      else known.set(copy(key), [entity]);
+      else known.set(key, [entity]);
     }
     return entity;
   };
 
-  const triplineLengths = lengthsOf(['token', 'credential', 'user']);
+  const triplineNames = namesOf(['token', 'credential', 'user']);
   const tripline = (name: string, depth: number): void => {
     if (name === 'token') line.token = read(depth);
     else if (name === 'credential') line.credential = read(depth);
     else if (name === 'user') line.user = read(depth);
     else skip(depth);
   };
-  const topLengths = lengthsOf([
+  const topNames = namesOf([
     'request',
     'response',
     'latencies',
@@ -414,15 +461,15 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
   const top = (name: string, depth: number): void => {
     switch (name) {
       case 'request':
-        return members(depth, request, requestLengths);
+        return members(depth, request, requestNames);
       case 'response':
-        return members(depth, response, responseLengths);
+        return members(depth, response, responseNames);
       case 'latencies':
-        return members(depth, latencies, latenciesLengths);
+        return members(depth, latencies, latenciesNames);
       case 'consumer':
-        return members(depth, consumer, consumerLengths);
+        return members(depth, consumer, consumerNames);
       case 'authenticated_entity':
-        return members(depth, authenticatedEntity, authenticatedEntityLengths);
+        return members(depth, authenticatedEntity, authenticatedEntityNames);
       case 'service': {
         const service = readEntity(services, depth);
         line.serviceId = service.id;
@@ -437,7 +484,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
         return;
       }
       case 'tripline':
-        return members(depth, tripline, triplineLengths);
+        return members(depth, tripline, triplineNames);
       case 'started_at':
         line.startedAt = read(depth);
         return;
@@ -472,7 +519,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
       if (at === last) throw new LogLineError('not-a-log-line', 'JSON, but not an object');
       fail('something behind the value');
     }
-    eachMember(1, top, topLengths);
+    eachMember(1, top, topNames);
     skipSpace();
     if (at !== last) fail('something behind the object');
     return line;
@@ -490,9 +537,21 @@ function isEscape(all: Uint8Array, at: number): boolean {
   return true;
 }
 
-const noBytes: Buffer = Buffer.alloc(0);
+/** By byte: 1 for what ends a string or cannot be taken as it stands in one. */
+function stringMarks(): Uint8Array {
+  const marks = new Uint8Array(256);
+  for (let code = 0; code < 256; code++)
+    if (code < 32 || code >= 128 || code === quote || code === backslash) marks[code] = 1;
+  return marks;
+}
 
-const copy = (text: string): string => Buffer.from(text, 'latin1').toString('latin1');
+/** The same strings, without the line in memory that they were cut out of: joined and cut again they are of their own. */
+function ownOf(value: unknown): unknown {
+  if (typeof value === 'string') return ` ${value}`.slice(1);
+  return Array.isArray(value) ? value.map(ownOf) : value;
+}
+
+const noBytes: Buffer = Buffer.alloc(0);
 
 /** Stays empty: most lines have no parameters, and need no map of their own. */
 const none = new Map<string, unknown>();
