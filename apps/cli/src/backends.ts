@@ -10,7 +10,7 @@ import { createEmbeddedState, createRedisState, type StateStore } from '@triplin
 const month = 35 * 86_400_000;
 
 /** What keeps state, each in a store of its own; `aggregates` is the second half of the processor. */
-export type StatefulRole = 'processor' | 'aggregates' | 'archiver' | 'responder';
+export type StatefulRole = 'processor' | 'aggregates' | 'responder';
 
 /**
  * Bus, state and lake, as the configuration says: embedded in `dataDir`, or Kafka, Redis and a ClickHouse server. This is

@@ -130,7 +130,6 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
         startArchiver({
           ...context('archiver'),
           bus,
-          state: backends.state('archiver'),
           lake: backends.lake,
           retentionDays: config.lake.retentionDays,
         }),
@@ -274,7 +273,7 @@ function mindWhatIsShared(config: Config, roles: readonly RoleName[]): void {
   const needs = (role: RoleName): boolean => alone && roles.includes(role);
   if (alone && !config.bus.kafka)
     problems.push('bus.kafka.brokers: missing; roles that run apart meet on Kafka');
-  if (needs('processor') || needs('archiver') || needs('responder')) {
+  if (needs('processor') || needs('responder')) {
     if (!config.state.redis)
       problems.push('state.redis.url: missing; who takes a partition over finds its state in Redis');
   }

@@ -42,6 +42,11 @@ export interface ConsumeOptions {
    */
   onRevoked?: (partition: number) => void;
   /**
+   * Records from `from` on, which this group has not read, are not there any more: the bus no longer kept them, or it is
+   * another one, whose positions begin anew. The consumer goes on at `to`.
+   */
+  onLost?: (partition: number, from: number, to: number) => void;
+  /**
    * Called with one batch at a time per partition. A rejection with `BeginAgainError` makes the bus ask `startAt` again
    * and go on from there; any other one stops the subscription and is reported by `stopped`.
    */

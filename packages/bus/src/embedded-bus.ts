@@ -330,9 +330,12 @@ class EmbeddedBus implements Bus {
 
   async #beginAt(options: ConsumeOptions, part: Partition): Promise<number> {
     const own = options.startAt && (await options.startAt(part.number));
-    let offset = own ?? this.#groups.get(`${options.topic}/${options.group}/${part.number}`)?.offset;
-    offset ??= options.from === 'newest' ? part.end : part.start;
-    offset = Math.min(Math.max(offset, part.start), part.end);
+    const wanted = own ?? this.#groups.get(`${options.topic}/${options.group}/${part.number}`)?.offset;
+    const offset = Math.min(
+      Math.max(wanted ?? (options.from === 'newest' ? part.end : part.start), part.start),
+      part.end,
+    );
+    if (wanted !== undefined && wanted !== offset) options.onLost?.(part.number, wanted, offset);
     // From now on this group holds records back, also before its first batch.
     await this.#savePosition(options.topic, options.group, part.number, offset);
     return offset;
