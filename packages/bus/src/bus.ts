@@ -94,6 +94,11 @@ export class RecordTooLargeError extends Error {
   override name = 'RecordTooLargeError';
 }
 
+/** Thrown where an embedded log is opened whose records do not follow each other: something else wrote into its file. */
+export class BusDamagedError extends Error {
+  override name = 'BusDamagedError';
+}
+
 /** Thrown out of `onBatch`: what the consumer knows of the partition is worth nothing any more, see `ConsumeOptions`. */
 export class BeginAgainError extends Error {
   override name = 'BeginAgainError';

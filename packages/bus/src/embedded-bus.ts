@@ -3,6 +3,7 @@ import { open, type Database, type RootDatabase } from 'lmdb';
 import { topics, type Topic } from '@tripline/model';
 import {
   BeginAgainError,
+  BusDamagedError,
   BusFullError,
   type Bus,
   type BusBatch,
@@ -108,7 +109,7 @@ class EmbeddedBus implements Bus {
     return partitions;
   }
 
-  /** Rebuilds ends, sizes and positions from what is on disk. */
+  /** Rebuilds ends, sizes and positions from what is on disk. Throws `BusDamagedError` if that makes no log. */
   #readLog(): void {
     for (const topic of topics) {
       for (let number = 0; number < this.partitions; number++) {
@@ -120,6 +121,8 @@ class EmbeddedBus implements Bus {
       const part = this.#parts.get(`${key[0]}/${key[1]}`);
       if (!part) continue;
       if (part !== previous) part.start = key[2];
+      else if (part.end !== key[2])
+        throw new BusDamagedError(`the records of ${key[0]}/${key[1]} before ${key[2]} end at ${part.end}`);
       previous = part;
       part.end = key[2] + value.readUInt32LE(0);
       part.bytes += value.length;
