@@ -80,35 +80,6 @@ describe('archiver: crash and restart', () => {
     },
   );
 
-  it('writes the stretch again that it had begun, as long as it was, even if it may now write less at once', async () => {
-    site = new Site();
-    const lake = new MemoryLake();
-    lake.after = never;
-    for (let i = 0; i < 100; i += 10) await site.publish('api-calls', lines(i, i + 10));
-    site.start(lake);
-    await until('the rows are there', () => lake.rows['apiCalls']!.length > 0);
-    const written = lake.inserts[0]!;
-    await site.crash();
-    lake.after = () => Promise.resolve();
-    site.start(lake, { maxRecords: 3 });
-    await until('it was written again', () => lake.inserts.length === 2);
-    expect(lake.inserts[1]).toMatchObject({ table: written.table, rows: written.rows });
-    expect(lake.rows['apiCalls']).toHaveLength(100);
-  });
-
-  it('archives each record once after a crash when the lake had noted the token, but not yet the rows', async () => {
-    site = new Site();
-    const lake = new MemoryLake();
-    lake.between = never;
-    await site.publish('api-calls', lines(0, 100));
-    site.start(lake);
-    await until('the insert has begun', () => lake.inserts.length === 1);
-    await site.crash();
-    lake.between = () => Promise.resolve();
-    site.start(lake);
-    await until('all is there', () => lake.rows['apiCalls']!.length === 100);
-  });
-
   it('archives the records of a new bus, which takes the place of a lost one with the same offsets', async () => {
     site = new Site();
     const lake = new MemoryLake();
@@ -121,32 +92,55 @@ describe('archiver: crash and restart', () => {
     await until('all is there', () => lake.rows['apiCalls']!.length === 70);
   });
 
+  it('begins where it ended, and writes nothing again, when it was stopped in good order', async () => {
+    site = new Site();
+    const lake = new MemoryLake();
+    await site.publish('api-calls', lines(0, 50));
+    const before = site.start(lake);
+    await until('all is there', () => lake.rows['apiCalls']!.length === 50);
+    await before.stop();
+    await site.crash();
+    site.start(lake);
+    await site.publish('api-calls', lines(50, 60));
+    await until('all is there', () => lake.rows['apiCalls']!.length === 60);
+    expect(lake.inserts.reduce((sum, { rows }) => sum + rows, 0)).toBe(60);
+  });
+
+  it('passes nothing on the bus that failed to be written, though later records were written', async () => {
+    site = new Site();
+    const lake = new MemoryLake();
+    let fail: (error: Error) => void = () => undefined;
+    let begun = false;
+    lake.before = () => ((begun = true), new Promise((_, reject) => (fail = reject)));
+    await site.publish('api-calls', lines(0, 5));
+    const archiver = site.start(lake);
+    await until('an insert is under way', () => begun);
+    await site.publish('api-calls', lines(5, 9));
+    const stopped = archiver.stop();
+    lake.before = () => Promise.resolve();
+    fail(new Error('connection reset'));
+    await stopped;
+    await site.crash();
+    site.start(lake);
+    await until('all is there', () => lake.rows['apiCalls']!.length === 9);
+    expect(lake.rows['apiCalls']).toEqual(lines(0, 9));
+  });
+
   it('counts and tells what the bus no longer has', async () => {
-    site = new Site({ maxBytes: 20_000, keepBytes: 0 });
+    let clock = 1_800_000_000_000;
+    site = new Site({ maxBytes: 20_000, keepBytes: 0, now: () => clock });
     const lake = new MemoryLake();
     await site.publish('api-calls', lines(0, 10));
-    site.start(lake);
+    const before = site.start(lake);
     await until('all is there', () => lake.rows['apiCalls']!.length === 10);
-    await until('nothing lags', async () => (await site.bus.lag()).every(({ records }) => records === 0));
-    await site.crash();
-    const blocks = [lines(10, 40), lines(40, 70), lines(70, 100)];
-    // Nobody holds the records back: the group says that it has passed what it never read.
-    const passing = site.bus.consume({
-      topic: 'api-calls',
-      group: 'archiver',
-      startAt: () => Promise.resolve(0),
-      onBatch: () => Promise.resolve(),
-    });
-    for (const block of blocks) {
-      await site.publish('api-calls', block);
-      passing.passed(0, 1_000);
-    }
-    await passing.stop();
+    await before.stop();
+    // Nobody holds the records of a group back that was not heard of for so long.
+    clock += 8 * 86_400_000;
+    for (let i = 10; i < 100; i += 30) await site.publish('api-calls', lines(i, i + 30));
     site.start(lake);
     await until('the newest is there', () => lake.rows['apiCalls']!.at(-1)?.includes('call-000099') ?? false);
-    const missing = 100 - lake.rows['apiCalls']!.length;
-    expect(missing).toBeGreaterThan(0);
-    expect(await site.metric('tripline_archiver_jumps_total')).toBeGreaterThan(0);
+    expect(lake.rows['apiCalls']!.length).toBeLessThan(100);
+    expect(await site.metric('tripline_archiver_jumps_total')).toBe(1);
   });
 });
 
@@ -176,7 +170,7 @@ describe('archiver: a lake that fails', () => {
     await until('it is ready again', () => archiver.health().ready);
   });
 
-  it('tries again with the same token when the answer to an insert got lost', async () => {
+  it('writes again, and counts once, when the answer to an insert got lost', async () => {
     site = new Site();
     const lake = new MemoryLake();
     let lost = 0;
@@ -184,8 +178,7 @@ describe('archiver: a lake that fails', () => {
     await site.publish('api-calls', lines(0, 20));
     site.start(lake);
     await until('it was tried three times', () => lake.inserts.length === 3);
-    expect(new Set(lake.inserts.map(({ token }) => token)).size).toBe(1);
-    expect(lake.rows['apiCalls']).toHaveLength(20);
+    expect(lake.rows['apiCalls']).toEqual(lines(0, 20));
   });
 
   it('does not take from the bus more than two batches while the lake is down, and goes on afterwards', async () => {

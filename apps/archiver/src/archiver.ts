@@ -10,15 +10,12 @@ import {
   type RoleContext,
   type RunningRole,
 } from '@tripline/runtime';
-import { FencedError, StateLostError, type PartitionState, type StateStore } from '@tripline/state';
 import { Lane } from './lane.ts';
 
 export interface ArchiverOptions extends RoleContext {
   bus: Bus;
   /** Opens the lake; called again, with back-off, for as long as it rejects. Nothing else waits for it. */
   lake: () => Promise<Lake>;
-  /** Where the archiver notes what it is about to write; its own, not shared with another role. */
-  state: StateStore;
   retentionDays: number;
   /** A batch is written when it holds so many records, default 50,000, … */
   maxRecords?: number;
@@ -38,17 +35,15 @@ const sources: { topic: Topic; table: LakeTable }[] = [
   { topic: 'alerts', table: 'alerts' },
   { topic: 'responses', table: 'responses' },
 ];
-/** Each topic's partitions are numbered apart in the state: one archiver may have `alerts` 3 and another `responses` 3. */
-const partitionsMax = 1_000;
 /** An insert that has not ended for so long has stalled. */
 const stalledMs = 120_000;
 
 /**
- * API calls, alerts and responses from the bus to the lake, each record once; see `Lane` for how. While the lake is
- * opening or does not answer, the bus keeps the records, and memory a bounded part of them (`maxPendingBytes`).
+ * API calls, alerts and responses from the bus to the lake, each record once; see `Lane` for how. It keeps no state: where it
+ * was is the group's position on the bus, what was written twice the lake takes together. While the lake is opening or does not answer, the bus keeps the records, and memory a bounded part of them (`maxPendingBytes`).
  */
 export function startArchiver(options: ArchiverOptions): RunningRole {
-  const { bus, state, logger, now } = options;
+  const { bus, logger, now } = options;
   const maxRecords = options.maxRecords ?? 50_000;
   const maxBytes = options.maxBytes ?? 48 * 2 ** 20;
   const maxPendingBytes = options.maxPendingBytes ?? 96 * 2 ** 20;
@@ -94,49 +89,24 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
     return sum;
   };
 
-  const follow = (
-    { topic, table }: (typeof sources)[number],
-    index: number,
-  ): { subscription: Subscription; drain: () => Promise<void> } => {
+  const follow = ({
+    topic,
+    table,
+  }: (typeof sources)[number]): { subscription: Subscription; drain: () => Promise<void> } => {
     const lanes = new Map<number, { lane: Lane; flush: () => Promise<void>; soon: () => void }>();
 
-    const open = async (partition: number): Promise<number | undefined> => {
-      const claim = (): Promise<PartitionState> =>
-        persist.run(`claiming the state of ${topic}/${partition}`, () =>
-          state.claim(index * partitionsMax + partition),
-        );
-      let claimed = await claim();
+    const open = (partition: number): void => {
       const lane = new Lane({
         topic,
         partition,
         bus,
-        load: () =>
-          persist.run(`reading the note of ${topic}/${partition}`, async () =>
-            (await claimed.load([topic])).get(topic),
-          ),
-        save: async (note) => {
-          const save = (): Promise<void> =>
-            persist.run(
-              `noting ${topic}/${partition}`,
-              () => claimed.checkpoint(new Map([[topic, note]]), 0),
-              (error) => error instanceof FencedError || error instanceof StateLostError,
-            );
-          try {
-            await save();
-          } catch (error) {
-            if (!(error instanceof StateLostError)) throw error;
-            // The note is all there is to know, and this lane knows it.
-            claimed = await claim();
-            await save();
-          }
-        },
-        insert: async (ndjson, token) => {
+        insert: async (ndjson) => {
           const into = await Promise.race([lake, aborted]);
           await persist.run(
             `writing ${topic}/${partition}`,
             async () => {
               const seconds = metrics.insertSeconds.startTimer();
-              await into.insert(table, ndjson, token);
+              await into.insert(table, ndjson);
               seconds();
             },
             (error) => error instanceof LakeRefusedError,
@@ -156,10 +126,6 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
             if (problem)
               logger.error({ ...where, err: problem }, 'a refused record could not be kept either');
             else logger.warn(where, 'the lake refused a record: it is among the dead letters');
-          },
-          jumped: (expected, found) => {
-            metrics.jumps.inc({ topic });
-            logger.error({ topic, partition, expected, found }, 'the bus does not go on where it ended');
           },
         },
       });
@@ -183,19 +149,13 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
       const soon = (): void => {
         if (stopping.signal.aborted) return;
         timer ??= setTimeout(() => {
-          flush().catch((error: unknown) => {
-            // Another archiver claimed the partition in passing, or for good: the bus knows whose it is.
-            if (error instanceof FencedError) subscription.beginAgain(partition);
-            else fail(error);
-          });
+          flush().catch(fail);
         }, flushAfterMs);
       };
       const made = { lane, flush, soon };
-      const offset = await lane.open();
       forget(partition);
       lanes.set(partition, made);
       everyLane.add(lane);
-      return offset;
     };
     const forget = (partition: number): void => {
       const gone = lanes.get(partition);
@@ -205,19 +165,15 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
 
     const onBatch = async (batch: BusBatch): Promise<void> => {
       const found = lanes.get(batch.partition);
-      if (!found) throw new BeginAgainError(`${topic}/${batch.partition} is not claimed.`);
+      if (!found) throw new BeginAgainError(`${topic}/${batch.partition} is not this archiver's.`);
       const { lane, flush, soon } = found;
       try {
-        if (!lane.add(batch)) {
-          await flush();
-          lane.add(batch);
-        }
+        lane.add(batch);
         const { records: count, bytes } = lane.pending;
         if (count >= maxRecords || bytes >= maxBytes || pendingBytes() >= maxPendingBytes) await flush();
         else soon();
       } catch (error) {
-        if (error instanceof FencedError) throw new BeginAgainError(error.message, { cause: error });
-        // Its records are on the bus still, behind the note.
+        // Its records are on the bus still, behind the group's position.
         if (!(error instanceof StoppedError)) throw error;
       }
     };
@@ -225,8 +181,19 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
     const subscription = bus.consume({
       topic,
       group: 'archiver',
-      startAt: open,
+      // Where the group was told to be by `passed`.
+      startAt: (partition) => {
+        open(partition);
+        return Promise.resolve(undefined);
+      },
       onRevoked: forget,
+      onLost: (partition, from, to) => {
+        metrics.jumps.inc({ topic });
+        logger.error(
+          { topic, partition, from, to },
+          'records were gone from the bus before they were archived',
+        );
+      },
       onBatch,
       maxBatchBytes: 8 * 2 ** 20,
     });
@@ -274,7 +241,7 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
       const [problem] = persist.failing();
       if (problem)
         return { alive: true, ready: false, detail: `${problem[0]} fails, trying again: ${problem[1]}` };
-      const elsewhere = bus.problem() ?? state.problem();
+      const elsewhere = bus.problem();
       if (elsewhere !== null) return { alive: true, ready: false, detail: elsewhere };
       if (!open) return { alive: true, ready: false, detail: 'opening the lake' };
       return { alive: true, ready: true, detail: `${records} records archived` };
@@ -306,7 +273,7 @@ function registerMetrics({ metrics }: RoleContext) {
     }),
     jumps: new Counter({
       name: 'tripline_archiver_jumps_total',
-      help: 'Times that the bus did not go on where it ended: records were gone before the archiver came, or the bus is another one.',
+      help: 'Times that the bus did not go on where the archiver had ended: records were gone, or the bus is another one.',
       labelNames,
       registers,
     }),

@@ -5,7 +5,6 @@ import { join, resolve } from 'node:path';
 import { createEmbeddedBus } from '@tripline/bus';
 import { openEmbeddedLake } from '@tripline/lake';
 import { createLogger, Registry } from '@tripline/runtime';
-import { createEmbeddedState } from '@tripline/state';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startArchiver } from './archiver.ts';
@@ -20,14 +19,13 @@ const childSource = `
   import { createEmbeddedBus } from '@tripline/bus';
   import { openEmbeddedLake } from '@tripline/lake';
   import { createLogger, Registry } from '@tripline/runtime';
-  import { createEmbeddedState } from '@tripline/state';
-  import { startArchiver } from './archiver.ts';
+    import { startArchiver } from './archiver.ts';
   import { callLine } from './test-support.ts';
   const [path, round, now] = process.argv.slice(2);
   const bus = createEmbeddedBus({ path: path + '/bus' });
   const archiver = startArchiver({
     logger: createLogger({ level: 'silent', pretty: false }), metrics: new Registry(), now: Date.now, bus,
-    state: createEmbeddedState({ path: path + '/state' }), lake: () => openEmbeddedLake({ path: path + '/lake' }),
+    lake: () => openEmbeddedLake({ path: path + '/lake' }),
     retentionDays: 30, flushAfterMs: 10,
   });
   process.send({ published: 0 });
@@ -96,13 +94,11 @@ it(
 
     const lake = await openEmbeddedLake({ path: join(path, 'lake') });
     const bus = createEmbeddedBus({ path: join(path, 'bus') });
-    const state = createEmbeddedState({ path: join(path, 'state') });
     const archiver = startArchiver({
       logger: createLogger({ level: 'silent', pretty: false }),
       metrics: new Registry(),
       now: Date.now,
       bus,
-      state,
       lake: () => Promise.resolve(lake),
       retentionDays: 30,
       flushAfterMs: 10,
@@ -124,7 +120,6 @@ it(
       await archiver.stop();
       await lake.close();
       await bus.close();
-      await state.close();
     }
   },
 );

@@ -1,41 +1,33 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createEmbeddedBus, type Bus } from '@tripline/bus';
+import { createEmbeddedBus, type Bus, type EmbeddedBusOptions } from '@tripline/bus';
 import { LakeRefusedError, type Lake } from '@tripline/lake';
 import type { ApiCall, Topic } from '@tripline/model';
 import { createLogger, Registry } from '@tripline/runtime';
-import { createEmbeddedState, type StateStore } from '@tripline/state';
 import { startArchiver, type ArchiverOptions } from './archiver.ts';
 
-/** A lake in memory that keeps the promises of `Lake.insert`; it refuses rows that hold the word `poison`. */
+/** A lake in memory: equal rows count once, and it refuses rows that hold the word `poison`. */
 export class MemoryLake implements Lake {
   readonly rows: Record<string, string[]> = { apiCalls: [], alerts: [], responses: [] };
-  readonly inserts: { table: string; token: string; rows: number }[] = [];
+  readonly inserts: { table: string; rows: number }[] = [];
   /** Called before each insert; a rejection is one of the lake. */
   before: () => Promise<void> = () => Promise.resolve();
-  /** Called when the token is noted and the rows are not there yet: tables that are not replicated do it in that order. */
-  between: () => Promise<void> = () => Promise.resolve();
   /** Called after the rows are there: a rejection or a promise without end is an answer that got lost. */
   after: () => Promise<void> = () => Promise.resolve();
   onMigrate: () => Promise<void> = () => Promise.resolve();
-  readonly #tokens = new Set<string>();
 
   migrate(): Promise<void> {
     return this.onMigrate();
   }
-  async insert(table: string, ndjson: readonly Buffer[], token: string): Promise<void> {
+  async insert(table: string, ndjson: readonly Buffer[]): Promise<void> {
     await this.before();
     const rows = Buffer.concat(ndjson).toString('utf8').split('\n').slice(0, -1);
     if (rows.some((row) => row.includes('poison')))
       throw new LakeRefusedError('it does not take a row of these');
-    this.inserts.push({ table, token, rows: rows.length });
-    if (!this.#tokens.has(`${table} ${token}`)) {
-      this.#tokens.add(`${table} ${token}`);
-      await this.between();
-      // Equal rows under another token count once.
-      this.rows[table]!.push(...rows.filter((row) => !this.rows[table]!.includes(row)));
-    }
+    this.inserts.push({ table, rows: rows.length });
+    const there = new Set(this.rows[table]);
+    this.rows[table]!.push(...rows.filter((row) => !there.has(row)));
     await this.after();
   }
   query(): Promise<never[]> {
@@ -58,19 +50,17 @@ export class MemoryLake implements Lake {
   }
 }
 
-/** Bus and state of one data directory, which can be left as a crash leaves them. */
+/** The bus of one data directory, which can be left as a crash leaves them. */
 export class Site {
   readonly path = mkdtempSync(join(tmpdir(), 'tripline-archiver-'));
   bus: Bus;
-  state: StateStore;
   metrics = new Registry();
-  readonly #busOptions: { maxBytes?: number; keepBytes?: number };
+  readonly #busOptions: Partial<EmbeddedBusOptions>;
   readonly #running = new Set<ReturnType<typeof startArchiver>>();
 
-  constructor(busOptions: { maxBytes?: number; keepBytes?: number } = {}) {
+  constructor(busOptions: Partial<EmbeddedBusOptions> = {}) {
     this.#busOptions = busOptions;
     this.bus = this.#openBus('bus');
-    this.state = createEmbeddedState({ path: join(this.path, 'state') });
   }
 
   #openBus(name: string): Bus {
@@ -84,7 +74,6 @@ export class Site {
       metrics: this.metrics,
       now: Date.now,
       bus: this.bus,
-      state: this.state,
       lake: () => Promise.resolve(lake),
       retentionDays: 30,
       flushAfterMs: 5,
@@ -96,13 +85,11 @@ export class Site {
     return archiver;
   }
 
-  /** Takes bus and state from under whoever uses them, and opens them again; with a name, another, empty bus. */
+  /** Takes the bus from under whoever uses it, and opens it again; with a name, another, empty bus. */
   async crash(otherBus = 'bus'): Promise<void> {
     this.#running.clear();
     await this.bus.close();
-    await this.state.close();
     this.bus = this.#openBus(otherBus);
-    this.state = createEmbeddedState({ path: join(this.path, 'state') });
   }
 
   async publish(topic: Topic, values: readonly string[]): Promise<void> {
@@ -120,7 +107,6 @@ export class Site {
   async dispose(): Promise<void> {
     for (const archiver of this.#running) await archiver.stop();
     await this.bus.close();
-    await this.state.close();
     rmSync(this.path, { recursive: true });
   }
 }

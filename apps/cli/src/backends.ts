@@ -2,15 +2,16 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { ConnectionOptions } from 'node:tls';
-import { createEmbeddedBus, createKafkaBus, type Bus } from '@tripline/bus';
+import { BusDamagedError, createEmbeddedBus, createKafkaBus, type Bus } from '@tripline/bus';
 import { openEmbeddedLake, openServerLake, type Lake } from '@tripline/lake';
 import { resolvePath, UserError, type Config, type LoadedConfig, type Logger } from '@tripline/runtime';
 import { createEmbeddedState, createRedisState, type StateStore } from '@tripline/state';
+import { damaged } from './data-files.ts';
 
 const month = 35 * 86_400_000;
 
 /** What keeps state, each in a store of its own; `aggregates` is the second half of the processor. */
-export type StatefulRole = 'processor' | 'aggregates' | 'archiver' | 'responder';
+export type StatefulRole = 'processor' | 'aggregates' | 'responder';
 
 /**
  * Bus, state and lake, as the configuration says: embedded in `dataDir`, or Kafka, Redis and a ClickHouse server. This is
@@ -79,7 +80,13 @@ export function isEmbedded(config: Config): boolean {
 
 function openBus(loaded: LoadedConfig, dataDir: string, logger: Logger, now: () => number): Bus {
   const { kafka, maxBytes } = loaded.config.bus;
-  if (!kafka) return createEmbeddedBus({ path: join(dataDir, 'bus'), maxBytes, now });
+  if (!kafka) {
+    try {
+      return createEmbeddedBus({ path: join(dataDir, 'bus'), maxBytes, now });
+    } catch (error) {
+      throw error instanceof BusDamagedError ? damaged(dataDir, 'bus', error.message) : error;
+    }
+  }
   const { tls, sasl, ...rest } = kafka;
   return createKafkaBus({
     ...rest,

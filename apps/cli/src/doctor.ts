@@ -7,6 +7,7 @@ import { parsePolicies } from '@tripline/policy';
 import { createLogger, resolvePath, type LoadedConfig } from '@tripline/runtime';
 import { readOptions } from './options.ts';
 import { createBackends, isEmbedded } from './backends.ts';
+import { mindDataFiles } from './data-files.ts';
 import { askRunning, runningUrl, type CollectorStatus, type Status } from './running.ts';
 import { createConfiguredAdmin } from './system.ts';
 
@@ -32,7 +33,7 @@ export async function doctor(args: string[]): Promise<number> {
   };
   tell({ level: 'ok', what: `configuration: ${loaded.file ?? 'defaults (no tripline.json here)'}` });
   tell(...checkPolicies(loaded));
-  if (isEmbedded(loaded.config)) tell(await checkDisk(loaded));
+  if (isEmbedded(loaded.config)) tell(await checkDisk(loaded), await checkDataFiles(loaded));
   await checkServers(loaded, tell);
   const status = await askRunning<Status>(loaded, 'GET', '/status');
   const lines = status?.collector;
@@ -119,6 +120,17 @@ async function checkDisk(loaded: LoadedConfig): Promise<Finding> {
   return free < blocks * bsize * 0.05 || free < loaded.config.bus.maxBytes
     ? { level: 'warn', what, advice: 'Little for the log of the bus (bus.maxBytes) and the lake.' }
     : { level: 'ok', what };
+}
+
+/** Can the embedded bus and states be read through? */
+async function checkDataFiles(loaded: LoadedConfig): Promise<Finding> {
+  try {
+    await mindDataFiles(resolvePath(loaded, loaded.config.dataDir));
+    return { level: 'ok', what: 'data files: the bus and the states can be read through' };
+  } catch (error) {
+    const [what, ...advice] = (error as Error).message.split('\n');
+    return { level: 'fail', what: `data files: ${what}`, advice: advice.join('\n      ') };
+  }
 }
 
 const answerWithinMs = 10_000;

@@ -45,6 +45,7 @@ import {
 } from '@tripline/runtime';
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
 import { createBackends, isEmbedded, processName, readNamed } from './backends.ts';
+import { mindDataFiles } from './data-files.ts';
 import { lockDirectory } from './lock.ts';
 import { alertsSinceOf, responseIdOf, riskFilterOf } from './query.ts';
 
@@ -91,7 +92,7 @@ export async function startSystem(options: StartOptions): Promise<System> {
 
 /**
  * Starts roles on the backends of the configuration. Rejects with a `UserError` if the configuration cannot work: a port
- * that is taken, a file that is missing, a data directory in use, a role alone on a backend that only it could reach.
+ * that is taken, a file that is missing, a data directory in use or damaged, a role alone on a backend that only it could reach.
  */
 export async function startRoles(options: StartOptions & { roles: readonly RoleName[] }): Promise<Roles> {
   const { loaded, logger } = options;
@@ -112,6 +113,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
     const dataDir = resolvePath(loaded, config.dataDir);
     if (isEmbedded(config) || runs('collector')) {
       shutdown.add('lock', takeDirectory(dataDir));
+      await mindDataFiles(dataDir);
     }
     const metrics = createMetrics();
     const context = (role: string): RoleContext => ({ logger: logger.child({ role }), metrics, now });
@@ -130,7 +132,6 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
         startArchiver({
           ...context('archiver'),
           bus,
-          state: backends.state('archiver'),
           lake: backends.lake,
           retentionDays: config.lake.retentionDays,
         }),
@@ -274,7 +275,7 @@ function mindWhatIsShared(config: Config, roles: readonly RoleName[]): void {
   const needs = (role: RoleName): boolean => alone && roles.includes(role);
   if (alone && !config.bus.kafka)
     problems.push('bus.kafka.brokers: missing; roles that run apart meet on Kafka');
-  if (needs('processor') || needs('archiver') || needs('responder')) {
+  if (needs('processor') || needs('responder')) {
     if (!config.state.redis)
       problems.push('state.redis.url: missing; who takes a partition over finds its state in Redis');
   }

@@ -124,7 +124,9 @@ interface Held {
  * 5. publish to `responses`: states not yet published are part of what is saved, and are published after the start.
  *    A crash between publishing and noting it repeats the record, whose id and revision make it harmless.
  *
- * One controller per Kong: what it does not know and carries our tags, it removes.
+ * One controller per Kong: what it does not know and carries our tags, it removes. So a response that cannot be read any
+ * more (another version wrote it) leaves nothing behind: its plugin goes with the first pass. If its alert goes on, it is
+ * decided anew under the same id; the plugin has the same uuid as before, so it is never there twice.
  */
 export function createController(options: ControllerOptions): Controller {
   const { admin, bus, logger, now, policies, state } = options;
@@ -168,9 +170,8 @@ export function createController(options: ControllerOptions): Controller {
   let limitProblem: { text: string; at: number } | null = null;
   const refusedSince = { count: 0, loggedAt: -Infinity };
 
-  for (const { partition, key, value } of state.entries) {
-    if (!key.startsWith('response:')) continue;
-    const held = { ...(JSON.parse(value) as Omit<Held, 'partition'>), partition };
+  for (const { partition, value } of state.read(statePrefix, decode)) {
+    const held = { ...value, partition };
     (isOver(held.response) ? ended : live).set(held.response.id, held);
     if ((latest.get(held.firstId)?.round ?? -1) < held.round) latest.set(held.firstId, held);
     if (held.outbox.length > 0) dirty.add(held);
@@ -737,15 +738,40 @@ export function createController(options: ControllerOptions): Controller {
   };
 }
 
+const statePrefix = 'response:';
+
 function stateKey(held: Held): string {
-  return `response:${held.response.id}`;
+  return statePrefix + held.response.id;
 }
 
 function encode(held: Held): string {
   return JSON.stringify({ ...held, partition: undefined });
 }
 
+/** Throws if the value is not what `encode` writes, as another version or a damaged store may have left it. */
+function decode(value: string, id: string): Omit<Held, 'partition'> {
+  const held = JSON.parse(value) as Omit<Held, 'partition'>;
+  const { response, firstId, round, lifting, touchedAt, outbox } = held;
+  const { action, consumer, status, decidedAt, expiresAt } = response;
+  const isWhole =
+    response.id === id &&
+    Number.isInteger(response.revision) &&
+    ['block', 'rate-limit'].includes(action.type) &&
+    typeof consumer.id === 'string' &&
+    statuses.includes(status) &&
+    Number.isFinite(decidedAt) &&
+    (expiresAt === null || Number.isFinite(expiresAt)) &&
+    typeof firstId === 'string' &&
+    Number.isInteger(round) &&
+    typeof lifting === 'boolean' &&
+    Number.isFinite(touchedAt) &&
+    Array.isArray(outbox);
+  if (!isWhole) throw new Error('it is no response as this version writes them');
+  return held;
+}
+
 const overStatuses: readonly ResponseStatus[] = ['expired', 'lifted', 'impossible', 'dry-run'];
+const statuses: readonly ResponseStatus[] = ['pending', 'active', 'blocked-by-operator', ...overStatuses];
 
 function isOver(response: Response): boolean {
   return overStatuses.includes(response.status);

@@ -68,12 +68,11 @@ export function startNotifier(options: NotifierOptions): Notifier {
   const target = createHash('sha256').update(receiver.url).digest('hex');
   let problem: string | null = null;
 
-  for (const { partition, key, value } of options.state.entries) {
-    if (key.startsWith(prefix)) {
-      told.set(key.slice(prefix.length), { partition, told: JSON.parse(value) as Told });
-    }
-  }
-  const gone = options.state.entries.some((entry) => entry.key === goneKey && entry.value === target);
+  for (const { partition, name, value } of options.state.read(prefix, decode))
+    told.set(name, { partition, told: value });
+  const gone = options.state
+    .read(goneKey, (value) => value)
+    .some(({ name, value }) => name === '' && value === target);
   const goneText = `webhook ${receiver.id} said that it is gone (410): nothing is sent until its URL is changed`;
 
   /** What a receiver was told is told again if it is not kept, so it is kept before anything else is sent. */
@@ -210,6 +209,14 @@ export function startNotifier(options: NotifierOptions): Notifier {
     if (!(error instanceof StoppedError)) throw error;
   });
   return { problem: () => problem, ended };
+}
+
+/** Throws if the value is not what is saved here, as another version or a damaged store may have left it. */
+function decode(value: string): Told {
+  const told = JSON.parse(value) as Told;
+  if (!severities.includes(told.severity) || typeof told.closed !== 'boolean' || !Number.isFinite(told.at))
+    throw new Error('it is no note of what a webhook was told');
+  return told;
 }
 
 /** Of all receivers. */

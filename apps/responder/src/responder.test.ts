@@ -185,6 +185,60 @@ class TestSender implements WebhookSender {
   }
 }
 
+describe('a state that another version wrote', () => {
+  const key = (consumer: string): string => `response:${responseId('block-all', `alert-${consumer}`, 0)}`;
+
+  /** Blocks two consumers and stops; then the state of the first response is one that this version does not know. */
+  async function twoBlocked(): Promise<{ kong: MemoryKong; policies: TestPolicies }> {
+    const kong = new MemoryKong(['c-1', 'c-2']);
+    const policies = new TestPolicies(aPolicy());
+    const { publish, responder, bus } = start({ policies, admin: kong });
+    await publish(anAlert(), anAlert({ consumer: 'c-2' }));
+    await kong.until(() => kong.blocked().length === 2);
+    await expect
+      .poll(async () => (await bus.lag()).find((one) => one.group === 'responder')?.records, { interval: 1 })
+      .toBe(0);
+    await stop(responder);
+    const store = disk.state(clock.now);
+    const claimed = await store.claim(0);
+    expect((await claimed.loadAll()).has(key('c-1'))).toBe(true);
+    await claimed.checkpoint(new Map([[key('c-1'), '{"response":{"version":9}}']]), claimed.offset!);
+    await disk.close();
+    kong.writes.splice(0);
+    return { kong, policies };
+  }
+
+  test('is forgotten and counted, its plugin taken off, the others left; its alert is answered anew, once', async () => {
+    const { kong, policies } = await twoBlocked();
+    const { publish, responder, context } = start({ policies, admin: kong });
+    await kong.until(() => kong.blocked().length === 1);
+    expect(kong.blocked()).toEqual(['c-2']);
+    expect(kong.writes.map(({ kind }) => kind)).toEqual(['delete']);
+    expect(await context.metrics.getSingleMetricAsString('tripline_responder_unreadable_total')).toMatch(
+      /total 1$/m,
+    );
+    await publish(anAlert({ revision: 2 }));
+    await kong.until(() => kong.blocked().length === 2);
+    await expect.poll(() => responder.responses().map(({ status }) => status)).toEqual(['active', 'active']);
+    expect(kong.writes.map(({ kind }) => kind)).toEqual(['delete', 'put']);
+  });
+
+  test('costs no second plugin when its alert comes before Kong can be looked at', async () => {
+    const { kong, policies } = await twoBlocked();
+    kong.down = true;
+    const { publish, responder } = start({ policies, admin: kong });
+    await publish(anAlert({ revision: 2 }));
+    await expect.poll(() => responder.responses()).toHaveLength(2);
+    kong.down = false;
+    clock.advance(60_000);
+    await expect
+      .poll(() => responder.responses().map(({ status }) => status))
+      .toEqual(expect.arrayContaining(['active', 'active']));
+    expect(kong.store.size).toBe(2);
+    expect(kong.writes).toEqual([]);
+  });
+});
+
 describe('the notifier', () => {
   const webhook = (id: string): WebhookReceiver => ({ id, url: `https://${id}.test/`, secret: 's' });
   const telling = (id: string, fields: Partial<Policy> = {}): Policy =>
@@ -219,6 +273,19 @@ describe('the notifier', () => {
       'alert.closed alert-c-1 5',
       'alert.raised other 1',
     ]);
+  });
+
+  test('what a receiver was told that cannot be read any more keeps it from nothing', async () => {
+    const store = disk.state(clock.now);
+    const claimed = await store.claim(0);
+    await claimed.checkpoint(new Map([['told:a:alert-c-1', '["of another version"']]), 0);
+    await disk.close();
+    const sender = new TestSender();
+    const started = start({ policies: new TestPolicies(telling('a')), webhooks: [webhook('a')], sender });
+    await listening(started, 1);
+    await started.publish(anAlert());
+    await sender.until(() => sender.to('a').length === 1);
+    expect(started.context.lines.join('')).toContain('told:a:alert-c-1');
   });
 
   test('only receivers named by a policy that matches and is no dry run hear of it', async () => {

@@ -3,6 +3,7 @@ import type { KongAdmin } from '@tripline/kong';
 import type { Response } from '@tripline/model';
 import { createWebhookSender, type WebhookReceiver, type WebhookSender } from '@tripline/notify';
 import {
+  Counter,
   createPersist,
   StoppedError,
   type RoleContext,
@@ -75,11 +76,21 @@ export function startResponder(options: ResponderOptions): RunningResponder {
   nameUnknownWebhooks();
 
   let fenced: Error | undefined;
+  const unreadable: string[] = [];
+  const unreadableCount = new Counter({
+    name: 'tripline_responder_unreadable_total',
+    help: 'Entries of the state that could not be read, as another version had written them, and were forgotten',
+    registers: [options.metrics],
+  });
   const persist = createPersist({ logger, now, stopped: stopping.signal });
   const opened = persist.run('reading the state', () =>
     openRoleState(options.state, bus.partitions, {
       restored: () =>
         logger.error('the state was emptied from outside: everything that was in it is saved again'),
+      unreadable: (key) => {
+        unreadable.push(key);
+        unreadableCount.inc();
+      },
       fenced: (error) => {
         fenced = error;
         stopping.abort();
@@ -100,6 +111,14 @@ export function startResponder(options: ResponderOptions): RunningResponder {
         stopped: stopping.signal,
       });
       notifiers.set(receiver.id, notifier);
+    }
+    if (unreadable.length > 0) {
+      logger.error(
+        { entries: unreadable.length, first: unreadable.slice(0, 10) },
+        'entries of the state cannot be read, as another version wrote them or the store is damaged: they are forgotten. ' +
+          'Blocks and limits among them are taken off Kong, also permanent ones, and come back if their alert goes on; ' +
+          'webhooks may be told of an alert again. See `tripline responses list` for what is in force',
+      );
     }
     return { controller, state };
   });

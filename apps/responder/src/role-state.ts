@@ -12,8 +12,15 @@ import { createQueue } from './pause.ts';
  * partition carries the position, so saves go one after the other: an older position never overwrites a newer one.
  */
 export interface RoleState {
-  /** What was there at the start. */
-  readonly entries: readonly { partition: number; key: string; value: string }[];
+  /**
+   * What was there at the start under keys that begin with `prefix`, decoded; `name` is the rest of the key. What `decode`
+   * throws at was written by another version, or is damaged: it is told, left out, and goes with the next save of its
+   * partition.
+   */
+  read<Value>(
+    prefix: string,
+    decode: (value: string, name: string) => Value,
+  ): { partition: number; name: string; value: Value }[];
   /** Up to where the alerts of the partition were decided. */
   offset(partition: number): number | undefined;
   /** Saves changes in one atomic step; with `offset` also the new position. */
@@ -30,6 +37,8 @@ export async function openRoleState(
   on: {
     /** The store had been emptied, and everything was saved again. */
     restored?: () => void;
+    /** What stands under this key cannot be read. */
+    unreadable?: (key: string, problem: string) => void;
     /** Another responder has claimed the state since: nothing can be saved any more. */
     fenced?: (error: FencedError) => void;
   } = {},
@@ -37,11 +46,8 @@ export async function openRoleState(
   const slices: Slice[] = [];
   for (let partition = 0; partition < partitions; partition++) {
     const claimed = await store.claim(partition);
-    slices.push({ claimed, values: await claimed.loadAll(), offset: claimed.offset });
+    slices.push({ claimed, values: await claimed.loadAll(), unreadable: [], offset: claimed.offset });
   }
-  const entries = slices.flatMap(({ values }, partition) =>
-    [...values].map(([key, value]) => ({ partition, key, value })),
-  );
 
   const restore = async (): Promise<void> => {
     for (const [partition, slice] of slices.entries()) {
@@ -54,11 +60,27 @@ export async function openRoleState(
 
   const queue = createQueue();
   return {
-    entries,
+    read(prefix, decode) {
+      return slices.flatMap(({ values, unreadable }, partition) =>
+        [...values].flatMap(([key, value]) => {
+          if (!key.startsWith(prefix)) return [];
+          const name = key.slice(prefix.length);
+          try {
+            return [{ partition, name, value: decode(value, name) }];
+          } catch (error) {
+            values.delete(key);
+            unreadable.push(key);
+            on.unreadable?.(key, (error as Error).message);
+            return [];
+          }
+        }),
+      );
+    },
     offset: (partition) => slices[partition]?.offset,
-    save: (partition, changes, offset) =>
+    save: (partition, saved, offset) =>
       queue(async () => {
         const slice = slices[partition]!;
+        const changes = new Map([...slice.unreadable.map((key) => [key, null] as const), ...saved]);
         const position = offset ?? slice.offset ?? 0;
         try {
           await slice.claimed.checkpoint(changes, position);
@@ -68,6 +90,7 @@ export async function openRoleState(
           await restore();
           await slice.claimed.checkpoint(changes, position);
         }
+        slice.unreadable = [];
         slice.offset = position;
         for (const [key, value] of changes) {
           if (value === null) slice.values.delete(key);
@@ -80,5 +103,7 @@ export async function openRoleState(
 interface Slice {
   claimed: PartitionState;
   values: Map<string, string>;
+  /** Keys that are to go. */
+  unreadable: string[];
   offset: number | undefined;
 }

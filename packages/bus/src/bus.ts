@@ -42,6 +42,11 @@ export interface ConsumeOptions {
    */
   onRevoked?: (partition: number) => void;
   /**
+   * Records from `from` on, which this group has not read, are not there any more: the bus no longer kept them, or it is
+   * another one, whose positions begin anew. The consumer goes on at `to`.
+   */
+  onLost?: (partition: number, from: number, to: number) => void;
+  /**
    * Called with one batch at a time per partition. A rejection with `BeginAgainError` makes the bus ask `startAt` again
    * and go on from there; any other one stops the subscription and is reported by `stopped`.
    */
@@ -87,6 +92,11 @@ export class BusUnavailableError extends Error {
 /** Thrown by `publish` when a record is larger than the bus takes: nothing of the call was published. */
 export class RecordTooLargeError extends Error {
   override name = 'RecordTooLargeError';
+}
+
+/** Thrown where an embedded log is opened whose records do not follow each other: something else wrote into its file. */
+export class BusDamagedError extends Error {
+  override name = 'BusDamagedError';
 }
 
 /** Thrown out of `onBatch`: what the consumer knows of the partition is worth nothing any more, see `ConsumeOptions`. */

@@ -3,6 +3,7 @@ import { open, type Database, type RootDatabase } from 'lmdb';
 import { topics, type Topic } from '@tripline/model';
 import {
   BeginAgainError,
+  BusDamagedError,
   BusFullError,
   type Bus,
   type BusBatch,
@@ -108,7 +109,7 @@ class EmbeddedBus implements Bus {
     return partitions;
   }
 
-  /** Rebuilds ends, sizes and positions from what is on disk. */
+  /** Rebuilds ends, sizes and positions from what is on disk. Throws `BusDamagedError` if that makes no log. */
   #readLog(): void {
     for (const topic of topics) {
       for (let number = 0; number < this.partitions; number++) {
@@ -120,6 +121,8 @@ class EmbeddedBus implements Bus {
       const part = this.#parts.get(`${key[0]}/${key[1]}`);
       if (!part) continue;
       if (part !== previous) part.start = key[2];
+      else if (part.end !== key[2])
+        throw new BusDamagedError(`the records of ${key[0]}/${key[1]} before ${key[2]} end at ${part.end}`);
       previous = part;
       part.end = key[2] + value.readUInt32LE(0);
       part.bytes += value.length;
@@ -330,9 +333,12 @@ class EmbeddedBus implements Bus {
 
   async #beginAt(options: ConsumeOptions, part: Partition): Promise<number> {
     const own = options.startAt && (await options.startAt(part.number));
-    let offset = own ?? this.#groups.get(`${options.topic}/${options.group}/${part.number}`)?.offset;
-    offset ??= options.from === 'newest' ? part.end : part.start;
-    offset = Math.min(Math.max(offset, part.start), part.end);
+    const wanted = own ?? this.#groups.get(`${options.topic}/${options.group}/${part.number}`)?.offset;
+    const offset = Math.min(
+      Math.max(wanted ?? (options.from === 'newest' ? part.end : part.start), part.start),
+      part.end,
+    );
+    if (wanted !== undefined && wanted !== offset) options.onLost?.(part.number, wanted, offset);
     // From now on this group holds records back, also before its first batch.
     await this.#savePosition(options.topic, options.group, part.number, offset);
     return offset;

@@ -278,9 +278,15 @@ suite('Kafka: groups', () => {
     });
     await admin.disconnect();
     const seen = new Map<string, number>();
-    count(bus, seen, { topic: 'alerts', startAt: () => Promise.resolve(1) });
+    const lost: number[][] = [];
+    count(bus, seen, {
+      topic: 'alerts',
+      startAt: () => Promise.resolve(1),
+      onLost: (...told) => lost.push(told),
+    });
     await until(() => seen.size === 2);
     expect([...seen.keys()]).toEqual(['{"n":3}', '{"n":4}']);
+    expect(lost).toEqual([[0, 1, 3]]);
     expect(said.join()).toMatch(/Messages 1 to 2 of .*alerts\/0 were deleted by Kafka's retention/);
   });
 

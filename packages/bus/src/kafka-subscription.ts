@@ -412,7 +412,9 @@ export class KafkaSubscription implements Subscription {
         `Kafka's log of ${where} ends at ${bounds.high}, before position ${message} of group ${this.groupId}: ` +
           'the topic was made anew, or lost its end. The group begins at the oldest record.',
       );
-      return positionOf(topic, { message: bounds.low, index: 0 });
+      const oldest = positionOf(topic, { message: bounds.low, index: 0 });
+      this.#options.onLost?.(reader.partition, position, oldest);
+      return oldest;
     }
     if (message < bounds.low) {
       this.#tellOfLoss(reader, message, bounds.low);
@@ -427,6 +429,12 @@ export class KafkaSubscription implements Subscription {
       `Messages ${from} to ${to - 1} of ${this.topicName}/${reader.partition} were deleted by Kafka's retention before ` +
         `group ${this.groupId} had read them: it is too far behind. Raise bus.kafka.retentionHours (and the topic's ` +
         'retention.ms), or run more consumers.',
+    );
+    const { topic, onLost } = this.#options;
+    onLost?.(
+      reader.partition,
+      positionOf(topic, { message: from, index: 0 }),
+      positionOf(topic, { message: to, index: 0 }),
     );
   }
 

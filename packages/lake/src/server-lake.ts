@@ -18,7 +18,7 @@ export interface ServerLakeOptions {
 }
 
 /**
- * The first long-term release that has all that is used here: `session_timezone`, `final`, deduplication tokens. What it
+ * The first long-term release that has all that is used here: `session_timezone` and `final`. What it
  * was run on is in README.md.
  */
 const oldestVersion = [23, 8] as const;
@@ -68,7 +68,7 @@ export function openServerLake(options: ServerLakeOptions): Lake {
   };
   return {
     migrate: (settings) => inWords(checkVersion(writer).then(() => lake.migrate(settings))),
-    insert: (table, ndjson, token) => inWords(lake.insert(table, ndjson, token)),
+    insert: (table, ndjson) => inWords(lake.insert(table, ndjson)),
     query: <Row>(sql: string, parameters?: Record<string, unknown>) =>
       inWords(lake.query<Row>(sql, parameters)),
     alertsSince: (sinceMs) => inWords(lake.alertsSince(sinceMs)),

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { open } from 'lmdb';
 import { expect, it } from 'vitest';
 import { createEmbeddedState } from './embedded-state.ts';
 import { stateContract } from './state.contract.ts';
@@ -40,6 +41,30 @@ it('removes values that were not written for the expiry time, and no others', as
   now += 20_000;
   await claimed.checkpoint(new Map(), 3);
   expect(await claimed.loadAll()).toEqual(new Map([['busy', '2']]));
+  await state.close();
+  rmSync(path, { recursive: true });
+});
+
+it('gives back what another version wrote as text that is no state, and can be written and swept again', async () => {
+  const path = mkdtempSync(join(tmpdir(), 'tripline-state-'));
+  const root = open({ path, encoding: 'json', maxDbs: 4 });
+  const entries = root.openDB<Buffer, [number, string]>({ name: 'entries', encoding: 'binary' });
+  await entries.put([0, 'other-encoding'], Buffer.from([0xc1, 0xff, 0x00, 0x93]));
+  await entries.put([0, 'other-shape'], Buffer.from([0x2a]));
+  await root.openDB<Buffer, number>({ name: 'offsets', encoding: 'binary' }).put(0, Buffer.from('{"at":7'));
+  await root.close();
+  const state = createEmbeddedState({ path, idleExpiryMs: 60_000 });
+  const claimed = await state.claim(0);
+  expect(claimed.offset).toBeUndefined();
+  const unreadable = new Map([
+    ['other-encoding', ''],
+    ['other-shape', ''],
+  ]);
+  expect(await claimed.loadAll()).toEqual(unreadable);
+  expect(await claimed.load(['other-encoding', 'other-shape'])).toEqual(unreadable);
+  await claimed.checkpoint(new Map([['other-shape', '1']]), 8);
+  expect(await claimed.loadAll()).toEqual(new Map([['other-shape', '1']]));
+  expect((await state.claim(0)).offset).toBe(8);
   await state.close();
   rmSync(path, { recursive: true });
 });

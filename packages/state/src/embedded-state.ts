@@ -1,6 +1,12 @@
 import { mkdirSync } from 'node:fs';
 import { open, type Database, type RootDatabase } from 'lmdb';
-import { FencedError, type PartitionState, type StateChanges, type StateStore } from './state-store.ts';
+import {
+  FencedError,
+  offsetOf,
+  type PartitionState,
+  type StateChanges,
+  type StateStore,
+} from './state-store.ts';
 
 export interface EmbeddedStateOptions {
   /** Directory of the store; made if absent. One process at a time. */
@@ -51,7 +57,7 @@ class EmbeddedState implements StateStore {
     await this.#writing.get(partition)?.catch(() => undefined);
     return {
       partition,
-      offset: this.#offsets.get(partition),
+      offset: this.#offset(partition),
       load: (keys) => Promise.resolve(this.#load(partition, keys)),
       loadAll: () => Promise.resolve(this.#loadAll(partition)),
       checkpoint: async (changes, offset) => {
@@ -86,20 +92,39 @@ class EmbeddedState implements StateStore {
   #load(partition: number, keys: readonly string[]): Map<string, string> {
     const found = new Map<string, string>();
     for (const key of keys) {
-      const entry = this.#entries.get([partition, key]);
+      const entry = this.#entry([partition, key]);
       if (entry) found.set(key, entry[1]);
     }
     return found;
   }
 
+  #offset(partition: number): number | undefined {
+    try {
+      return offsetOf(this.#offsets.get(partition));
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Bytes that this store did not write come as an empty state of long ago: whoever reads it begins anew. */
+  #entry(key: [number, string]): Entry | undefined {
+    try {
+      const entry: unknown = this.#entries.get(key);
+      if (entry === undefined) return undefined;
+      if (Array.isArray(entry) && typeof entry[0] === 'number' && typeof entry[1] === 'string')
+        return entry as Entry;
+    } catch {
+      // Not of this store's encoding.
+    }
+    return [0, ''];
+  }
+
   #loadAll(partition: number): Map<string, string> {
     const found = new Map<string, string>();
     // Keys sort by partition first; strings of any length lie between '' and the next partition.
-    for (const { key, value } of this.#entries.getRange({
-      start: [partition, ''],
-      end: [partition + 1, ''],
-    })) {
-      found.set(key[1], value[1]);
+    for (const key of this.#entries.getKeys({ start: [partition, ''], end: [partition + 1, ''] })) {
+      const entry = this.#entry(key);
+      if (entry) found.set(key[1], entry[1]);
     }
     return found;
   }
@@ -123,14 +148,12 @@ class EmbeddedState implements StateStore {
   #sweep(seconds: number, partition: number, changes: StateChanges, writes: Promise<boolean>[]): void {
     if (this.#idleExpiryMs === undefined) return;
     let looked = 0;
-    for (const { key, value } of this.#entries.getRange({
-      start: this.#sweptTo,
-      limit: sweepPerCheckpoint,
-    })) {
+    for (const key of this.#entries.getKeys({ start: this.#sweptTo, limit: sweepPerCheckpoint })) {
       looked++;
       this.#sweptTo = key;
       const fresh = key[0] === partition && changes.has(key[1]);
-      if (!fresh && (seconds - value[0]) * 1000 > this.#idleExpiryMs) writes.push(this.#entries.remove(key));
+      const writtenAt = this.#entry(key)?.[0] ?? seconds;
+      if (!fresh && (seconds - writtenAt) * 1000 > this.#idleExpiryMs) writes.push(this.#entries.remove(key));
     }
     if (looked < sweepPerCheckpoint) this.#sweptTo = [0, ''];
   }
@@ -138,9 +161,9 @@ class EmbeddedState implements StateStore {
   size(): Promise<{ keys: number; bytes: number }> {
     let keys = 0;
     let bytes = 0;
-    for (const { value } of this.#entries.getRange({})) {
+    for (const key of this.#entries.getKeys({})) {
       keys++;
-      bytes += Buffer.byteLength(value[1]);
+      bytes += Buffer.byteLength(this.#entry(key)?.[1] ?? '');
     }
     return Promise.resolve({ keys, bytes });
   }

@@ -2,6 +2,7 @@ import { pack, unpack } from './pack.ts';
 import { RedisConnection, scriptOf, type Argument, type RedisConnectionOptions } from './redis-connection.ts';
 import {
   FencedError,
+  offsetOf,
   StateLostError,
   type PartitionState,
   type StateChanges,
@@ -124,7 +125,7 @@ class RedisState implements StateStore {
     let tried = 0;
     return {
       partition,
-      offset: offset === null ? undefined : Number(offset.toString()),
+      offset: offsetOf(offset?.toString() ?? null),
       load: (keys) => this.#load(tag, keys),
       loadAll: () => this.#loadAll(tag),
       checkpoint: async (changes, position) => {

@@ -31,7 +31,7 @@ export interface PartitionState {
   readonly partition: number;
   /** Position up to which the partition's records were included when it was claimed; undefined before the first checkpoint. */
   readonly offset: number | undefined;
-  /** The values of those keys that exist. One round trip. */
+  /** The values of those keys that exist. One round trip. What is no value of this store comes as text that is no JSON. */
   load(keys: readonly string[]): Promise<Map<string, string>>;
   /** Every key and value of the partition; for roles with little state. */
   loadAll(): Promise<Map<string, string>>;
@@ -41,6 +41,12 @@ export interface PartitionState {
    * try may succeed. It is then not known whether this one did, so the next try must hold all that this one held.
    */
   checkpoint(changes: StateChanges, offset: number): Promise<void>;
+}
+
+/** A position as it was saved; undefined if there is none, or what is there is no position. */
+export function offsetOf(saved: unknown): number | undefined {
+  const offset = typeof saved === 'string' && saved !== '' ? Number(saved) : saved;
+  return Number.isSafeInteger(offset) && (offset as number) >= 0 ? (offset as number) : undefined;
 }
 
 /** Somebody else has claimed the partition since: what this owner knows of it is out of date. */

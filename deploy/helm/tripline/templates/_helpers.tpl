@@ -21,7 +21,7 @@ the one that may write to Kong, so `tripline kong connect` runs there and gets w
 {{- define "tripline.secretEnv" -}}
 TRIPLINE_BUS__KAFKA__SASL__USERNAME: { secret: kafkaUsername, roles: [collector, processor, archiver, responder] }
 TRIPLINE_BUS__KAFKA__SASL__PASSWORD: { secret: kafkaPassword, roles: [collector, processor, archiver, responder] }
-TRIPLINE_STATE__REDIS__PASSWORD: { secret: redisPassword, roles: [processor, archiver, responder] }
+TRIPLINE_STATE__REDIS__PASSWORD: { secret: redisPassword, roles: [processor, responder] }
 TRIPLINE_LAKE__CLICKHOUSE__PASSWORD: { secret: clickhousePassword, roles: [archiver] }
 TRIPLINE_COLLECTOR__TOKEN: { secret: collectorToken, roles: [collector, responder] }
 TRIPLINE_KONG__FINGERPRINT_KEY: { secret: fingerprintKey, roles: [responder] }
