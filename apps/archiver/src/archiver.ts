@@ -40,7 +40,8 @@ const stalledMs = 120_000;
 
 /**
  * API calls, alerts and responses from the bus to the lake, each record once; see `Lane` for how. It keeps no state: where it
- * was is the group's position on the bus, what was written twice the lake takes together. While the lake is opening or does not answer, the bus keeps the records, and memory a bounded part of them (`maxPendingBytes`).
+ * was is the group's position on the bus, and what was written twice the lake takes together. While the lake is opening or does
+ * not answer, the bus keeps the records, and memory a bounded part of them (`maxPendingBytes`).
  */
 export function startArchiver(options: ArchiverOptions): RunningRole {
   const { bus, logger, now } = options;

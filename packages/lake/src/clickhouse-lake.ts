@@ -104,7 +104,8 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     // In the statement, not beside it: the embedded engine would keep them for the statements to come. One thread reads
     // one block, so that a batch becomes one part per day, which is either there or not. Equal ids in one batch are left
     // to the merges and to `final`: looking for them here would nearly double the cost of an insert.
-    const into = `INSERT INTO ${name} (${columns}) SETTINGS async_insert = 0, optimize_on_insert = 0, max_insert_threads = 1, min_insert_block_size_rows = 10000000,
+    const into = `INSERT INTO ${name} (${columns}) SETTINGS async_insert = 0, optimize_on_insert = 0,
+      max_insert_threads = 1, min_insert_block_size_rows = 10000000,
       min_insert_block_size_bytes = 1000000000, max_partitions_per_insert_block = 0,
       input_format_parallel_parsing = 0, input_format_skip_unknown_fields = 1, input_format_null_as_default = 0,
       input_format_defaults_for_omitted_fields = 0`;
