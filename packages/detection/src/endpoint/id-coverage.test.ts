@@ -112,6 +112,18 @@ describe('coverage of ids', () => {
       expect(evidence['distinctActors']).toBeGreaterThanOrEqual(40);
     });
 
+    it('finds a walk among more popular objects than there is room for', () => {
+      const popular = busy({ asks: { path: '/orders/{n}', of: 6_400, random: true } });
+      const alerts = alertsOf(
+        callsFrom([
+          popular,
+          walk({ from: '40h', until: '42h', rate: { kind: 'constant', perMinute: 10, jitter: 0.9 } }),
+        ]),
+      );
+      expect(new Set(alerts.map(({ id }) => id)).size).toBe(1);
+      expect(alerts[0]!.raisedAt).toBeLessThan(startMs + 41 * 3_600_000);
+    });
+
     it('holds more calls for the same objects for no walk: a third more, four times in a sale, sixteen times', () => {
       const few = (consumer: string, perMinute: number, rest: Partial<PhaseInput> = {}): PhaseInput =>
         busy({
@@ -171,14 +183,14 @@ describe('coverage of ids', () => {
       fc.property(
         fc.nat(1_000_000),
         fc.integer({ min: 10, max: 60 }),
-        fc.integer({ min: 1, max: 2 }),
-        (seed, perMinute, stride) => {
+        fc.integer({ min: 1_000, max: 90_000 }),
+        (seed, perMinute, first) => {
           const calls = callsFrom(
             [
               usual,
               walk({
                 rate: { kind: 'poisson', perMinute },
-                asks: { path: '/orders/{n}', first: 90_000, of: 600, stride },
+                asks: { path: '/orders/{n}', first },
               }),
             ],
             seed,

@@ -35,11 +35,11 @@ import { Sample } from './sample.ts';
 /** Consecutive ids that are looked at together. */
 const RANGE_IDS = 64;
 /**
- * A range is gone through when half of its ids were asked for in one minute and in no other: a walk leaves few out and takes each
- * once. Of ids that are asked for at random at most 1/e (37 %: the most that a Poisson distribution has at one) are at any time
- * asked for just once, however many calls there are.
+ * A range is gone through when so many of its ids were asked for in one minute and in no other: a walk leaves few out and takes
+ * each once. Of ids that are asked for at random at most 1/e (the most that a Poisson distribution has at one), 24 of 64, are at
+ * any time asked for just once, however many calls there are; 40 are four standard deviations more.
  */
-const FILLED_IDS = RANGE_IDS / 2;
+const FILLED_IDS = 40;
 /** From here on the actors of a range are evidence. */
 const NOTED_IDS = FILLED_IDS / 2;
 /** What one actor fills to this share is its own walk, which its own detector judges. */
@@ -65,11 +65,6 @@ const FLOORS = [4, 8] as const;
  */
 const LEARNT_HOURS = [24, 48] as const;
 const FACTOR = 2.5;
-/**
- * Of the calls of the hour, or the day, at least this share goes through ranges: where new objects are read once by whoever made
- * them, some ranges fill by chance, up to 2 % of the calls of busy endpoints.
- */
-const SHARE_LEAST = 0.03;
 const HOUR = 0;
 const UNITS = ['ranges of 64 ids/h', 'ranges of 64 ids/day'] as const;
 const WORDS = ['an hour', 'a day'] as const;
@@ -176,8 +171,7 @@ const WORD_BITS = 24;
 interface Range {
   asked: Ids;
   again: Ids;
-  ids: number;
-  /** Of the ids, those that were asked for in one minute only. */
+  /** Number of ids that were asked for in one minute only. */
   once: number;
   counted: boolean;
   /** By hash: at most ACTORS_PER_RANGE, ids of the others under 0. */
@@ -259,7 +253,6 @@ export function judgeCoverage(state: CoverageState, whole: WholeMinute, nowMs: n
   const { pool, episode } = state;
   let worst = { what: HOUR, value: 0, high: 1, top: 0 };
   for (const [what, value] of state.counts.entries()) {
-    if (value * FILLED_IDS < SHARE_LEAST * state.calls[what]!) continue;
     const high = allowed(state, what);
     if (value / high > worst.value / worst.high) worst = { what, value, high, top: state.tops[what]! };
   }
@@ -323,7 +316,6 @@ function fill(state: CoverageState, number: number, walker: Walker): void {
     return;
   }
   addId(range.asked, id);
-  range.ids++;
   range.once++;
   const { actors } = range;
   const hash = objectHash(walker.actor, 0);
@@ -353,7 +345,6 @@ function addId(ids: Ids, id: number): void {
 const newRange = (): Range => ({
   asked: [0, 0, 0],
   again: [0, 0, 0],
-  ids: 0,
   once: 0,
   counted: false,
   actors: new Map(),
@@ -598,11 +589,7 @@ function decodeIds(text: string): Ids {
 
 function decodeRange([, actors, asked, again = '', counted]: EncodedRange): Range {
   const range = { ...newRange(), asked: decodeIds(asked), again: decodeIds(again), counted: counted === 1 };
-  for (let id = 0; id < RANGE_IDS; id++) {
-    if (!hasId(range.asked, id)) continue;
-    range.ids++;
-    if (!hasId(range.again, id)) range.once++;
-  }
+  for (let id = 0; id < RANGE_IDS; id++) if (hasId(range.asked, id) && !hasId(range.again, id)) range.once++;
   const pairs = fromDigits(actors, ACTOR_WIDTHS);
   for (let at = 0; at < pairs.length; at += 2) range.actors.set(pairs[at]!, pairs[at + 1]!);
   return range;
