@@ -389,7 +389,7 @@ describe('settings', () => {
 
   it('refuses state of another version with what to do', () => {
     expect(() => detection.decode('[9]')).toThrow(
-      /state of an endpoint: expected version 4 .* delete the processor state/,
+      /state of an endpoint: expected version 5 .* delete the processor state/,
     );
     expect(() => new PreAggregator(0, '[9]')).toThrow(/expected version 1/);
   });
