@@ -11,8 +11,10 @@ import { createPathProbingDetector } from './probing/path-probing.ts';
  * encoded in between. Calls that Kong refused to a known consumer do not come here.
  */
 export interface ActorDetector<State = unknown> {
-  /** Of its settings, and of its part of an actor's state. */
+  /** Of its settings. */
   readonly name: string;
+  /** Of its part of an actor's state: one letter, as there are millions of them. */
+  readonly key: string;
   /** It judges where calls come from, and rests while nearly all clients of the service are seen at one place. */
   readonly needsPlaces?: true;
   /** State of an actor whose first call this is; undefined if the call does not concern the detector. */
@@ -26,9 +28,12 @@ export interface ActorDetector<State = unknown> {
   close(state: State, nowMs: number): Alert[];
   /** Event time from which `close` has something to do; undefined if no episode is open. */
   closesAt(state: State): number | undefined;
-  /** As compact JSON as can be: states of idle actors are what the store is full of. */
-  encode(state: State): unknown;
-  decode(encoded: unknown): State;
+  /**
+   * As compact JSON as can be: states of idle actors are what the store is full of. `lastSeenAt` is the event time of the
+   * actor's newest call, the same for both.
+   */
+  encode(state: State, lastSeenAt: number): unknown;
+  decode(encoded: unknown, lastSeenAt: number): State;
 }
 
 /** Those that the configuration switches on, in the order in which they see a call. */

@@ -103,7 +103,7 @@ export interface Detection {
 }
 
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 3;
+const STATE_VERSION = 4;
 
 type EncodedActor = [
   version: number,
@@ -149,18 +149,21 @@ export function createDetection(config: DetectionConfig): Detection {
       const [, lastSeenAt, requestSpike, parts] = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
       return {
         lastSeenAt,
-        requestSpike: decodeSpike(requestSpike),
+        requestSpike: decodeSpike(requestSpike, lastSeenAt),
         others: others.map((detector) => {
-          const part = parts?.[detector.name];
-          return part === undefined ? undefined : detector.decode(part);
+          const part = parts?.[detector.key];
+          return part === undefined ? undefined : detector.decode(part, lastSeenAt);
         }),
       };
     },
     encodeActor(state) {
-      const encoded: EncodedActor = [STATE_VERSION, state.lastSeenAt, encodeSpike(state.requestSpike)];
-      for (const [at, detector] of others.entries()) {
+      const { lastSeenAt } = state;
+      const encoded: EncodedActor = [STATE_VERSION, lastSeenAt, encodeSpike(state.requestSpike, lastSeenAt)];
+      for (let at = 0; at < others.length; at++) {
         const part = state.others[at];
-        if (part !== undefined) (encoded[3] ??= {})[detector.name] = detector.encode(part);
+        if (part === undefined) continue;
+        const detector = others[at]!;
+        (encoded[3] ??= {})[detector.key] = detector.encode(part, lastSeenAt);
       }
       return JSON.stringify(encoded);
     },

@@ -1,30 +1,77 @@
 const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 const VALUES = new Uint8Array(128);
 for (let value = 0; value < 64; value++) VALUES[DIGITS.charCodeAt(value)] = value;
+const CODES = Uint8Array.from(DIGITS, (digit) => digit.charCodeAt(0));
+/** A number goes on behind a digit from here on. */
+const MORE = 32;
 
 /** Room to work in: most of what states cost is what is thrown away when they are read and written. */
 const codes: number[] = [];
 
 /**
- * Whole numbers as text to the base of 64, without signs between them: `widths` says how many digits each has, and begins again
- * where there are more numbers. What a number has beyond its digits is lost.
+ * Whole numbers from 0 on, however large, as text without signs between them: five bits a digit, the lowest first, and a sixth that
+ * says whether more follow. Small numbers, of which states are full, are one digit.
  */
-export function toDigits(numbers: readonly number[], widths: readonly number[]): string {
+export function toNumerals(numbers: readonly number[]): string {
   codes.length = 0;
-  for (let at = 0; at < numbers.length; at++) {
-    for (let shift = 6 * (widths[at % widths.length]! - 1); shift >= 0; shift -= 6)
-      codes.push(DIGITS.charCodeAt((numbers[at]! >>> shift) & 63));
+  for (const number of numbers) {
+    let left = number;
+    while (left >= MORE) {
+      const higher = Math.floor(left / MORE);
+      codes.push(CODES[MORE + left - higher * MORE]!);
+      left = higher;
+    }
+    codes.push(CODES[left]!);
   }
   return String.fromCharCode(...codes);
 }
 
+/** The numbers of `toNumerals`. */
+export function fromNumerals(text: string): number[] {
+  const numbers: number[] = [];
+  let number = 0;
+  let unit = 1;
+  for (let at = 0; at < text.length; at++) {
+    const digit = VALUES[text.charCodeAt(at)]!;
+    if (digit >= MORE) {
+      number += (digit - MORE) * unit;
+      unit *= MORE;
+    } else {
+      numbers.push(number + digit * unit);
+      number = 0;
+      unit = 1;
+    }
+  }
+  return numbers;
+}
+
+/** A number that may be below 0 as one that is not: 0, -1, 1, -2, 2, … as 0, 1, 2, 3, 4, … */
+export function unsigned(number: number): number {
+  return number < 0 ? -2 * number - 1 : 2 * number;
+}
+
+/** The number of `unsigned`. */
+export function signed(number: number): number {
+  return number % 2 === 0 ? number / 2 : -(number + 1) / 2;
+}
+
+/**
+ * Whole numbers as text to the base of 64, without signs between them: `width` says how many digits each has. What a number has
+ * beyond its digits is lost.
+ */
+export function toDigits(numbers: readonly number[], width: number): string {
+  codes.length = 0;
+  for (const number of numbers)
+    for (let shift = 6 * (width - 1); shift >= 0; shift -= 6) codes.push(CODES[(number >>> shift) & 63]!);
+  return String.fromCharCode(...codes);
+}
+
 /** The numbers of `toDigits`. */
-export function fromDigits(text: string, widths: readonly number[]): number[] {
+export function fromDigits(text: string, width: number): number[] {
   const numbers: number[] = [];
   for (let at = 0; at < text.length;) {
     let number = 0;
-    for (let left = widths[numbers.length % widths.length]!; left > 0; left--)
-      number = (number << 6) | VALUES[text.charCodeAt(at++)]!;
+    for (let left = width; left > 0; left--) number = (number << 6) | VALUES[text.charCodeAt(at++)]!;
     numbers.push(number);
   }
   return numbers;

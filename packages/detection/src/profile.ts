@@ -17,6 +17,7 @@ import {
   SLOT_TRUSTED_COUNT,
   TOP_HALF_LIFE_HOURS,
 } from './constants.ts';
+import { fromNumerals, toNumerals } from './digits.ts';
 
 /** Largest counts of the three windows (10 s, 60 s, 600 s) in one hour, each as 1,000 ln(1 + calls). */
 export type Levels = readonly [number, number, number];
@@ -35,14 +36,16 @@ export interface Profile {
   /** Largest levels so far and the hours (since the epoch) they were in; they fade towards the mean. */
   top: Triple;
   topHour: Triple;
-  /** Per slot: the three means, the deviation, the count (to 14); all integers. Null: none yet. */
-  slots: Uint16Array | null;
+  /** Of SLOTS slots, see `slotText`: as text, since an hour looks at three of them and changes one. */
+  slots: string;
 }
 
+/** One hour of the day on one kind of day: the three means, the deviation and the count of days (to 14); all integers. */
+type Slot = [...Triple, deviation: number, days: number];
+
 type Triple = [number, number, number];
-const SLOT_FIELDS = 5;
 const DEVIATION_AT = 3;
-const COUNT_AT = 4;
+const DAYS_AT = 4;
 /**
  * Two printable characters hold a slot's value: a step of 0.2 % as far as e^16 calls. Neither quotes nor backslashes, which JSON
  * would escape, and the first is no `.`, which stands for an empty slot.
@@ -55,6 +58,14 @@ const CHARS = Array.from({ length: 95 }, (_, at) => String.fromCharCode(32 + at)
   .join('');
 const VALUES = new Uint8Array(128);
 for (let value = 0; value < CHARS.length; value++) VALUES[CHARS.charCodeAt(value)] = value;
+const NO_SLOTS = '.'.repeat(SLOTS);
+const EMPTY = NO_SLOTS.charCodeAt(0);
+/**
+ * A slot's first character has its days, 1 to 14, and what more it can hold: the first digit of the deviation, which is nearly
+ * always small. LONG stands for all others, which follow as a character of their own.
+ */
+const DAYS_RADIX = 15;
+const LONG = DIGITS / DAYS_RADIX - 1;
 
 /** How other actors use a service: mean and mean absolute deviation of their hourly level per 60 s. */
 export interface PeersState {
@@ -92,19 +103,13 @@ export function newProfile(): Profile {
     deviation: 0,
     top: [0, 0, 0],
     topHour: [0, 0, 0],
-    slots: null,
+    slots: NO_SLOTS,
   };
 }
 
 export function copyProfile(profile: Profile): Profile {
-  const { mean, top, topHour, slots } = profile;
-  return {
-    ...profile,
-    mean: [...mean],
-    top: [...top],
-    topHour: [...topHour],
-    slots: slots ? slots.slice() : null,
-  };
+  const { mean, top, topHour } = profile;
+  return { ...profile, mean: [...mean], top: [...top], topHour: [...topHour] };
 }
 
 /** Hour of day (UTC) and kind of day as 0 to 47. 1970-01-01 was a Thursday. */
@@ -122,9 +127,14 @@ function countOf(level: number): number {
   return Math.floor(Math.expm1(level / LOG_SCALE) * CALL_WEIGHT);
 }
 
-/** One step of an exponentially weighted mean, to two decimals: short as text, and exact when it is read back. */
+/** Two decimals: short as text, and exact when it is read back. */
+function rounded(value: number): number {
+  return Math.round(value * 100) / 100;
+}
+
+/** One step of an exponentially weighted mean. */
 function step(value: number, towards: number, rate: number): number {
-  return Math.round((value + (towards - value) * rate) * 100) / 100;
+  return rounded(value + (towards - value) * rate);
 }
 
 /** As exact as its text, so that what is read back is what was computed with. */
@@ -134,9 +144,8 @@ function slotValue(value: number): number {
 
 /** Learns one quiet hour. */
 export function learn(profile: Profile, hour: number, levels: Levels): void {
-  const slots = (profile.slots ??= new Uint16Array(SLOTS * SLOT_FIELDS));
-  const at = slotOf(hour) * SLOT_FIELDS;
-  const seen = slots[at + COUNT_AT]!;
+  const slot = slotAt(profile.slots, slotOf(hour)) ?? [0, 0, 0, 0, 0];
+  const seen = slot[DAYS_AT];
   const count = Math.min(seen + 1, SLOT_MEMORY);
   profile.hours++;
   const rate = Math.max(1 / profile.hours, 1 / OVERALL_MEMORY);
@@ -146,7 +155,7 @@ export function learn(profile: Profile, hour: number, levels: Levels): void {
     const level = levels[size]!;
     // The deviation is that from the best expectation there was: the slot's, else the overall mean. A quiet hour says
     // little about how high a busy one may be, so it counts only to a factor of e.
-    const residual = level - (seen > 0 ? slots[at + size]! : profile.mean[size]!);
+    const residual = level - (seen > 0 ? slot[size]! : profile.mean[size]!);
     largest = Math.max(largest, residual, Math.min(LOG_SCALE, -residual));
 
     if (level >= fadedTop(profile, size, hour)) {
@@ -155,14 +164,15 @@ export function learn(profile: Profile, hour: number, levels: Levels): void {
     }
     profile.mean[size] = step(profile.mean[size]!, level, rate);
     const difference = seen === 0 ? level : Math.max(-DROP_LIMIT_LOG, residual);
-    slots[at + size] = slotValue(slots[at + size]! + difference / count);
+    slot[size] = slotValue(slot[size]! + difference / count);
   }
   if (profile.hours > 1) profile.deviation = step(profile.deviation, largest, rate);
   if (seen > 0) {
-    const deviation = slots[at + DEVIATION_AT]!;
-    slots[at + DEVIATION_AT] = slotValue(deviation + (largest - deviation) / count);
+    const deviation = slot[DEVIATION_AT];
+    slot[DEVIATION_AT] = slotValue(deviation + (largest - deviation) / count);
   }
-  slots[at + COUNT_AT] = count;
+  slot[DAYS_AT] = count;
+  profile.slots = withSlot(profile.slots, slotOf(hour), slot);
 }
 
 /**
@@ -174,16 +184,18 @@ export function adopt(
   hours: readonly { hour: number; levels: Levels; exceeded: boolean }[],
 ): void {
   const elevated = hours.filter((one) => one.exceeded);
-  const { slots } = profile;
-  if (slots && elevated.length > 0) {
+  if (profile.hours > 0 && elevated.length > 0) {
     for (let size = 0; size < 3; size++) {
       let sum = 0;
       for (const one of elevated) sum += excessOf(profile, one.hour, size, one.levels[size]!);
       const shift = Math.max(0, Math.round(sum / elevated.length));
-      profile.mean[size]! += shift;
+      profile.mean[size] = rounded(profile.mean[size]! + shift);
       profile.top[size]! += shift;
-      for (let at = 0; at < slots.length; at += SLOT_FIELDS) {
-        if (slots[at + COUNT_AT]! > 0) slots[at + size] = slotValue(slots[at + size]! + shift);
+      for (let number = 0; number < SLOTS; number++) {
+        const slot = slotAt(profile.slots, number);
+        if (!slot) continue;
+        slot[size] = slotValue(slot[size]! + shift);
+        profile.slots = withSlot(profile.slots, number, slot);
       }
     }
   }
@@ -192,9 +204,8 @@ export function adopt(
 
 /** How far a level of a window size is above the mean of its slot, or above the overall mean if the slot is empty. */
 export function excessOf(profile: Profile, hour: number, size: number, level: number): number {
-  const { slots } = profile;
-  const at = slotOf(hour) * SLOT_FIELDS;
-  return level - (slots && slots[at + COUNT_AT]! > 0 ? slots[at + size]! : profile.mean[size]!);
+  const slot = slotAt(profile.slots, slotOf(hour));
+  return level - (slot ? slot[size]! : profile.mean[size]!);
 }
 
 function fadedTop(profile: Profile, size: number, hour: number): number {
@@ -215,29 +226,26 @@ export function learnPeer(peers: PeersState, level: number): void {
 export function thresholdsAt(profile: Profile, peers: PeersState, hour: number, floors: Floors): Thresholds {
   const thresholds: Thresholds = { high: [0, 0, 0], expected: [0, 0, 0], learning: 'cold' };
   const { high, expected } = thresholds;
-  const { slots } = profile;
   const cold = profile.hours < COLD_HOURS;
-  const kind = cold || !slots ? undefined : trustedKind(slots, hour);
-  if (!cold) thresholds.learning = kind === undefined ? 'overall' : 'seasonal';
+  // The slot that allows most among this hour and its neighbours: clocks change, jobs slip.
+  const near = cold ? undefined : trustedSlots(profile.slots, hour);
+  if (!cold) thresholds.learning = near ? 'seasonal' : 'overall';
 
   for (let size = 0; size < 3 && profile.hours > 0; size++) {
-    if (kind === undefined || !slots) {
+    if (!near) {
       const usual = fadedTop(profile, size, hour);
       high[size] = countOf(usual + marginOf(cold ? 0 : profile.deviation, floors));
       expected[size] = countOf(usual);
       continue;
     }
-    // The slot that allows most among this hour and its neighbours: clocks change, jobs slip.
-    for (const neighbour of NEIGHBOURS) {
-      const at = slotNear(kind, hour, neighbour);
-      const count = slots[at + COUNT_AT]!;
-      if (count === 0) continue;
+    for (const slot of near) {
+      const days = slot[DAYS_AT];
       const deviation =
-        (count * slots[at + DEVIATION_AT]! + DEVIATION_PRIOR * profile.deviation) / (count + DEVIATION_PRIOR);
-      const upper = countOf(slots[at + size]! + marginOf(deviation, floors));
+        (days * slot[DEVIATION_AT] + DEVIATION_PRIOR * profile.deviation) / (days + DEVIATION_PRIOR);
+      const upper = countOf(slot[size]! + marginOf(deviation, floors));
       if (upper > high[size]!) {
         high[size] = upper;
-        expected[size] = countOf(slots[at + size]!);
+        expected[size] = countOf(slot[size]!);
       }
     }
   }
@@ -267,72 +275,97 @@ function marginOf(deviation: number, { marginMost }: Floors): number {
 
 const NEIGHBOURS = [23, 0, 1] as const;
 
-function slotNear(kind: number, hour: number, neighbour: number): number {
-  return (kind + ((hour + neighbour) % 24)) * SLOT_FIELDS;
-}
-
 /**
- * 0 or 24, the first slot of the kind of day to judge this hour by: its own kind, else the other, if the hour or a
- * neighbour was seen often enough; undefined if neither was.
+ * The slots to judge this hour by, its own and its neighbours' that were ever seen: those of its kind of day, else of the other, if
+ * one of the three was seen often enough; undefined if neither has one.
  */
-function trustedKind(slots: Uint16Array, hour: number): number | undefined {
+function trustedSlots(slots: string, hour: number): Slot[] | undefined {
   const own = slotOf(hour) >= 24 ? 24 : 0;
-  return [own, 24 - own].find((kind) =>
-    NEIGHBOURS.some((neighbour) => slots[slotNear(kind, hour, neighbour) + COUNT_AT]! >= SLOT_TRUSTED_COUNT),
-  );
+  for (const kind of [own, 24 - own]) {
+    const near: Slot[] = [];
+    for (const neighbour of NEIGHBOURS) {
+      const slot = slotAt(slots, kind + ((hour + neighbour) % 24));
+      if (slot) near.push(slot);
+    }
+    if (near.some((slot) => slot[DAYS_AT] >= SLOT_TRUSTED_COUNT)) return near;
+  }
+  return undefined;
 }
 
 /** As one text, numbers and then slots: it can be carried from one state's text to the next as it is. */
-export function encodeProfile(profile: Profile): string {
-  const { hours, deviation, mean, top, topHour, slots } = profile;
-  return `${hours} ${deviation} ${mean.join(' ')} ${top.join(' ')} ${topHour.join(' ')} ${slots ? slotsToText(slots) : ''}`;
+export function encodeProfile({ hours, deviation, mean, top, topHour, slots }: Profile): string {
+  const latest = Math.max(...topHour);
+  const numbers = [hours, hundredths(deviation)];
+  for (const value of mean) numbers.push(hundredths(value));
+  numbers.push(...top, latest);
+  for (const value of topHour) numbers.push(latest - value);
+  return `${toNumerals(numbers)} ${slots}`;
 }
 
 export function decodeProfile(text: string): Profile {
-  const parts = text.split(' ');
-  const slots = parts.pop()!;
-  const [hours, deviation, ...triples] = parts.map(Number) as [number, number, ...number[]];
+  const end = text.indexOf(' ');
+  const [hours, deviation, ...rest] = fromNumerals(text.slice(0, end)) as [number, number, ...number[]];
+  const latest = rest[6]!;
+  const triple = (at: number, read: (value: number) => number): Triple => [
+    read(rest[at]!),
+    read(rest[at + 1]!),
+    read(rest[at + 2]!),
+  ];
   return {
     hours,
-    deviation,
-    mean: triples.slice(0, 3) as Triple,
-    top: triples.slice(3, 6) as Triple,
-    topHour: triples.slice(6, 9) as Triple,
-    slots: slots === '' ? null : textToSlots(slots),
+    deviation: deviation / 100,
+    mean: triple(0, (value) => value / 100),
+    top: triple(3, (value) => value),
+    topHour: triple(7, (age) => latest - age),
+    slots: text.slice(end + 1),
   };
 }
 
-/** `.` for an empty slot, else the count and then means and deviation, two characters each. */
-function slotsToText(slots: Uint16Array): string {
-  let text = '';
-  for (let at = 0; at < slots.length; at += SLOT_FIELDS) {
-    const count = slots[at + COUNT_AT]!;
-    if (count === 0) {
-      text += '.';
-      continue;
-    }
-    text += CHARS[count]!;
-    for (let field = 0; field < COUNT_AT; field++) {
-      const steps = slots[at + field]! / SLOT_STEP;
-      text += CHARS[Math.floor(steps / DIGITS)]! + CHARS[steps % DIGITS]!;
-    }
-  }
-  return text;
+function hundredths(value: number): number {
+  return Math.round(value * 100);
 }
 
-function textToSlots(text: string): Uint16Array {
-  const slots = new Uint16Array(SLOTS * SLOT_FIELDS);
-  for (let at = 0, read = 0; read < text.length; at += SLOT_FIELDS) {
-    if (text[read] === '.') {
-      read++;
-      continue;
-    }
-    slots[at + COUNT_AT] = valueAt(text, read++);
-    for (let field = 0; field < COUNT_AT; field++, read += 2) {
-      slots[at + field] = SLOT_STEP * (DIGITS * valueAt(text, read) + valueAt(text, read + 1));
-    }
+/** The slot of a number from 0 to 47; undefined if it was never seen. */
+function slotAt(slots: string, number: number): Slot | undefined {
+  let at = startOf(slots, number);
+  if (slots.charCodeAt(at) === EMPTY) return undefined;
+  const first = valueAt(slots, at++);
+  const days = first % DAYS_RADIX;
+  let digit = (first - days) / DAYS_RADIX;
+  if (digit === LONG) digit = valueAt(slots, at++);
+  const mean = (field: number): number =>
+    SLOT_STEP * (DIGITS * valueAt(slots, at + 2 * field) + valueAt(slots, at + 2 * field + 1));
+  return [mean(0), mean(1), mean(2), SLOT_STEP * (DIGITS * digit + valueAt(slots, at + 6)), days];
+}
+
+function withSlot(slots: string, number: number, slot: Slot): string {
+  const at = startOf(slots, number);
+  return slots.slice(0, at) + slotText(slot) + slots.slice(at + lengthAt(slots, at));
+}
+
+/** Days with the deviation's first digit (see LONG), the three means by two characters, the deviation's second digit. */
+function slotText(slot: Slot): string {
+  const deviation = slot[DEVIATION_AT] / SLOT_STEP;
+  const digit = Math.floor(deviation / DIGITS);
+  let text = CHARS[slot[DAYS_AT] + DAYS_RADIX * Math.min(digit, LONG)]!;
+  if (digit >= LONG) text += CHARS[digit]!;
+  for (let size = 0; size < 3; size++) {
+    const steps = slot[size]! / SLOT_STEP;
+    text += CHARS[Math.floor(steps / DIGITS)]! + CHARS[steps % DIGITS]!;
   }
-  return slots;
+  return text + CHARS[deviation % DIGITS]!;
+}
+
+/** Where the text of a slot begins. */
+function startOf(slots: string, number: number): number {
+  let at = 0;
+  for (let before = 0; before < number; before++) at += lengthAt(slots, at);
+  return at;
+}
+
+function lengthAt(slots: string, at: number): number {
+  if (slots.charCodeAt(at) === EMPTY) return 1;
+  return valueAt(slots, at) < DAYS_RADIX * LONG ? 8 : 9;
 }
 
 function valueAt(text: string, at: number): number {

@@ -235,7 +235,7 @@ describe('configuration and states', () => {
   });
 
   it('refuses a state that it did not write, and says what to do', () => {
-    expect(() => detection.decodeActor('[99,0]')).toThrow(/expected version 3 .* delete the processor state/);
+    expect(() => detection.decodeActor('[99,0]')).toThrow(/expected version 4 .* delete the processor state/);
     expect(() => detection.decodePeers('{')).toThrow(/not JSON/);
   });
 

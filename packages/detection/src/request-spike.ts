@@ -11,6 +11,7 @@ import {
   WINDOW_UNITS,
   WINDOW_WORDS,
 } from './constants.ts';
+import { fromNumerals, toNumerals } from './digits.ts';
 import {
   alertId,
   closesAt,
@@ -373,32 +374,40 @@ type EncodedEpisode = [
   numbers: EncodedNumbers,
   worst: EncodedExcess,
 ];
+/** The actor's age of its newest counted call and its late calls as numerals, then the parts; the last ones if there are any. */
 export type EncodedSpike = [
-  newestMs: number,
-  late: number,
+  numbers: string,
   firstService: string | null,
   whole: EncodedScope,
-  services: [string, EncodedScope][],
-  episode: EncodedEpisode | 0,
-  tally: EncodedTally | 0,
   stretch: EncodedStretch,
+  services?: [string, EncodedScope][],
+  tally?: EncodedTally | 0,
+  episode?: EncodedEpisode,
 ];
 
-export function encodeSpike(state: SpikeState): EncodedSpike {
-  return [
-    state.newestMs,
-    state.late,
+/** `lastSeenAt` is the actor's: that of its newest call, counted or not. */
+export function encodeSpike(state: SpikeState, lastSeenAt: number): EncodedSpike {
+  const { newestMs, late, services, tally, episode } = state;
+  const encoded: EncodedSpike = [
+    toNumerals([lastSeenAt - newestMs, late]),
     state.firstService,
     encodeScope(state.whole),
-    [...state.services].map(([service, scope]) => [service, encodeScope(scope)]),
-    state.episode ? encodeEpisode(state.episode) : 0,
-    state.tally ? encodeTally(state.tally) : 0,
     encodeStretch(state.stretch),
   ];
+  if (services.size > 0 || tally || episode)
+    encoded.push(
+      [...services].map(([service, scope]): [string, EncodedScope] => [service, encodeScope(scope)]),
+    );
+  if (tally || episode) encoded.push(tally ? encodeTally(tally) : 0);
+  if (episode) encoded.push(encodeEpisode(episode));
+  return encoded;
 }
 
-export function decodeSpike(encoded: EncodedSpike): SpikeState {
-  const [newestMs, late, firstService, whole, services, episode, tally, stretch] = encoded;
+/** `lastSeenAt` as it was written with. */
+export function decodeSpike(encoded: EncodedSpike, lastSeenAt: number): SpikeState {
+  const [numbers, firstService, whole, stretch, services = [], tally = 0, episode] = encoded;
+  const [ageMs, late] = fromNumerals(numbers) as [number, number];
+  const newestMs = lastSeenAt - ageMs;
   return {
     newestMs,
     late,
@@ -409,7 +418,7 @@ export function decodeSpike(encoded: EncodedSpike): SpikeState {
         ? NO_SERVICES
         : new Map(services.map(([service, scope]) => [service, decodeScope(scope)])),
     stretch: decodeStretch(stretch),
-    episode: episode === 0 ? null : decodeEpisode(episode),
+    episode: episode ? decodeEpisode(episode) : null,
     tally: tally === 0 ? null : decodeTally(tally),
   };
 }

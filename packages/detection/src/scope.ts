@@ -13,6 +13,7 @@ import {
   LOG_SCALE,
   CALL_WEIGHT,
 } from './constants.ts';
+import { fromNumerals, toNumerals } from './digits.ts';
 import {
   adopt,
   copyProfile,
@@ -377,65 +378,86 @@ export function adoptShadow(scope: Scope, peers: PeersState): void {
   }
 }
 
-type EncodedHour = [number, number[], number[], number[], Learning, 0 | 1, 0 | 1];
+/** Counts, newest window and hours under way as numerals; the profile; shadow and peaks if there are any. */
 export type EncodedScope = [
-  newest: number,
-  counts: number[],
-  current: EncodedHour | 0,
-  before: EncodedHour | 0,
+  numbers: string,
   profile: string,
-  shadow: [number, Levels, 0 | 1][],
-  peaks: [number, Levels][],
+  shadow?: [number, Levels, 0 | 1][],
+  peaks?: [number, Levels][],
 ];
 
-function encodeHour(hour: HourRecord | null): EncodedHour | 0 {
-  if (!hour) return 0;
-  return [
-    hour.hour,
-    hour.most,
-    hour.high,
-    hour.expected,
-    hour.learning,
-    hour.exceeded ? 1 : 0,
-    hour.foreseen ? 1 : 0,
-  ];
+const LEARNINGS = ['cold', 'overall', 'seasonal'] as const satisfies readonly Learning[];
+
+/** `newestHour` is that of the newest window: no hour under way is later. */
+function pushHour(numbers: number[], hour: HourRecord | null, newestHour: number, unit: number): void {
+  if (!hour) {
+    numbers.push(0);
+    return;
+  }
+  const flags = (hour.exceeded ? 1 : 0) + (hour.foreseen ? 2 : 0) + 4 * LEARNINGS.indexOf(hour.learning);
+  numbers.push(1 + newestHour - hour.hour, flags);
+  for (const count of hour.most) numbers.push(count / unit);
+  numbers.push(...hour.high, ...hour.expected);
 }
 
-function decodeHour(encoded: EncodedHour | 0): HourRecord | null {
-  if (encoded === 0) return null;
-  const [hour, most, high, expected, learning, exceeded, foreseen] = encoded;
-  type Three = [number, number, number];
-  return {
-    hour,
-    most: most as Three,
-    high: high as Three,
-    expected: expected as Three,
-    learning,
-    exceeded: exceeded === 1,
-    foreseen: foreseen === 1,
-  };
+/** Are they whole calls, as they are unless the server failed some? Nearly all counts are one digit then. */
+function areWhole(counts: readonly number[] | undefined): boolean {
+  return counts?.every((count) => count % CALL_WEIGHT === 0) ?? true;
 }
 
 export function encodeScope(scope: Scope): EncodedScope {
-  return [
-    scope.newest,
-    scope.counts,
-    encodeHour(scope.current),
-    encodeHour(scope.before),
-    (scope.profile = typeof scope.profile === 'string' ? scope.profile : encodeProfile(scope.profile)),
-    scope.shadow.map(({ hour, levels, exceeded }) => [hour, levels, exceeded ? 1 : 0]),
-    scope.peaks.map(({ hour, levels }) => [hour, levels]),
-  ];
+  const newestHour = Math.floor(scope.newest / SHORT_PER_HOUR);
+  const { counts, current, before } = scope;
+  const unit = areWhole(counts) && areWhole(current?.most) && areWhole(before?.most) ? CALL_WEIGHT : 1;
+  const numbers = [scope.newest + 1, unit === 1 ? 0 : 1];
+  for (const count of counts) numbers.push(count / unit);
+  pushHour(numbers, current, newestHour, unit);
+  pushHour(numbers, before, newestHour, unit);
+  scope.profile = typeof scope.profile === 'string' ? scope.profile : encodeProfile(scope.profile);
+  const encoded: EncodedScope = [toNumerals(numbers), scope.profile];
+  const { shadow, peaks } = scope;
+  if (shadow.length > 0 || peaks.length > 0)
+    encoded.push(shadow.map(({ hour, levels, exceeded }) => [hour, levels, exceeded ? 1 : 0]));
+  if (peaks.length > 0) encoded.push(peaks.map(({ hour, levels }) => [hour, levels]));
+  return encoded;
 }
 
-export function decodeScope(encoded: EncodedScope, floors: Floors = REQUEST_FLOORS): Scope {
-  const [newest, counts, current, before, profile, shadow, peaks] = encoded;
+export function decodeScope(
+  [text, profile, shadow = [], peaks = []]: EncodedScope,
+  floors: Floors = REQUEST_FLOORS,
+): Scope {
+  const numbers = fromNumerals(text);
+  const newest = numbers[0]! - 1;
+  const newestHour = Math.floor(newest / SHORT_PER_HOUR);
+  const unit = numbers[1] === 0 ? 1 : CALL_WEIGHT;
+  const counts: number[] = [];
+  for (let at = 2; at < 2 + COUNTS; at++) counts.push(numbers[at]! * unit);
+  let at = 2 + COUNTS;
+  const nextHour = (): HourRecord | null => {
+    const age = numbers[at++]!;
+    if (age === 0) return null;
+    const flags = numbers[at++]!;
+    const three = (by = 1): [number, number, number] => [
+      numbers[at++]! * by,
+      numbers[at++]! * by,
+      numbers[at++]! * by,
+    ];
+    return {
+      hour: 1 + newestHour - age,
+      most: three(unit),
+      high: three(),
+      expected: three(),
+      learning: LEARNINGS[flags >> 2]!,
+      exceeded: (flags & 1) !== 0,
+      foreseen: (flags & 2) !== 0,
+    };
+  };
   return {
     floors,
     newest,
     counts,
-    current: decodeHour(current),
-    before: decodeHour(before),
+    current: nextHour(),
+    before: nextHour(),
     profile,
     shadow: shadow.map(([hour, levels, exceeded]) => ({ hour, levels, exceeded: exceeded === 1 })),
     peaks: peaks.map(([hour, levels]) => ({ hour, levels })),

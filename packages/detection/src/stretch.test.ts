@@ -32,8 +32,10 @@ function alertsOf(
   let state = newSpikeState();
   const alerts: Alert[] = [];
   calls.forEach((call, index) => {
-    if (index % renewEvery === 0)
-      state = decodeSpike(JSON.parse(JSON.stringify(encodeSpike(state))) as ReturnType<typeof encodeSpike>);
+    if (index % renewEvery === 0) {
+      const text = JSON.stringify(encodeSpike(state, state.newestMs));
+      state = decodeSpike(JSON.parse(text) as ReturnType<typeof encodeSpike>, state.newestMs);
+    }
     alerts.push(...foldSpike(state, peers, call));
   });
   alerts.push(...closeSpike(state, Number.MAX_SAFE_INTEGER));

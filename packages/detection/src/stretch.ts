@@ -9,7 +9,7 @@ import {
   SLOT_TRUSTED_COUNT,
   STEP_GROWTH_LOG,
 } from './constants.ts';
-import { fromDigits, toDigits } from './digits.ts';
+import { fromNumerals, signed, toNumerals, unsigned } from './digits.ts';
 import { levelOf, slotOf } from './profile.ts';
 import type { Excess } from './scope.ts';
 
@@ -58,7 +58,8 @@ export interface Stretch {
   hourCount: number;
   /** A spike was open in it, which tells of its calls: neither judged nor learnt. */
   inSpike: boolean;
-  slots: Slot[];
+  /** As text from reading on until they are looked at, which is once in a window. To be had by `slotsOf`. */
+  slots: Slot[] | string;
   /** By how much the latest windows of the open episode were above what is usual, as logarithms. */
   excesses: number[];
 }
@@ -92,9 +93,9 @@ export function settleStretch(
   inEpisode: boolean,
   hourlyDeviation: number,
 ): void {
-  const { window, count, steady, high, slots, excesses } = stretch;
+  const { window, count, steady, high, excesses } = stretch;
   if (count > 0) {
-    const slot = slots[slotAt(window)]!;
+    const slot = slotsOf(stretch)[slotAt(window)]!;
     const level = levelOf(count);
     if (inEpisode && slot.days > 0) {
       excesses.push(level - slot.level);
@@ -115,10 +116,10 @@ export function stretchStays({ excesses }: Stretch): boolean {
 
 /** The level of the open episode is the new normal. */
 export function adoptStretch(stretch: Stretch, hourlyDeviation: number): void {
-  const { excesses, slots } = stretch;
+  const { excesses } = stretch;
   if (excesses.length === 0) return;
   const shift = Math.max(0, Math.round(excesses.reduce((sum, one) => sum + one, 0) / excesses.length));
-  for (const slot of slots) if (slot.days > 0) slot.level += shift;
+  for (const slot of slotsOf(stretch)) if (slot.days > 0) slot.level += shift;
   stretch.excesses = [];
   expect(stretch, hourlyDeviation);
 }
@@ -147,7 +148,8 @@ function learn(slot: Slot, level: number): void {
 
 /** Sets where the window's calls begin to be too many: by the quarter of the day, or a neighbour, that allows most. */
 function expect(stretch: Stretch, hourlyDeviation: number): void {
-  const { slots, window } = stretch;
+  const { window } = stretch;
+  const slots = slotsOf(stretch);
   stretch.high = stretch.expected = 0;
   const at = slotAt(window);
   const kind = at - (at % PER_DAY);
@@ -204,48 +206,46 @@ export function stretchExcess(stretch: Stretch, size: number, learntHours: numbe
   };
 }
 
-export type EncodedStretch = [numbers: number[], slots: string];
-
-/** Digits of a slot's level, deviation and days. */
-const WIDTHS = [3, 3, 1];
+/** Numbers of the window under way and of the open episode as numerals; the slots' text. */
+export type EncodedStretch = [numbers: string, slots: string];
 
 export function encodeStretch(stretch: Stretch): EncodedStretch {
-  const { window, count, high, expected, steady, hour, hourCount, inSpike, slots, excesses } = stretch;
-  return [
-    [window, count, high, expected, steady, hour, hourCount, inSpike ? 1 : 0, ...excesses],
-    toDigits(
-      slots.flatMap(({ level, deviation, days }) => [level, deviation, days]),
-      WIDTHS,
-    ),
-  ];
+  const { window, count, high, expected, steady, hour, hourCount, inSpike, excesses } = stretch;
+  const numbers = [window + 1, hour - window * HOURS, count, count - steady, hourCount, high, expected];
+  numbers.push(inSpike ? 1 : 0, ...excesses.map(unsigned));
+  stretch.slots = typeof stretch.slots === 'string' ? stretch.slots : encodeSlots(stretch.slots);
+  return [toNumerals(numbers), stretch.slots];
 }
 
-export function decodeStretch([numbers, text]: EncodedStretch): Stretch {
-  const [window, count, high, expected, steady, hour, hourCount, inSpike, ...excesses] = numbers as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-    ...number[],
-  ];
-  const slots: Slot[] = [];
-  const values = fromDigits(text, WIDTHS);
-  for (let at = 0; at < values.length; at += WIDTHS.length)
-    slots.push({ level: values[at]!, deviation: values[at + 1]!, days: values[at + 2]! });
+export function decodeStretch([text, slots]: EncodedStretch): Stretch {
+  const [next, hourIn, count, unsteady, hourCount, high, expected, inSpike, ...excesses] = fromNumerals(
+    text,
+  ) as [number, number, number, number, number, number, number, number, ...number[]];
+  const window = next - 1;
   return {
     window,
     count,
     high,
     expected,
-    steady,
-    hour,
+    steady: count - unsteady,
+    hour: hourIn + window * HOURS,
     hourCount,
     inSpike: inSpike === 1,
     slots,
-    excesses,
+    excesses: excesses.map(signed),
   };
+}
+
+function encodeSlots(slots: readonly Slot[]): string {
+  return toNumerals(slots.flatMap(({ level, deviation, days }) => [level, deviation, days]));
+}
+
+function slotsOf(stretch: Stretch): Slot[] {
+  if (typeof stretch.slots === 'string') {
+    const numbers = fromNumerals(stretch.slots);
+    stretch.slots = [];
+    for (let at = 0; at < numbers.length; at += 3)
+      stretch.slots.push({ level: numbers[at]!, deviation: numbers[at + 1]!, days: numbers[at + 2]! });
+  }
+  return stretch.slots;
 }

@@ -12,9 +12,11 @@ export function detectorRevisions<State>(
 ): Alert[] {
   const alerts: Alert[] = [];
   let state: State | undefined;
+  let lastSeenAt = 0;
   for (const [index, call] of calls.entries()) {
     if (state !== undefined && renew(index))
-      state = detector.decode(JSON.parse(JSON.stringify(detector.encode(state))));
+      state = detector.decode(JSON.parse(JSON.stringify(detector.encode(state, lastSeenAt))), lastSeenAt);
+    lastSeenAt = Math.max(lastSeenAt, call.startedAt);
     state ??= detector.create(call);
     if (state !== undefined) alerts.push(...detector.fold(state, call, false));
   }

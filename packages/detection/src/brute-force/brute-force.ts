@@ -161,6 +161,7 @@ export function createBruteForceDetector(settings: Selection): ActorDetector<Bru
   const isExcepted = compileExceptions(settings);
   return {
     name: 'bruteForce',
+    key: 'b',
     create: (call) => (isFailure(call) ? newState(call.startedAt) : undefined),
     fold: (state, call) => {
       if (!isFailure(call) && !isSuccess(call)) return [];

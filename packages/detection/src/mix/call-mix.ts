@@ -2,7 +2,7 @@ import { severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline
 import type { ActorDetector } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
 import { LOG_SCALE, STEP_MS } from '../constants.ts';
-import { fromDigits, toDigits } from '../digits.ts';
+import { fromNumerals, signed, toNumerals, unsigned } from '../digits.ts';
 import {
   alertId,
   closesAt,
@@ -130,6 +130,7 @@ export function createCallMixDetector(settings: Selection): ActorDetector<MixSta
   const isExcepted = compileExceptions(settings);
   return {
     name: 'callMix',
+    key: 'm',
     create: (call) => (call.actorKind === 'address' || isExcepted(call) ? undefined : newState()),
     fold: (state, call, inSpike) =>
       isExcepted(call) ? close(state, call.startedAt) : fold(state, call, inSpike),
@@ -478,38 +479,10 @@ function summaryOf(worst: Finding, name: string, endpoint: string | null, learnt
   );
 }
 
-/** Digits of a usage's fields: hash, share, top, bytes, latency, seen, calls, latest. */
-const WIDTHS = [4, 3, 3, 3, 3, 1, 3, 3];
-
-function encodeUsages(usages: readonly Usage[]): string {
-  const numbers: number[] = [];
-  for (const { hash, share, top, bytes, latency, seen, calls, latest } of usages)
-    numbers.push(hash, share, top, bytes, latency, seen, calls, latest);
-  return toDigits(numbers, WIDTHS);
-}
-
-function decodeUsages(text: string): Usage[] {
-  const numbers = fromDigits(text, WIDTHS);
-  const usages: Usage[] = [];
-  for (let at = 0; at < numbers.length; at += WIDTHS.length) {
-    usages.push({
-      hash: numbers[at]!,
-      share: numbers[at + 1]!,
-      top: numbers[at + 2]!,
-      bytes: numbers[at + 3]!,
-      latency: numbers[at + 4]!,
-      seen: numbers[at + 5]!,
-      calls: numbers[at + 6]!,
-      latest: numbers[at + 7]!,
-    });
-  }
-  return usages;
-}
-
 type EncodedEpisode = [id: string, numbers: EncodedGrowing, worst: Finding];
+/** The window, what is learnt and the usages as numerals; the others if there are any. */
 export type EncodedMix = [
-  numbers: number[],
-  usages: string,
+  numbers: string,
   tally?: EncodedTally,
   actor?: AlertActor,
   newestMs?: number,
@@ -518,42 +491,57 @@ export type EncodedMix = [
 
 function encode(state: MixState): EncodedMix {
   const { window, calls, sized, bytesExcess, latencyExcess, inSpike, learnt, bytesDeviation } = state;
-  const encoded: EncodedMix = [
-    [window, calls, sized, bytesExcess, latencyExcess, inSpike ? 1 : 0, learnt, bytesDeviation],
-    encodeUsages(state.usages),
-  ];
+  const numbers = [window + 1, calls, sized, unsigned(bytesExcess), unsigned(latencyExcess)];
+  numbers.push(inSpike ? 1 : 0, learnt, bytesDeviation);
+  for (const usage of state.usages)
+    numbers.push(
+      usage.hash,
+      usage.share,
+      usage.top,
+      usage.latest,
+      usage.bytes,
+      usage.latency,
+      usage.seen,
+      usage.calls,
+    );
+  const encoded: EncodedMix = [toNumerals(numbers)];
   const { tally, actor, newestMs, episode } = state;
   if (tally && actor) encoded.push(encodeTally(tally), actor, newestMs);
   if (episode) encoded.push([episode.id, encodeGrowing(episode), episode.worst]);
   return encoded;
 }
 
-function decode([numbers, usages, tally, actor, newestMs, episode]: EncodedMix): MixState {
-  const [window, calls, sized, bytesExcess, latencyExcess, inSpike, learnt, bytesDeviation] = numbers as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ];
-  return {
-    window,
-    calls,
-    sized,
-    bytesExcess,
-    latencyExcess,
-    inSpike: inSpike === 1,
-    learnt,
-    bytesDeviation,
-    usages: decodeUsages(usages),
+function decode([text, tally, actor, newestMs, episode]: EncodedMix): MixState {
+  const numbers = fromNumerals(text);
+  let at = 0;
+  const next = (): number => numbers[at++]!;
+  const state: MixState = {
+    window: next() - 1,
+    calls: next(),
+    sized: next(),
+    bytesExcess: signed(next()),
+    latencyExcess: signed(next()),
+    inSpike: next() === 1,
+    learnt: next(),
+    bytesDeviation: next(),
+    usages: [],
     tally: tally ? decodeTally(tally) : null,
     actor: actor ?? null,
     newestMs: newestMs ?? 0,
     episode: episode && actor ? decodeEpisode(episode, actor) : null,
   };
+  while (at < numbers.length)
+    state.usages.push({
+      hash: next(),
+      share: next(),
+      top: next(),
+      latest: next(),
+      bytes: next(),
+      latency: next(),
+      seen: next(),
+      calls: next(),
+    });
+  return state;
 }
 
 function decodeEpisode([id, numbers, worst]: EncodedEpisode, actor: AlertActor): Episode {

@@ -9,6 +9,7 @@ import {
 import type { ActorDetector } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
 import { DAY_MS, HOUR_MS, LATENESS_MS } from '../constants.ts';
+import { fromNumerals, toNumerals } from '../digits.ts';
 import {
   alertId,
   decodeGrowing,
@@ -152,6 +153,7 @@ export function createObjectEnumerationDetector(settings: Selection): ActorDetec
 
   return {
     name: 'objectEnumeration',
+    key: 'o',
     create: (call) => (concerns(read(call), call) && !isExcepted(call) ? newState() : undefined),
     fold(state, call) {
       if (isExcepted(call)) return close(state, call.startedAt);
@@ -165,7 +167,7 @@ export function createObjectEnumerationDetector(settings: Selection): ActorDetec
     close,
     closesAt: ({ episode }) => (episode ? endsAt(episode) : undefined),
     encode,
-    decode: (encoded) => decode(encoded as EncodedObjects),
+    decode: (encoded, lastSeenAt) => decode(encoded as EncodedObjects, lastSeenAt),
   };
 }
 
@@ -435,29 +437,16 @@ type EncodedEpisode = [
   numbers: [...EncodedGrowing, ...EncodedExcess],
 ];
 export type EncodedObjects = [
-  numbers: number[],
+  numbers: string,
   seen: EncodedSeen,
   examined?: [EncodedTally, EncodedOrder, objects: number, limit: number] | 0,
   episode?: EncodedEpisode,
 ];
 
-function encode(state: ObjectsState): EncodedObjects {
-  const { examined, episode } = state;
-  const encoded: EncodedObjects = [
-    [
-      state.newestMs,
-      state.late,
-      state.hour,
-      state.found,
-      state.missed,
-      state.pagesKb,
-      state.knownDays,
-      state.created,
-      ...state.days,
-      ...state.tops,
-    ],
-    encodeSeen(state.seen),
-  ];
+function encode(state: ObjectsState, lastSeenAt: number): EncodedObjects {
+  const { newestMs, late, found, missed, pagesKb, knownDays, created, days, tops, examined, episode } = state;
+  const numbers = [lastSeenAt - newestMs, late, found, missed, pagesKb, knownDays, created, ...days, ...tops];
+  const encoded: EncodedObjects = [toNumerals(numbers), encodeSeen(state.seen)];
   if (examined)
     encoded.push([
       encodeTally(examined.tally),
@@ -477,9 +466,9 @@ function encode(state: ObjectsState): EncodedObjects {
   return encoded;
 }
 
-function decode([numbers, seen, examined, episode]: EncodedObjects): ObjectsState {
-  const [newestMs, late, hour, found, missed, pagesKb, knownDays, created] = numbers as [
-    number,
+function decode([text, seen, examined, episode]: EncodedObjects, lastSeenAt: number): ObjectsState {
+  const numbers = fromNumerals(text);
+  const [ageMs, late, found, missed, pagesKb, knownDays, created] = numbers as [
     number,
     number,
     number,
@@ -488,17 +477,18 @@ function decode([numbers, seen, examined, episode]: EncodedObjects): ObjectsStat
     number,
     number,
   ];
+  const newestMs = lastSeenAt - ageMs;
   return {
     newestMs,
     late,
-    hour,
+    hour: Math.floor(newestMs / HOUR_MS),
     found,
     missed,
     pagesKb,
     knownDays,
     created,
-    days: numbers.slice(8, 8 + DAYS_KEPT),
-    tops: numbers.slice(8 + DAYS_KEPT),
+    days: numbers.slice(7, 7 + DAYS_KEPT),
+    tops: numbers.slice(7 + DAYS_KEPT),
     seen: decodeSeen(seen),
     examined: examined
       ? {

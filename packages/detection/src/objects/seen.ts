@@ -1,11 +1,11 @@
-import { fromDigits, toDigits } from '../digits.ts';
+import { fromDigits, fromNumerals, toDigits, toNumerals } from '../digits.ts';
 
 /** Hashes kept per generation of an actor: at most 192 characters of text, about 140 on average for who has many objects. */
 const KEPT = 48;
 /** 24 bits of hash leave 11 of them at this level: one new object in 43 is then taken for a known one. */
 const LEVEL_MOST = 13;
 /** Digits of a hash. */
-const WIDTHS = [4];
+const HASH_DIGITS = 4;
 
 /** A fair sample of a set: the hashes of which the lowest `level` bits are 0. */
 interface Generation {
@@ -91,27 +91,27 @@ export function objectHash(text: string, seed: number, from = 0, to = text.lengt
 
 /** Four characters per hash. */
 export function encodeHashes(hashes: readonly number[]): string {
-  return toDigits(hashes, WIDTHS);
+  return toDigits(hashes, HASH_DIGITS);
 }
 
 export function decodeHashes(text: string): number[] {
-  return fromDigits(text, WIDTHS);
+  return fromDigits(text, HASH_DIGITS);
 }
 
-export type EncodedSeen = [
-  week: number,
-  newerLevel: number,
-  newer: string,
-  olderLevel: number,
-  older: string,
-];
+/** Week and levels as numerals, then the hashes of both generations. */
+export type EncodedSeen = [numbers: string, newer: string, older: string];
 
 export function encodeSeen({ week, newer, older }: Seen): EncodedSeen {
-  return [week, newer.level, encodeHashes(newer.hashes), older.level, encodeHashes(older.hashes)];
+  return [
+    toNumerals([week, newer.level, older.level]),
+    encodeHashes(newer.hashes),
+    encodeHashes(older.hashes),
+  ];
 }
 
 /** `kept` as when it was made. */
-export function decodeSeen([week, newerLevel, newer, olderLevel, older]: EncodedSeen, kept = KEPT): Seen {
+export function decodeSeen([numbers, newer, older]: EncodedSeen, kept = KEPT): Seen {
+  const [week, newerLevel, olderLevel] = fromNumerals(numbers) as [number, number, number];
   return {
     kept,
     week,

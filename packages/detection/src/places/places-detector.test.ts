@@ -256,7 +256,7 @@ describe('impossible travel and credential sharing', () => {
 
   it('needs at most 200 B for somebody with two networks, and stays below 8 KB whatever comes', () => {
     const size = (calls: readonly ApiCall[]): number =>
-      JSON.stringify(detector.encode(stateOf(calls))).length;
+      JSON.stringify(detector.encode(stateOf(calls), 0)).length;
     const mobile: Origin = { ...oslo, net: '203.0.113', asn: 64_530 };
     expect(size(callsFrom(phase('0d', '21d', [oslo, mobile])))).toBeLessThanOrEqual(200);
     const strange = networks(400).map((one, at) => ({ ...one, userAgent: `client-${'x'.repeat(at % 40)}` }));

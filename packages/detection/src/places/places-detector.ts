@@ -82,6 +82,7 @@ export function createPlacesDetector(
 
   return {
     name: 'places',
+    key: 'l',
     needsPlaces: true,
     create(call) {
       if (!isLocated(call) || call.actorKind === 'address') return undefined;

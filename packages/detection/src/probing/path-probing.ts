@@ -67,6 +67,7 @@ export function createPathProbingDetector(settings: Selection): ActorDetector<Pr
   const isExcepted = compileExceptions(settings);
   return {
     name: 'pathProbing',
+    key: 'p',
     create: (call) =>
       isProbe(call) && !isExcepted(call)
         ? { newestMs: 0, late: 0, hour: 0, calls: 0, failures: 0, paths: [], tally: null, episode: null }
