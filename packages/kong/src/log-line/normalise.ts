@@ -68,10 +68,19 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
   const own = (options.credentialNames ?? []).map((name) => name.toLowerCase());
   const credentialHeaders = [...own, ...usualCredentialNames];
   const credentialQuery = [...own, ...credentialParameters];
-  const read = createLogLineReader({
-    maxDepth: options.maxDepth ?? 32,
-    headerNames: new Set([...readHeaders, ...credentialHeaders, ...keepHeaders]),
-  });
+  const headerNames = [...new Set([...readHeaders, ...credentialHeaders, ...keepHeaders])];
+  const read = createLogLineReader({ maxDepth: options.maxDepth ?? 32, headerNames });
+  const indexOf = (name: string): number => headerNames.indexOf(name);
+  const at = {
+    host: indexOf('host'),
+    userAgent: indexOf('user-agent'),
+    referer: indexOf('referer'),
+    contentType: indexOf('content-type'),
+    cookie: indexOf('cookie'),
+    authorization: indexOf('authorization'),
+    anonymous: indexOf('x-anonymous-consumer'),
+    credentials: credentialHeaders.map(indexOf),
+  };
 
   const rejected = (reason: RejectReason, detail: string): Normalised => ({
     kind: 'rejected',
@@ -118,12 +127,11 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     const headers = line.requestHeaders;
     const kongAnswered = answeredByKong(line);
     const upstreamStatus = text(line.upstreamStatus, 100);
-    const authorization = first(headers.get('authorization'));
+    const authorization = first(headers[at.authorization]);
     const consumerId = text(line.consumerId, maxNameChars);
     // Kong marks the consumer of an `anonymous` fallback so, and takes the header from clients on such routes: it stands
     // for everybody who did not authenticate, and is nobody.
-    const anonymous =
-      line.authenticatedEntityId === undefined && first(headers.get('x-anonymous-consumer')) === 'true';
+    const anonymous = line.authenticatedEntityId === undefined && first(headers[at.anonymous]) === 'true';
     const known = consumerId !== undefined && !anonymous;
 
     const ip = address(line.clientIp);
@@ -184,7 +192,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
       const place = locate?.(ip);
       if (place) Object.assign(call, place);
     }
-    const host = clean(first(headers.get('host')), maxNameChars);
+    const host = clean(first(headers[at.host]), maxNameChars);
     if (host !== undefined) call.host = host;
     const service = text(line.serviceName, maxNameChars) ?? text(line.serviceId, maxNameChars);
     if (service !== undefined) call.service = service;
@@ -192,16 +200,16 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     if (route !== undefined) call.route = route;
     call.endpoint = endpointOf(call, line.routePaths);
     if (line.querystring.size > 0) call.query = queryOf(line.querystring);
-    const userAgent = clean(first(headers.get('user-agent')), maxTextChars);
+    const userAgent = clean(first(headers[at.userAgent]), maxTextChars);
     if (userAgent !== undefined) call.userAgent = userAgent;
-    const referer = first(headers.get('referer'));
+    const referer = first(headers[at.referer]);
     if (referer !== undefined) call.referer = cut(sanitizer.url(referer), maxTextChars);
-    const contentType = clean(first(headers.get('content-type')), maxNameChars);
+    const contentType = clean(first(headers[at.contentType]), maxNameChars);
     if (contentType !== undefined) call.contentType = contentType;
-    const cookie = headers.get('cookie');
+    const cookie = headers[at.cookie];
     if (cookie !== undefined) call.cookies = cookiesOf(cookie);
     for (const name of keepHeaders) {
-      const value = joined(headers.get(name));
+      const value = joined(headers[indexOf(name)]);
       if (value) (call.headers ??= nameless())[name] = cut(sanitizer.parameter(name, value), maxTextChars);
     }
     // Mostly one upstream that answered what Kong passes on: not worth repeating in each record.
@@ -225,8 +233,8 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
   const credentialOf = (line: KongLogLine, authorization: string | undefined): string | undefined => {
     if (typeof line.credential === 'string') return sanitizer.token('secret', line.credential);
     if (authorization !== undefined) return sanitizer.token('secret', authorization);
-    for (const name of credentialHeaders) {
-      const value = first(line.requestHeaders.get(name));
+    for (const index of at.credentials) {
+      const value = first(line.requestHeaders[index]);
       if (value) return sanitizer.token('secret', value);
     }
     if (line.querystring.size > 0) {
@@ -248,7 +256,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
       const scheme = /^(Basic|Bearer|Key|HMAC|Digest)\b/i.exec(line.wwwAuthenticate);
       if (scheme) return scheme[1]!.toLowerCase();
     }
-    return credentialHeaders.some((name) => line.requestHeaders.has(name)) ? 'key' : undefined;
+    return at.credentials.some((index) => line.requestHeaders[index] !== undefined) ? 'key' : undefined;
   };
 
   const queryOf = (query: Map<string, unknown>): Record<string, string[]> => {

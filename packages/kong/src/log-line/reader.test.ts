@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { lineOf } from './frames.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
 
-const headerNames = new Set(['host', 'user-agent', 'apikey', 'cookie', 'x-case']);
+const headerNames = ['host', 'user-agent', 'apikey', 'cookie', 'x-case'];
 const reader = createLogLineReader({ maxDepth: 32, headerNames });
 const read = (line: Buffer): KongLogLine => reader(lineOf(line));
 
@@ -19,12 +19,10 @@ function byParse(text: string): KongLogLine {
     Array.isArray(value) ? value.map(simple) : typeof value === 'object' && value !== null ? {} : value;
   const request = object(line.request);
   const response = object(line.response);
-  const map = (value: unknown, keep: (name: string) => boolean): Map<string, unknown> =>
-    new Map(
-      Object.entries(object(value) ?? {})
-        .filter(([name]) => keep(name))
-        .map(([name, one]) => [name, simple(one)]),
-    );
+  const map = (value: unknown): Map<string, unknown> =>
+    new Map(Object.entries(object(value) ?? {}).map(([name, one]) => [name, simple(one)]));
+  const own = (value: Any, name: string): unknown =>
+    value && Object.hasOwn(value, name) ? value[name] : undefined;
   return {
     startedAt: simple(line.started_at),
     clientIp: simple(line.client_ip),
@@ -35,8 +33,8 @@ function byParse(text: string): KongLogLine {
     method: simple(request?.method),
     uri: simple(request?.uri),
     requestSize: simple(request?.size),
-    requestHeaders: map(request?.headers, (name) => headerNames.has(name)),
-    querystring: map(request?.querystring, () => true),
+    requestHeaders: headerNames.map((name) => simple(own(object(request?.headers), name))),
+    querystring: map(request?.querystring),
     status: simple(response?.status),
     responseSize: simple(response?.size),
     wwwAuthenticate: simple(object(response?.headers)?.['www-authenticate']),

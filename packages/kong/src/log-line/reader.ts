@@ -19,7 +19,8 @@ export interface KongLogLine {
   method: unknown;
   uri: unknown;
   requestSize: unknown;
-  requestHeaders: Map<string, unknown>;
+  /** In the order of `headerNames`. */
+  requestHeaders: readonly unknown[];
   querystring: Map<string, unknown>;
   status: unknown;
   responseSize: unknown;
@@ -55,7 +56,7 @@ export interface ReaderOptions {
   /** Deepest nesting of objects and arrays that is followed. */
   maxDepth: number;
   /** Lower-case names of the request headers that are of interest. */
-  headerNames: ReadonlySet<string>;
+  headerNames: readonly string[];
 }
 
 const quote = 34;
@@ -342,16 +343,21 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     else skip(depth);
   };
 
-  let line = emptyLine();
+  const headerAt = new Map(headerNames.map((name, index) => [name, index]));
+  /** Of a line without any of them. */
+  const noHeaders = new Array<unknown>(headerNames.length).fill(undefined);
+  let line = emptyLine(noHeaders);
+  let headers = noHeaders;
 
   const wantedHeaders = namesOf(headerNames);
   const header = (name: string, depth: number): void => {
-    if (!headerNames.has(name)) {
+    const index = headerAt.get(name);
+    if (index === undefined) {
       skip(depth);
       return;
     }
-    if (line.requestHeaders === none) line.requestHeaders = new Map();
-    line.requestHeaders.set(name, read(depth));
+    if (headers === noHeaders) line.requestHeaders = headers = noHeaders.slice();
+    headers[index] = read(depth);
   };
   const parameter = (name: string, depth: number): void => {
     if (line.querystring === none) line.querystring = new Map();
@@ -510,7 +516,8 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     text = input.latin1;
     at = begin = input.begin;
     last = input.end - 1;
-    line = emptyLine();
+    line = emptyLine(noHeaders);
+    headers = noHeaders;
     // A byte order mark is no JSON, but nobody's attack either.
     if (bytes[at] === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) at += 3;
     if (skipSpace() !== openBrace) {
@@ -556,7 +563,7 @@ const noBytes: Buffer = Buffer.alloc(0);
 /** Stays empty: most lines have no parameters, and need no map of their own. */
 const none = new Map<string, unknown>();
 
-function emptyLine(): KongLogLine {
+function emptyLine(requestHeaders: readonly unknown[]): KongLogLine {
   return {
     startedAt: undefined,
     clientIp: undefined,
@@ -567,7 +574,7 @@ function emptyLine(): KongLogLine {
     method: undefined,
     uri: undefined,
     requestSize: undefined,
-    requestHeaders: none,
+    requestHeaders,
     querystring: none,
     status: undefined,
     responseSize: undefined,
