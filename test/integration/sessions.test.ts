@@ -56,9 +56,10 @@ describe('GET /sessions and GET /calls', () => {
     expect(new Set(calls.map(({ id }) => id)).size).toBe(calls.length);
     const times = calls.map(({ startedAt }) => startedAt);
     expect(times).toEqual(times.toSorted((a, b) => b - a));
-    // Its latest revision is what counts: calls after it are rated with the next one.
+    // Also the calls behind its latest revision.
+    expect(alert!.lastSeenAt).toBeLessThan(attackedAt + (attackCalls - 1) * 6);
     for (const call of calls) {
-      const concerned = call.actorId === attacker.id && call.startedAt <= alert!.lastSeenAt;
+      const concerned = call.actorId === attacker.id;
       const risk = !concerned ? 0 : alert!.sampleCallIds.includes(call.id) ? most : most / 2;
       expect(call).toMatchObject({ risk, findings: risk === 0 ? {} : { [alert!.id]: risk } });
     }

@@ -98,9 +98,8 @@ export const STEP_GROWTH_LOG = Math.round(Math.log(1.3) * LOG_SCALE);
 /** Hours remembered under an alert for that purpose. */
 export const SHADOW_HOURS = 48;
 
-/** While it grows, an alert is published again at most this often, and at most ten times per tenfold duration. */
-export const REVISION_LEAST_MS = MINUTE_MS;
-export const REVISION_SHARE = 0.1;
+/** Whoever reads alerts counts on these, too. */
+export { REVISION_LEAST_MS, REVISION_SHARE } from '@tripline/model';
 
 /** Peaks remembered per scope, so that what comes every week or on the first of each month is known the next time. */
 export const PEAKS_KEPT = 8;

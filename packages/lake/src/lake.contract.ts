@@ -262,6 +262,36 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
         expect(await risks()).toMatchObject({ a1: 15, a2: 30 });
       });
 
+      it('gives points to calls after the last revision for as long as the next may be due, and no more when it is closed', async () => {
+        const later = 10 * 60;
+        const eve = { actorId: 'risk-eve', actorName: 'eve' };
+        // From 25 minutes of age on, the next revision is due after 25 / 9 minutes at the latest.
+        await lake.insert(
+          'apiCalls',
+          ndjson([call('e1', later + 10, eve), call('e2', later + 27, eve), call('e3', later + 29, eve)]),
+        );
+        const open = finding('eve', {
+          actor: { kind: 'consumer', id: 'risk-eve', name: 'eve' },
+          raisedAt: at + later * minuteMs,
+          startedAt: at + later * minuteMs,
+          lastSeenAt: at + (later + 25) * minuteMs,
+        });
+        const of = async (fromMinutes: number): Promise<number[]> => {
+          const filter = {
+            ...range,
+            fromMs: at + (later + fromMinutes) * minuteMs,
+            untilMs: at + (later + 60) * minuteMs,
+          };
+          return (await lake.ratedCalls(filter)).map(({ risk }) => risk);
+        };
+        await lake.insert('alerts', ndjson([open]));
+        expect(await of(0)).toEqual([0, 15, 15]);
+        // Also where the alert's last call lies before the range.
+        expect(await of(26)).toEqual([0, 15]);
+        await lake.insert('alerts', ndjson([{ ...open, revision: 2, status: 'closed' as const }]));
+        expect(await of(0)).toEqual([0, 0, 15]);
+      });
+
       it('follows the latest revision of an alert', async () => {
         const grown = finding('about', { revision: 2, severity: 'high', lastSeenAt: at + 60 * minuteMs });
         await lake.insert('alerts', ndjson([{ ...grown, sampleCallIds: ['risk-a2'] }]));

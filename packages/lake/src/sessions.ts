@@ -1,4 +1,4 @@
-import type { ActorKind } from '@tripline/model';
+import { REVISION_LEAST_MS, REVISION_SHARE, type ActorKind } from '@tripline/model';
 
 /** Calls of one actor, address and user agent belong together until they pause for this long. */
 export const SESSION_GAP_MS = 30 * 60_000;
@@ -61,7 +61,14 @@ export interface Session {
 /** For a call that the alert names as a sample; any other call of the episode has half. */
 const points = `transform(a.severity, ['low', 'medium', 'high', 'critical'], [10, 30, 60, 90], 0)`;
 
-const inScope = `c.startedAt BETWEEN a.startedAt AND a.lastSeenAt
+/**
+ * Of an alert, in UTC: until when calls may belong to it. An open one that grows is published again when a share of its age has
+ * passed since its last revision, so that is for how long the calls of an attack may be newer than what it says.
+ */
+const reachesTo = `if(status = 'open', lastSeenAt + toIntervalMillisecond(greatest(${REVISION_LEAST_MS},
+  toInt64(dateDiff('millisecond', raisedAt, lastSeenAt) * ${REVISION_SHARE / (1 - REVISION_SHARE)}))), lastSeenAt)`;
+
+const inScope = `c.startedAt BETWEEN a.startedAt AND a.reachesTo
   AND a.service IN ('', c.service) AND a.endpoint IN ('', c.endpoint)`;
 
 const risk = (findings: string): string => `toUInt8(least(100, arraySum(mapValues(${findings}))))`;
@@ -131,9 +138,9 @@ function calls({ actor }: RiskFilter): string {
 function findingsOf(filter: RiskFilter): string {
   const from = `(SELECT id, startedAt, actorKind, actorId, ip, service, endpoint FROM tripline.api_calls
     WHERE ${calls(filter)}) AS c`;
-  const during = `lastSeenAt >= fromUnixTimestamp64Milli({fromMs:Int64})
+  const during = `${reachesTo} >= fromUnixTimestamp64Milli({fromMs:Int64})
     AND startedAt < fromUnixTimestamp64Milli({untilMs:Int64})`;
-  const alerts = `SELECT id, severity, startedAt, lastSeenAt, service, endpoint`;
+  const alerts = `SELECT id, severity, startedAt, ${reachesTo} AS reachesTo, service, endpoint`;
   return `found AS (
     SELECT callId, maxMap(map(alertId, given)) AS findings FROM (
       SELECT c.id AS callId, a.id AS alertId, ${points} / 2 AS given FROM ${from}

@@ -11,6 +11,13 @@ export const alertTypes = [
 ] as const;
 export type AlertType = (typeof alertTypes)[number];
 
+/**
+ * While it grows, an alert is published again at most this often, and when this share of its age (from `raisedAt`) has passed:
+ * at most ten times per tenfold duration.
+ */
+export const REVISION_LEAST_MS = 60_000;
+export const REVISION_SHARE = 0.1;
+
 /** In rising order. */
 export const severities = ['low', 'medium', 'high', 'critical'] as const;
 export type Severity = (typeof severities)[number];
