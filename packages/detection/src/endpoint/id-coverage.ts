@@ -11,7 +11,7 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
-import { fromDigits, toDigits } from '../digits.ts';
+import { fromDigits, fromNumerals, toDigits, toNumerals } from '../digits.ts';
 import { alertSources, largestFirst } from '../tally.ts';
 import type { Asked } from '../objects/asked.ts';
 import { CHANCE_DEVIATIONS, STAYS_MS, TOP_PER_DAY } from '../objects/constants.ts';
@@ -505,11 +505,10 @@ function publish(
   };
 }
 
-/** Actors are four digits of hash and two of ids. */
+/** Actors are pairs of hash and number of ids, as numerals. */
 type EncodedRange = [at: number, actors: string, asked: string, again?: string, counted?: 1];
-const IDS_WIDTHS = [4];
+const WORD_DIGITS = 4;
 const IDS_LENGTH = 12;
-const ACTOR_WIDTHS = [4, 2];
 type EncodedPool = [
   numbers: [ids: number, least: number, most: number],
   actors: [string, number][],
@@ -571,7 +570,7 @@ export function decodeCoverage([numbers, seen, ranges, pool, episode]: EncodedCo
 }
 
 function encodeRange([at, { asked, again, counted, actors }]: [number, Range]): EncodedRange {
-  const encoded: EncodedRange = [at, toDigits([...actors].flat(), ACTOR_WIDTHS), encodeIds(asked)];
+  const encoded: EncodedRange = [at, toNumerals([...actors].flat()), encodeIds(asked)];
   const ids = encodeIds(again);
   if (counted || ids !== '') encoded.push(ids);
   if (counted) encoded.push(1);
@@ -580,17 +579,17 @@ function encodeRange([at, { asked, again, counted, actors }]: [number, Range]): 
 
 /** Without the zeros at the end. */
 function encodeIds(ids: Ids): string {
-  return toDigits(ids, IDS_WIDTHS).replace(/A+$/, '');
+  return toDigits(ids, WORD_DIGITS).replace(/A+$/, '');
 }
 
 function decodeIds(text: string): Ids {
-  return fromDigits(text.padEnd(IDS_LENGTH, 'A'), IDS_WIDTHS) as Ids;
+  return fromDigits(text.padEnd(IDS_LENGTH, 'A'), WORD_DIGITS) as Ids;
 }
 
 function decodeRange([, actors, asked, again = '', counted]: EncodedRange): Range {
   const range = { ...newRange(), asked: decodeIds(asked), again: decodeIds(again), counted: counted === 1 };
   for (let id = 0; id < RANGE_IDS; id++) if (hasId(range.asked, id) && !hasId(range.again, id)) range.once++;
-  const pairs = fromDigits(actors, ACTOR_WIDTHS);
+  const pairs = fromNumerals(actors);
   for (let at = 0; at < pairs.length; at += 2) range.actors.set(pairs[at]!, pairs[at + 1]!);
   return range;
 }
