@@ -182,12 +182,14 @@ describe('coverage of ids', () => {
     fc.assert(
       fc.property(
         fc.nat(1_000_000),
-        fc.integer({ min: 10, max: 60 }),
-        fc.integer({ min: 1_000, max: 90_000 }),
+        fc.integer({ min: 15, max: 60 }),
+        fc.integer({ min: 50_000, max: 90_000 }),
         (seed, perMinute, first) => {
           const calls = callsFrom(
             [
               usual,
+              // Asked for again and again, also among the ids of the walk.
+              { ...usual, consumer: 'reader', asks: { path: '/orders/{n}', first, of: 300, random: true } },
               walk({
                 rate: { kind: 'poisson', perMinute },
                 asks: { path: '/orders/{n}', first },
