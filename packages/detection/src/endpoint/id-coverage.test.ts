@@ -124,6 +124,26 @@ describe('coverage of ids', () => {
       expect(alerts[0]!.raisedAt).toBeLessThan(startMs + 41 * 3_600_000);
     });
 
+    it('finds a walk after one actor went through more ids than there is room for', () => {
+      const alone = walk({
+        anonymous: false,
+        consumer: 'acme',
+        addresses: 1,
+        from: '25h',
+        until: '26h40m',
+        rate: { kind: 'constant', perMinute: 60 },
+      });
+      const spread = walk({
+        from: '27h',
+        until: '29h',
+        rate: { kind: 'constant', perMinute: 10, jitter: 0.9 },
+        asks: { path: '/orders/{n}', first: 200_000 },
+      });
+      const alerts = alertsOf(callsFrom([busy({ times: 20, until: '30h' }), alone, spread]));
+      expect(new Set(alerts.map(({ id }) => id)).size).toBe(1);
+      expect(alerts.at(-1)!.evidence['leastId']).toBeGreaterThanOrEqual(200_000);
+    });
+
     it('holds more calls for the same objects for no walk: a third more, four times in a sale, sixteen times', () => {
       const few = (consumer: string, perMinute: number, rest: Partial<PhaseInput> = {}): PhaseInput =>
         busy({
@@ -182,12 +202,14 @@ describe('coverage of ids', () => {
     fc.assert(
       fc.property(
         fc.nat(1_000_000),
-        fc.integer({ min: 10, max: 60 }),
-        fc.integer({ min: 1_000, max: 90_000 }),
+        fc.integer({ min: 15, max: 60 }),
+        fc.integer({ min: 50_000, max: 90_000 }),
         (seed, perMinute, first) => {
           const calls = callsFrom(
             [
               usual,
+              // Asked for again and again, also among the ids of the walk.
+              { ...usual, consumer: 'reader', asks: { path: '/orders/{n}', first, of: 300, random: true } },
               walk({
                 rate: { kind: 'poisson', perMinute },
                 asks: { path: '/orders/{n}', first },

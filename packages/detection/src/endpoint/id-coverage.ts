@@ -51,7 +51,7 @@ const IDS_KEPT = 64;
 /** One id in so many comes with the id of its call, for evidence. */
 const SAMPLED_EVERY = 4;
 const ACTOR_LENGTH_MOST = 64;
-/** Ranges that are being filled; those with the fewest ids that were asked for once are forgotten for new ones. */
+/** Ranges that are being filled. */
 const RANGES_KEPT = 64;
 const ACTORS_PER_RANGE = 8;
 /** Ranges that were gone through, remembered per week; of more, a sample. */
@@ -209,6 +209,7 @@ export interface CoverageState {
   tops: number[];
   /** Calls besides those that went through ranges, in the hour and the day with the most ranges. */
   usualCalls: number[];
+  /** In the order of their latest new ids. */
   ranges: Map<number, Range>;
   /** Ranges counted in this week and the one before. */
   seen: Seen;
@@ -307,7 +308,7 @@ function fill(state: CoverageState, number: number, walker: Walker): void {
   if (!range) {
     if (isKnown(state.seen, objectHash(String(at), 0))) return;
     if (ranges.size >= RANGES_KEPT) forgetOne(ranges);
-    ranges.set(at, (range = newRange()));
+    range = newRange();
   }
   const id = number % RANGE_IDS;
   if (hasId(range.asked, id)) {
@@ -317,6 +318,8 @@ function fill(state: CoverageState, number: number, walker: Walker): void {
   }
   addId(range.asked, id);
   range.once++;
+  ranges.delete(at);
+  ranges.set(at, range);
   const { actors } = range;
   const hash = objectHash(walker.actor, 0);
   const actor = actors.has(hash) || actors.size < ACTORS_PER_RANGE ? hash : 0;
@@ -350,11 +353,16 @@ const newRange = (): Range => ({
   actors: new Map(),
 });
 
-/** The range with the fewest ids that were asked for once, of equal ones the oldest: popular objects make room for walks. */
+/**
+ * Of the half that got no new id for longest, the range with the fewest ids that were asked for once: neither popular objects nor
+ * walks that are over keep others out.
+ */
 function forgetOne(ranges: Map<number, Range>): void {
   let poorest: number | undefined;
   let least = Infinity;
+  let left = RANGES_KEPT / 2;
   for (const [at, { once, counted }] of ranges) {
+    if (left-- === 0) break;
     const kept = counted ? 0 : once;
     if (kept >= least) continue;
     least = kept;
