@@ -4,7 +4,7 @@ import { skipWithoutRedis } from '../engines/redis.ts';
 
 describe.skipIf(await skipWithoutRedis())('an idle actor in Redis', () => {
   it('takes less than 980 bytes, its key and the tables included', async () => {
-    const { redisBytesPerIdleActor } = await measureRedisActors(20_000, learnedStates());
+    const { redisBytesPerIdleActor } = await measureRedisActors(10_000, learnedStates(20));
     expect(redisBytesPerIdleActor).toBeLessThan(980);
   });
 });

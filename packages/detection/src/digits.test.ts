@@ -7,17 +7,29 @@ describe('numbers as text', () => {
     const numbers = fc.array(
       fc.oneof(fc.nat(100), fc.maxSafeNat(), fc.constantFrom(31, 32, 1_023, 1_024, 2 ** 60)),
     );
-    fc.assert(fc.property(numbers, (some) => void expect(fromNumerals(toNumerals(some))).toEqual(some)));
+    fc.assert(
+      fc.property(numbers, (some) => {
+        expect(fromNumerals(toNumerals(some))).toEqual(some);
+      }),
+    );
   });
 
   it('gives numbers below 0 back', () => {
-    fc.assert(fc.property(fc.integer(), (number) => void expect(signed(unsigned(number))).toBe(number)));
+    fc.assert(
+      fc.property(fc.integer(), (number) => {
+        expect(signed(unsigned(number))).toBe(number);
+      }),
+    );
     expect([0, -1, 1, -2, 2].map(unsigned)).toEqual([0, 1, 2, 3, 4]);
   });
 
   it('gives numbers back from digits of one width', () => {
     const numbers = fc.array(fc.nat(2 ** 18 - 1));
-    fc.assert(fc.property(numbers, (some) => void expect(fromDigits(toDigits(some, 3), 3)).toEqual(some)));
+    fc.assert(
+      fc.property(numbers, (some) => {
+        expect(fromDigits(toDigits(some, 3), 3)).toEqual(some);
+      }),
+    );
   });
 
   it('needs one character for a number below 32, and none that JSON escapes', () => {
