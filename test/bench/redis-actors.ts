@@ -26,9 +26,9 @@ const partitions = 12;
 const batch = 5_000;
 
 /** States of actors with one service after four weeks of ordinary traffic, as the processor would save them. */
-export function learnedStates(): string[] {
+export function learnedStates(consumers: number): string[] {
   const detection = createDetection(detectionConfigSchema.parse({}));
-  const phases = population(300, 28, 7, 20);
+  const phases = population(consumers, 28, 7, 20);
   const { actors } = run(detection, callsOf(phases, Date.UTC(2026, 0, 5), 7));
   return [...actors.values()].map((actor) => detection.encodeActor(actor));
 }

@@ -1,4 +1,8 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { createNormaliser, createTemplateLearner, lineOf } from '@tripline/kong';
 import type { ApiCall } from '@tripline/model';
+import { createSanitizer } from '@tripline/sanitize';
 import { describe, expect, it } from 'vitest';
 import { Observer } from './observations.ts';
 
@@ -43,5 +47,56 @@ describe('observations of the lines', () => {
     const observer = new Observer();
     observer.saw(call('c', '192.0.2.1'), 2_000);
     expect(observer.report().clients).toMatchObject({ topPlace: undefined, topPlaceShare: 0 });
+  });
+
+  it('and whatever else is remembered of lines keep none of their bytes in memory', () => {
+    setFlagsFromString('--expose-gc');
+    const collectGarbage = runInNewContext('gc') as () => void;
+    const observer = new Observer();
+    const normalise = createNormaliser({
+      sanitizer: createSanitizer({ key: Buffer.alloc(32, 1) }),
+      templates: createTemplateLearner(),
+      locate: (ip) => (ip.endsWith('1') ? frankfurt : undefined),
+    });
+    const lineBytes = 64 * 1024;
+    // So that the reader tells the services and routes apart.
+    const tags = ['x'.repeat(160)];
+    const read = (n: number): void => {
+      const id = `00000000-0000-4000-8000-${n.toString().padStart(4, '0').repeat(3)}`;
+      const line = {
+        started_at: 1_795_303_232_269,
+        client_ip: `2001:db8:0:${n}::1`,
+        consumer: { id, username: `a-consumer-called-${n}` },
+        request: {
+          id: id.replaceAll('-', ''),
+          uri: `/catalog/a-product-called-${n}?a_parameter_called_${n}=a-value-called-${n}`,
+          method: 'GET',
+          headers: {
+            host: `host-${n}.example.com`,
+            'user-agent': `an-agent-called-${n}/1.0`,
+            filler: 'x'.repeat(lineBytes),
+          },
+          querystring: { [`a_parameter_called_${n}`]: `a-value-called-${n}` },
+        },
+        response: { status: 200 },
+        service: { tags, id: `${id}-service`, name: `a-service-called-${n}` },
+        route: {
+          tags,
+          id: `${id}-route`,
+          name: `a-route-called-${n}`,
+          paths: [`/catalog/a-product-called-${n}`],
+        },
+        source: 'upstream',
+      };
+      const result = normalise(lineOf(Buffer.from(JSON.stringify(line))), Infinity);
+      if (result.kind !== 'accepted') throw new Error(result.detail);
+      observer.saw(result.call, 2_000);
+    };
+    read(0);
+    collectGarbage();
+    const before = process.memoryUsage().heapUsed;
+    for (let n = 1; n <= 500; n++) read(n);
+    collectGarbage();
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(50 * lineBytes);
   });
 });

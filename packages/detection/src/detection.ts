@@ -70,7 +70,7 @@ export interface Detection {
   isParametersKey(key: string): boolean;
   /** State from its text; `undefined` for an actor never seen. Throws on text that `encodeActor` did not write. */
   decodeActor(text: string | undefined): ActorState;
-  /** Compact JSON, at most about 1 KB for an idle actor with one service. */
+  /** Compact JSON, at most 750 bytes for an idle actor with one service. */
   encodeActor(state: ActorState): string;
   /** As `decodeActor`, for the state of a service's actors. */
   decodePeers(text: string | undefined): PeersState;

@@ -14,11 +14,11 @@ const codes: number[] = [];
  */
 export function toNumerals(numbers: readonly number[]): string {
   codes.length = 0;
-  for (const number of numbers) {
-    let left = number;
+  for (let at = 0; at < numbers.length; at++) {
+    let left = numbers[at]!;
     while (left >= MORE) {
       const higher = Math.floor(left / MORE);
-      codes.push(CODES[MORE + left - higher * MORE]!);
+      codes.push(CODES[MORE + (left - higher * MORE)]!);
       left = higher;
     }
     codes.push(CODES[left]!);

@@ -395,22 +395,27 @@ function pushHour(numbers: number[], hour: HourRecord | null, newestHour: number
     return;
   }
   const flags = (hour.exceeded ? 1 : 0) + (hour.foreseen ? 2 : 0) + 4 * LEARNINGS.indexOf(hour.learning);
-  numbers.push(1 + newestHour - hour.hour, flags);
-  for (const count of hour.most) numbers.push(count / unit);
-  numbers.push(...hour.high, ...hour.expected);
+  const { most, high, expected } = hour;
+  numbers.push(1 + newestHour - hour.hour, flags, most[0] / unit, most[1] / unit, most[2] / unit);
+  numbers.push(high[0], high[1], high[2], expected[0], expected[1], expected[2]);
 }
 
-/** Are they whole calls, as they are unless the server failed some? Nearly all counts are one digit then. */
-function areWhole(counts: readonly number[] | undefined): boolean {
-  return counts?.every((count) => count % CALL_WEIGHT === 0) ?? true;
+/** What the counts are multiples of: whole calls, of which nearly all are one digit, unless the server failed some. */
+function unitOf(counts: readonly number[], current: HourRecord | null, before: HourRecord | null): number {
+  // All at once: failed calls are what is below a whole one.
+  let all = 0;
+  for (let at = 0; at < counts.length; at++) all |= counts[at]!;
+  if (current) all |= current.most[0] | current.most[1] | current.most[2];
+  if (before) all |= before.most[0] | before.most[1] | before.most[2];
+  return all % CALL_WEIGHT === 0 ? CALL_WEIGHT : 1;
 }
 
 export function encodeScope(scope: Scope): EncodedScope {
   const newestHour = Math.floor(scope.newest / SHORT_PER_HOUR);
   const { counts, current, before } = scope;
-  const unit = areWhole(counts) && areWhole(current?.most) && areWhole(before?.most) ? CALL_WEIGHT : 1;
+  const unit = unitOf(counts, current, before);
   const numbers = [scope.newest + 1, unit === 1 ? 0 : 1];
-  for (const count of counts) numbers.push(count / unit);
+  for (let at = 0; at < counts.length; at++) numbers.push(counts[at]! / unit);
   pushHour(numbers, current, newestHour, unit);
   pushHour(numbers, before, newestHour, unit);
   scope.profile = typeof scope.profile === 'string' ? scope.profile : encodeProfile(scope.profile);

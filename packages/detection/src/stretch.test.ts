@@ -90,8 +90,8 @@ describe('six hours of calls', () => {
     }
   });
 
-  it('need at most 130 bytes of state', () => {
+  it('need at most 90 bytes of state', () => {
     const { state } = alertsOf(callsFrom(phase('0h', '240h', 2)));
-    expect(JSON.stringify(encodeStretch(state.stretch)).length).toBeLessThanOrEqual(130);
+    expect(JSON.stringify(encodeStretch(state.stretch)).length).toBeLessThanOrEqual(90);
   });
 });
