@@ -45,6 +45,14 @@ interface Held<State> {
   changed: boolean;
 }
 
+/** A call and the keys of the states that it concerns. */
+interface KeyedCall {
+  call: ApiCall;
+  actorKey: string;
+  peersKey: string;
+  parametersKey: string | undefined;
+}
+
 /** How late a call may come and still count: an episode is not ended before calls of its end can have come. */
 export const latenessMs = 10 * 60_000;
 
@@ -177,12 +185,18 @@ export class PartitionFold implements Fold {
   }
 
   async fold(body: Buffer): Promise<Alert[]> {
-    const calls: ApiCall[] = [];
+    const { detection } = this.#options;
+    const calls: KeyedCall[] = [];
     for (const call of this.#parse(body)) {
       const hash = idHash(call.id);
       if (this.#recent.seen(hash)) this.counts.duplicates++;
       else {
-        calls.push(call);
+        calls.push({
+          call,
+          actorKey: detection.actorStateKey(call),
+          peersKey: detection.peersStateKey(call),
+          parametersKey: detection.parametersStateKey(call),
+        });
         this.#newIds.push(hash);
       }
     }
@@ -268,11 +282,9 @@ export class PartitionFold implements Fold {
     });
   }
 
-  #foldOne(call: ApiCall, alerts: Alert[]): void {
+  #foldOne({ call, actorKey: key, peersKey, parametersKey }: KeyedCall, alerts: Alert[]): void {
     const { detection } = this.#options;
-    const key = detection.actorStateKey(call);
     const actor = this.#actors.get(key)!;
-    const peersKey = detection.peersStateKey(call);
     const peers = this.#peers.get(peersKey)!;
     const raised = detection.fold(actor.state, peers.state, call);
     this.#changeActor(key, actor);
@@ -283,7 +295,7 @@ export class PartitionFold implements Fold {
     if (call.startedAt > this.#watermark) this.#watermark = call.startedAt;
     const closesAt = detection.closesAt(actor.state);
     if (closesAt !== undefined || this.#open.size > 0) this.#setOpen(key, closesAt);
-    this.#foldParameters(call, alerts);
+    if (parametersKey !== undefined) this.#foldParameters(call, parametersKey, alerts);
   }
 
   /** To be published, or passed on to the endpoint, where it is put together with what other addresses do there. */
@@ -293,10 +305,8 @@ export class PartitionFold implements Fold {
     else if (alert.status === 'open') this.#aggregator.report(alert);
   }
 
-  #foldParameters(call: ApiCall, alerts: Alert[]): void {
+  #foldParameters(call: ApiCall, key: string, alerts: Alert[]): void {
     const { detection } = this.#options;
-    const key = detection.parametersStateKey(call);
-    if (key === undefined) return;
     const endpoint = this.#endpoints.get(key)!;
     const episodes = this.#parameterEpisodes;
     for (const alert of detection.foldParameters(endpoint.state, episodes.state, call)) alerts.push(alert);
@@ -370,18 +380,15 @@ export class PartitionFold implements Fold {
   }
 
   /** One round trip for all states that the calls need and memory lacks. */
-  async #load(calls: readonly ApiCall[]): Promise<void> {
+  async #load(calls: readonly KeyedCall[]): Promise<void> {
     const { detection, state } = this.#options;
     const actors = new Set<string>();
     const peers = new Set<string>();
     const endpoints = new Set<string>();
-    for (const call of calls) {
-      const key = detection.actorStateKey(call);
-      if (!this.#actors.has(key)) actors.add(key);
-      const shared = detection.peersStateKey(call);
-      if (!this.#peers.has(shared)) peers.add(shared);
-      const endpoint = detection.parametersStateKey(call);
-      if (endpoint !== undefined) endpoints.add(endpoint);
+    for (const { actorKey, peersKey, parametersKey } of calls) {
+      if (!this.#actors.has(actorKey)) actors.add(actorKey);
+      if (!this.#peers.has(peersKey)) peers.add(peersKey);
+      if (parametersKey !== undefined) endpoints.add(parametersKey);
     }
     if (peers.size > 0) {
       const texts = await state.load([...peers]);
@@ -390,7 +397,7 @@ export class PartitionFold implements Fold {
         this.#peers.set(key, { state: read, changed: false });
       }
     }
-    const newest = calls.reduce((latest, call) => Math.max(latest, call.startedAt), this.#watermark);
+    const newest = calls.reduce((latest, { call }) => Math.max(latest, call.startedAt), this.#watermark);
     // Episodes that are due within the batch are of states in it, or open already.
     await this.#loadDue(newest - latenessMs, [...actors, ...endpoints]);
   }

@@ -196,7 +196,8 @@ export function createDetection(config: DetectionConfig): Detection {
       if (call.refused === true) return marked(alerts);
       const inSpike = spikeClosesAt(actor.requestSpike) !== undefined;
       const isOnePlace = anyNeedsPlaces && restsAtOnePlace(peers.onePlace, call);
-      for (const [at, detector] of others.entries()) {
+      for (let at = 0; at < others.length; at++) {
+        const detector = others[at]!;
         // Its open episodes are ended by `close`.
         if (isOnePlace && detector.needsPlaces) continue;
         const state = (actor.others[at] ??= detector.create(call));
@@ -215,9 +216,9 @@ export function createDetection(config: DetectionConfig): Detection {
     },
     closesAt(actor) {
       let earliest = spikeClosesAt(actor.requestSpike);
-      for (const [index, detector] of others.entries()) {
+      for (let index = 0; index < others.length; index++) {
         const state = actor.others[index];
-        const at = state === undefined ? undefined : detector.closesAt(state);
+        const at = state === undefined ? undefined : others[index]!.closesAt(state);
         if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
       }
       return earliest;
