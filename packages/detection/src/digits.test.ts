@@ -14,6 +14,10 @@ describe('numbers as text', () => {
     );
   });
 
+  it.each([-1, 0.5, NaN, Infinity])('refuses %d, which would be read back as another number', (number) => {
+    expect(() => toNumerals([1, number])).toThrow(RangeError);
+  });
+
   it('gives numbers below 0 back', () => {
     fc.assert(
       fc.property(fc.integer(), (number) => {

@@ -10,7 +10,8 @@ const codes: number[] = [];
 
 /**
  * Whole numbers from 0 on, however large, as text without signs between them: five bits a digit, the lowest first, and a sixth that
- * says whether more follow. Small numbers, of which states are full, are one digit.
+ * says whether more follow. Small numbers, of which states are full, are one digit. Throws a RangeError on any other number, as its
+ * text would be read back as something else.
  */
 export function toNumerals(numbers: readonly number[]): string {
   codes.length = 0;
