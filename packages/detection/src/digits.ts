@@ -17,6 +17,8 @@ export function toNumerals(numbers: readonly number[]): string {
   codes.length = 0;
   for (let at = 0; at < numbers.length; at++) {
     let left = numbers[at]!;
+    if (!(Number.isInteger(left) && left >= 0))
+      throw new RangeError(`${left} has no numeral: allowed are whole numbers from 0 on.`);
     while (left >= MORE) {
       const higher = Math.floor(left / MORE);
       codes.push(CODES[MORE + (left - higher * MORE)]!);
