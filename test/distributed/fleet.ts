@@ -104,7 +104,8 @@ export async function startFleet(
   const add = async (role: FleetRole): Promise<Member> => {
     const [httpPort, linesPort, linesHttpPort] = [await freePort(), await freePort(), await freePort()];
     const config = {
-      dataDir: join(scratch.path, `data-${members.length}`),
+      // Only a collector keeps files: the others get a directory that cannot be made.
+      dataDir: role === 'collector' ? join(scratch.path, `data-${members.length}`) : '/dev/null/data',
       logLevel: 'info',
       http: { host: '127.0.0.1', port: httpPort },
       policiesFile: join(scratch.path, 'policies.json'),
@@ -117,7 +118,10 @@ export async function startFleet(
           replicationFactor: 1,
         },
       },
-      state: { redis: { url: engines.redis.url, keyPrefix: name } },
+      // Only who keeps state is told of Redis, so that it is seen that the others do without.
+      ...(role === 'processor' || role === 'responder'
+        ? { state: { redis: { url: engines.redis.url, keyPrefix: name } } }
+        : {}),
       lake: { clickhouse: { url, username, password } },
       collector: { host: '127.0.0.1', port: linesPort, http: { port: linesHttpPort } },
       ...(options.kong ? { kong: { adminUrl: options.kong.adminUrl } } : {}),

@@ -111,7 +111,8 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
 
   async function start(): Promise<Roles> {
     const dataDir = resolvePath(loaded, config.dataDir);
-    if (isEmbedded(config) || runs('collector')) {
+    // Roles that run apart stand on servers; only a collector keeps files of its own.
+    if (runs('collector') || (!runApart(options.roles) && isEmbedded(config))) {
       shutdown.add('lock', takeDirectory(dataDir));
       await mindDataFiles(dataDir);
     }
@@ -268,10 +269,14 @@ function takeDirectory(dataDir: string): () => void {
   }
 }
 
+function runApart(roles: readonly RoleName[]): boolean {
+  return roles.length < roleNames.length;
+}
+
 /** Throws a `UserError` if roles could not reach each other, or would not agree on tokens. */
 function mindWhatIsShared(config: Config, roles: readonly RoleName[]): void {
   const problems: string[] = [];
-  const alone = roles.length < roleNames.length;
+  const alone = runApart(roles);
   const needs = (role: RoleName): boolean => alone && roles.includes(role);
   if (alone && !config.bus.kafka)
     problems.push('bus.kafka.brokers: missing; roles that run apart meet on Kafka');
