@@ -81,6 +81,25 @@ describe('judging alerts', () => {
     expect(judge([one], [slow, many], tokens).get(one)).toEqual({ kind: 'finds', labels: [many] });
   });
 
+  it('an alert about an endpoint goes to an attack of its type, though one of another type sent more', () => {
+    const guesses = label({ variant: 'credential-stuffing:8', type: 'brute-force' });
+    const ramp = label({ times: Array.from({ length: 300 }, () => 10.5 * hourMs) });
+    const about = {
+      actor: { kind: 'endpoint', id: 'e', name: 'GET /orders' },
+      endpoint: 'GET /orders',
+    } as const;
+    const stuffing = alert({ ...about, type: 'credential-stuffing' });
+    expect(judge([stuffing], [ramp, guesses], tokens).get(stuffing)).toEqual({
+      kind: 'finds',
+      labels: [guesses],
+    });
+    const probing = alert({ ...about, type: 'path-probing' });
+    expect(judge([probing], [ramp, guesses], tokens).get(probing)).toEqual({
+      kind: 'collateral',
+      label: ramp,
+    });
+  });
+
   it('a credential is recognised by the token of its fingerprint', () => {
     const one = alert({ actor: { kind: 'credential', id: '~secret~f1', name: '' } });
     expect(kindOf(one, label({ actors: new Set(['credential:f1']) }))).toBe('finds');

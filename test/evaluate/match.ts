@@ -9,7 +9,7 @@ import type { Label } from '../traffic/stage.ts';
  *   last request and did not end more than ten minutes before its first.
  * - **Who**: an alert about a consumer, credential or address is about an attack in which that actor (or address) took
  *   part. An alert about an endpoint or a campaign is about the one attack that sent the most requests to the alert's
- *   endpoint, or from its sources, in its time.
+ *   endpoint, or from its sources, in its time: one of a type that it finds, if there was any.
  * - **Type**: it finds the attack if its type is the planted one or a close relative. If not, it is neither a find nor
  *   false, but collateral.
  *
@@ -88,10 +88,23 @@ function attacksOf(
   }
   const endpoint = alert.endpoint ?? alert.actor.name;
   const sources = new Set(alert.sources.map((source) => source.ip));
+  const there = overlapping.filter(
+    (label) =>
+      raised(label) && (label.endpoints.has(endpoint) || [...sources].some((ip) => label.addresses.has(ip))),
+  );
+  const main =
+    busiest(
+      there.filter((label) => related(alert.type, label.type)),
+      alert,
+    ) ?? busiest(there, alert);
+  return main ? [main] : [];
+}
+
+/** The attack that sent the most requests in the alert's time. */
+function busiest(attacks: readonly Label[], alert: Alert): Label | undefined {
   let most = 0;
   let main: Label | undefined;
-  for (const label of overlapping.filter(raised)) {
-    if (!label.endpoints.has(endpoint) && ![...sources].some((ip) => label.addresses.has(ip))) continue;
+  for (const label of attacks) {
     const calls = label.times.filter(
       (time) => time >= alert.startedAt - earlyMs && time <= alert.lastSeenAt,
     ).length;
@@ -100,7 +113,7 @@ function attacksOf(
       main = label;
     }
   }
-  return main ? [main] : [];
+  return main;
 }
 
 function inTime(alert: Alert, label: Label): boolean {
