@@ -80,6 +80,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     authorization: indexOf('authorization'),
     anonymous: indexOf('x-anonymous-consumer'),
     credentials: credentialHeaders.map(indexOf),
+    kept: keepHeaders.map(indexOf),
   };
 
   const rejected = (reason: RejectReason, detail: string): Normalised => ({
@@ -208,8 +209,8 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     if (contentType !== undefined) call.contentType = contentType;
     const cookie = headers[at.cookie];
     if (cookie !== undefined) call.cookies = cookiesOf(cookie);
-    for (const name of keepHeaders) {
-      const value = joined(headers[indexOf(name)]);
+    for (const [index, name] of keepHeaders.entries()) {
+      const value = joined(headers[at.kept[index]!]);
       if (value) (call.headers ??= nameless())[name] = cut(sanitizer.parameter(name, value), maxTextChars);
     }
     // Mostly one upstream that answered what Kong passes on: not worth repeating in each record.
