@@ -105,7 +105,7 @@ writes the same traffic as log lines; a test holds that both are the same.
   request and did not end more than ten minutes before its first.
 - **Who.** An alert about a consumer, credential or address belongs to an attack in which that actor or address took part.
   An alert about an endpoint or a campaign belongs to the one attack that sent the most requests to the alert's endpoint, or
-  from its sources, in its time.
+  from its sources, in its time; to one of a type that it finds, if there was any.
 - **Type.** It finds the attack if its type is the planted one or a close relative: credential stuffing and brute force,
   impossible travel and credential sharing, data scraping and object enumeration. If not, it is neither a find nor false, and
   counted as about other attacks.
