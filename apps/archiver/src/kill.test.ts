@@ -19,7 +19,7 @@ const childSource = `
   import { createEmbeddedBus } from '@tripline/bus';
   import { openEmbeddedLake } from '@tripline/lake';
   import { createLogger, Registry } from '@tripline/runtime';
-    import { startArchiver } from './archiver.ts';
+  import { startArchiver } from './archiver.ts';
   import { callLine } from './test-support.ts';
   const [path, round, now] = process.argv.slice(2);
   const bus = createEmbeddedBus({ path: path + '/bus' });
