@@ -74,9 +74,11 @@ import {
   mergeMinute,
   newMinute,
   openedSources,
+  unexplainedAmong,
   unexplainedOf,
   type EncodedMinute,
   type EndpointMinute,
+  type IsAsked,
 } from './endpoint-minute.ts';
 import type { WholeMinute } from './minute-hold.ts';
 
@@ -208,9 +210,8 @@ export function judgeMinute(
   const { failures, successes, tried } = minute;
   // Owners who mistype their own passwords, be it four times as often as usual, are no attack.
   const owners = failures > 0 && tried ? ownersShare(state.memory, tried) : 0;
-  const { attempts, share } = unexplainedOf(minute, told);
-  const unexplained = Math.round(attempts * (1 - owners));
-  const fresh = freshAttempts(state, minute) * share * (1 - owners);
+  const unexplained = Math.round(unexplainedOf(minute, told).attempts * (1 - owners));
+  const fresh = freshAttempts(state, minute, told);
   const now: Counts = { unexplained, fresh, failures, successes };
   if (remember(state, atMs, now)) alerts.push(...judgeDay(state, whole, nowMs));
   if (minute.failures > 0) mergeMinute((state.dayPool ??= newMinute()), minute);
@@ -239,17 +240,24 @@ export function judgeMinute(
 }
 
 /**
- * How many of the minute's attempts were not made before, as far as `dayPool` goes back: a client that repeats itself is one
- * attempt a day, not one a minute. Where samples are full, those that both would have kept stand for all.
+ * How many of the minute's unexplained attempts were not made before, as far as `dayPool` goes back: a client that repeats itself
+ * is one attempt a day, not one a minute, and says nothing about the others of its minutes. Where samples are full, those that
+ * both would have kept stand for all.
  */
-function freshAttempts({ dayPool }: StuffingState, { failing }: EndpointMinute): number {
+function freshAttempts(
+  { dayPool, memory }: StuffingState,
+  minute: EndpointMinute,
+  told: ReadonlySet<string>,
+): number {
+  const { failing, tried } = minute;
   if (!failing) return 0;
   const before = dayPool?.failing?.attempts;
-  if (!before) return failing.attempts.distinct();
-  let fresh = 0;
-  for (const [pair, { hash }] of failing.attempts.entries())
-    if (hash <= before.completeTo && before.get(pair) === undefined) fresh++;
-  return fresh / Math.min(before.rate, failing.attempts.rate);
+  const isFresh: IsAsked = (pair, hash) =>
+    before === undefined || (hash <= before.completeTo && before.get(pair) === undefined);
+  const unexplained = unexplainedAmong(minute, told, isFresh);
+  if (unexplained === 0) return 0;
+  const owners = tried ? ownersShare(memory, tried, isFresh) : 0;
+  return (unexplained * (1 - owners)) / Math.min(before?.rate ?? 1, failing.attempts.rate);
 }
 
 /** Begins the episode, or goes on with it. */
