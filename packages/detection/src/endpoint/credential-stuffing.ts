@@ -229,7 +229,15 @@ export function judgeMinute(
     excess.learntHours = state.usual.hours;
   }
   const within = sumOf(state, excess);
-  if (!isShifted(state.usual, within) || unexplainedOf(state.pool, told).share < SHARE_LEAST) {
+  const { usual } = state;
+  if (
+    !isShifted(
+      usual,
+      oddsOf(within.unexplained, within.successes),
+      oddsOf(usual.unexplained, usual.successes),
+    ) ||
+    unexplainedOf(state.pool, told).share < SHARE_LEAST
+  ) {
     if (!episode) excuse(scope, atMs);
     return alerts;
   }
@@ -315,12 +323,13 @@ function judgeDay(state: StuffingState, of: WholeMinute, nowMs: number): Alert[]
   const { usual } = state;
   if (usual.hours < DAY_LEARNT_HOURS) return [];
   const within = dayOf(state);
-  // The weights of the hours in `usual` add up to this.
-  const learnt = USUAL_MEMORY * (1 - (1 - 1 / USUAL_MEMORY) ** usual.freshHours);
-  const expected = learnt === 0 ? 0 : (usual.fresh / learnt) * DAY_HOURS;
+  const perHour = usual.freshHours === 0 ? 0 : usual.fresh / weightOf(usual.freshHours);
+  const expected = perHour * DAY_HOURS;
   const high = Math.max(DAY_ATTEMPTS_LEAST, Math.ceil(DAY_TIMES * expected));
   const value = Math.round(within.fresh);
-  if (value <= high || !isShifted(usual, within) || state.dayPool === null) return [];
+  const usualOdds = oddsOf(perHour * weightOf(usual.hours), usual.successes);
+  const isMore = value > high && isShifted(usual, oddsOf(within.fresh, within.successes), usualOdds);
+  if (!isMore || state.dayPool === null) return [];
   const excess: Excess = {
     size: DAY,
     startsAt: Math.min(...state.hours.keys()) * HOUR_MS,
@@ -455,14 +464,18 @@ function sumOf(state: StuffingState, excess: Excess): Counts {
   return sum;
 }
 
-/** Is the ratio of unexplained attempts to successes clearly above what it usually is? */
-function isShifted(usual: Usual, now: Counts): boolean {
-  const least = usual.hours < COLD_HOURS ? ODDS_COLD : ODDS_LEAST;
-  return oddsOf(now) >= ODDS_SHIFT * Math.max(least, oddsOf(usual));
+/** Is the ratio of attempts to successes clearly above what it usually is? */
+function isShifted({ hours }: Usual, odds: number, usualOdds: number): boolean {
+  return odds >= ODDS_SHIFT * Math.max(hours < COLD_HOURS ? ODDS_COLD : ODDS_LEAST, usualOdds);
 }
 
-function oddsOf({ unexplained, successes }: Counts): number {
-  return unexplained / (successes + 1);
+function oddsOf(attempts: number, successes: number): number {
+  return attempts / (successes + 1);
+}
+
+/** What the weights of so many hours in `Usual` add up to. */
+function weightOf(hours: number): number {
+  return USUAL_MEMORY * (1 - (1 - 1 / USUAL_MEMORY) ** hours);
 }
 
 /** Share of failures among failures and successes, to three decimals. */

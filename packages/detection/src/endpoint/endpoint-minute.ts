@@ -330,7 +330,11 @@ export function unexplainedOf(minute: EndpointMinute, told: ReadonlySet<string> 
  * The same for those of the attempts kept that are asked about, each judged by itself: estimate of how many of them nothing
  * harmless explains. An attempt of which it is known whether its address got in stands for those of which it is not.
  */
-export function unexplainedAmong(minute: EndpointMinute, told: ReadonlySet<string>, isAsked: IsAsked): number {
+export function unexplainedAmong(
+  minute: EndpointMinute,
+  told: ReadonlySet<string>,
+  isAsked: IsAsked,
+): number {
   const { failing, succeeded } = minute;
   if (!failing) return 0;
   const { perAddress, perAccount } = triersOf(failing);
