@@ -65,7 +65,9 @@ import {
   OPENED_MOST,
   SHARE_LEAST,
   SHARES_MOST,
+  STUFFING_PAUSE_MS,
   STUFFING_QUIET_MS,
+  SUCCESSOR_TIMES,
   USUAL_MEMORY,
 } from './constants.ts';
 import {
@@ -129,6 +131,10 @@ interface Episode extends Growing {
   /** Share of failures among failures and successes in that window, and what it usually was; null if not known. */
   ratio: number;
   usualRatio: number | null;
+  /** Of all windows that exceeded, the highest number per hour. */
+  mostPerHour: number;
+  /** Event time of the excess that ended the latest pause of STUFFING_PAUSE_MS; 0 if there was none. */
+  resumedAt: number;
 }
 
 /** What the credential-stuffing detector knows of one endpoint. One scope, one episode, one minute's samples. */
@@ -229,15 +235,9 @@ export function judgeMinute(
     excess.learntHours = state.usual.hours;
   }
   const within = sumOf(state, excess);
-  const { usual } = state;
-  if (
-    !isShifted(
-      usual,
-      oddsOf(within.unexplained, within.successes),
-      oddsOf(usual.unexplained, usual.successes),
-    ) ||
-    unexplainedOf(state.pool, told).share < SHARE_LEAST
-  ) {
+  const odds = oddsOf(within.unexplained, within.successes);
+  const usualOdds = oddsOf(state.usual.unexplained, state.usual.successes);
+  if (!isShifted(state.usual, odds, usualOdds) || unexplainedOf(state.pool, told).share < SHARE_LEAST) {
     if (!episode) excuse(scope, atMs);
     return alerts;
   }
@@ -277,12 +277,21 @@ function exceed(
   lastSeenAt: number,
   nowMs: number,
 ): Alert[] {
+  const alerts: Alert[] = [];
   let { episode } = state;
+  if (episode && isAnother(episode, excess, lastSeenAt)) {
+    alerts.push(closeEpisode(state, of, nowMs));
+    episode = null;
+    // What the minute brought belongs to the new one.
+    mergeMinute((state.dayPool = newMinute()), of.minute);
+    if (excess.size < DAY) mergeMinute((state.pool = newMinute()), of.minute);
+  }
   if (!episode) {
     episode = state.episode = raise(state, of, excess, within, lastSeenAt, nowMs);
     beginOpened(state.memory, excess.startsAt);
   } else {
-    episode.lastSeenAt = Math.max(episode.lastSeenAt, lastSeenAt);
+    goOn(episode, lastSeenAt);
+    episode.mostPerHour = Math.max(episode.mostPerHour, perHourOf(excess));
     episode.count = episode.seen;
     episode.late = state.late;
     if (excess.factor > episode.worst.factor) {
@@ -290,7 +299,29 @@ function exceed(
       episode.ratio = ratioOf(within);
     }
   }
-  return isNews(episode, scoreOf(episode.worst.factor), nowMs) ? [publish(state, of, 'open', nowMs)] : [];
+  if (isNews(episode, scoreOf(episode.worst.factor), nowMs)) alerts.push(publish(state, of, 'open', nowMs));
+  return alerts;
+}
+
+/** Does what exceeds at `atMs` belong to another incident than the open episode, which paused and was far smaller? */
+function isAnother(episode: Episode, excess: Excess, atMs: number): boolean {
+  const resumedAt = atMs >= episode.lastSeenAt + STUFFING_PAUSE_MS ? atMs : episode.resumedAt;
+  return (
+    SPAN_MS[excess.size]! <= HOUR_MS &&
+    resumedAt > 0 &&
+    atMs < resumedAt + HOUR_MS &&
+    perHourOf(excess) >= SUCCESSOR_TIMES * episode.mostPerHour
+  );
+}
+
+/** The episode is not over at `atMs`. */
+function goOn(episode: Episode, atMs: number): void {
+  if (atMs >= episode.lastSeenAt + STUFFING_PAUSE_MS) episode.resumedAt = atMs;
+  episode.lastSeenAt = Math.max(episode.lastSeenAt, atMs);
+}
+
+function perHourOf({ size, count }: Excess): number {
+  return (count / CALL_WEIGHT) * (HOUR_MS / SPAN_MS[size]!);
 }
 
 /** Are many accounts tried from where they never came from, within an hour or a day? */
@@ -358,7 +389,7 @@ function endsAt(episode: Episode): number {
 /** Alerts about single addresses that are part of the open episode. */
 export function absorbReports({ episode, memory }: StuffingState, reports: readonly Alert[]): void {
   for (const { lastSeenAt, actor, evidence } of reports) {
-    if (episode) episode.lastSeenAt = Math.max(episode.lastSeenAt, lastSeenAt);
+    if (episode) goOn(episode, lastSeenAt);
     for (const account of evidence['opened'] as string[]) addOpened(memory, account, actor.id);
   }
 }
@@ -511,6 +542,8 @@ function raise(
     worst: excess,
     ratio: ratioOf(within),
     usualRatio: state.usual.hours > 0 ? ratioOf(state.usual) : null,
+    mostPerHour: perHourOf(excess),
+    resumedAt: 0,
     revision: 0,
     publishedAt: 0,
     publishedCount: 0,
@@ -672,7 +705,14 @@ export type EncodedStuffing = [
   episode:
     | [
         id: string,
-        numbers: [...EncodedGrowing, seen: number, late: number, ratio: number],
+        numbers: [
+          ...EncodedGrowing,
+          seen: number,
+          late: number,
+          ratio: number,
+          mostPerHour: number,
+          resumedAt: number,
+        ],
         usualRatio: number | null,
         worst: Excess,
       ]
@@ -695,7 +735,14 @@ export function encodeStuffing(state: StuffingState): EncodedStuffing {
     episode
       ? [
           episode.id,
-          [...encodeGrowing(episode), episode.seen, episode.late, episode.ratio],
+          [
+            ...encodeGrowing(episode),
+            episode.seen,
+            episode.late,
+            episode.ratio,
+            episode.mostPerHour,
+            episode.resumedAt,
+          ],
           episode.usualRatio,
           episode.worst,
         ]
@@ -734,6 +781,12 @@ function decodeCounts([unexplained, fresh, failures, successes]: EncodedCounts):
 }
 
 function decodeEpisode([id, numbers, usualRatio, worst]: Exclude<EncodedStuffing[7], 0>): Episode {
-  const [seen, late, ratio] = numbers.slice(-3) as [number, number, number];
-  return { ...decodeGrowing(numbers), id, seen, late, ratio, usualRatio, worst };
+  const [seen, late, ratio, mostPerHour, resumedAt] = numbers.slice(-5) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { ...decodeGrowing(numbers), id, seen, late, ratio, usualRatio, worst, mostPerHour, resumedAt };
 }
