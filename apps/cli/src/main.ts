@@ -70,14 +70,9 @@ function end(status: number): void {
   setTimeout(() => process.exit(), lingerMs).unref();
 }
 
-main(process.argv.slice(2)).then(
-  end,
-  (error: unknown) => {
-    const expected =
-      error instanceof UserError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS');
-    process.stderr.write(
-      `${expected ? (error as Error).message : String((error as Error).stack ?? error)}\n`,
-    );
-    end(expected ? 2 : 1);
-  },
-);
+main(process.argv.slice(2)).then(end, (error: unknown) => {
+  const expected =
+    error instanceof UserError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS');
+  process.stderr.write(`${expected ? (error as Error).message : String((error as Error).stack ?? error)}\n`);
+  end(expected ? 2 : 1);
+});
