@@ -13,6 +13,7 @@ import {
   STRANGERS_LEAST,
   STRANGERS_TIMES,
 } from './constants.ts';
+import { attemptKey, type IsAsked } from './endpoint-minute.ts';
 import { sampleHash } from './sample.ts';
 import type { Tried, Try } from './tries.ts';
 
@@ -88,18 +89,23 @@ export interface StrangersExcess {
   daysLearnt: number;
 }
 
-/** Share of the refused tries of the minute that were of known accounts from where they usually come: their owners'. */
-export function ownersShare(memory: AccountMemory, tried: Tried): number {
+/**
+ * Share of the refused tries of the minute that were of known accounts from where they usually come: their owners'. Of all, or of
+ * the attempts that are asked about.
+ */
+export function ownersShare(memory: AccountMemory, tried: Tried, isAsked: IsAsked = () => true): number {
   let owners = 0;
   let refused = 0;
-  for (const [, { hash, value }] of tried.entries()) {
+  for (const [account, { hash, value }] of tried.entries()) {
     const key = Math.floor(hash / SAMPLE_BITS);
     if (key > memory.limit) continue;
-    const account = memory.accounts.get(key);
+    const known = memory.accounts.get(key);
     for (const one of value.values()) {
       if (one.accepted || isAccepted(value, one.ip)) continue;
+      const pair = attemptKey(one.ip, account);
+      if (!isAsked(pair, sampleHash(pair))) continue;
       refused++;
-      if (account?.settled === true && hasPlace(account, one)) owners++;
+      if (known?.settled === true && hasPlace(known, one)) owners++;
     }
   }
   return refused === 0 ? 0 : owners / refused;

@@ -90,7 +90,7 @@ export interface EndpointDetection {
 }
 
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 5;
+const STATE_VERSION = 6;
 
 type EncodedState = [
   version: number,
