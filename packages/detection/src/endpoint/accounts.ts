@@ -1,4 +1,5 @@
 import { DAY_MS, HOUR_MS } from '../constants.ts';
+import type { Tolerance } from '../sensitivity.ts';
 import {
   ACCOUNT_DAYS_MOST,
   ACCOUNTS_JUDGED_LEAST,
@@ -263,14 +264,21 @@ function forgetLargest(memory: AccountMemory): void {
  * Are more accounts tried by strangers than ever, within the hour, or the day, up to `untilMs`? The one that exceeds most,
  * undefined if none does. Many accounts at few addresses are an office that moved, or a network that all of them use.
  */
-export function strangersExcess(memory: AccountMemory, untilMs: number): StrangersExcess | undefined {
+export function strangersExcess(
+  memory: AccountMemory,
+  untilMs: number,
+  tolerance: Tolerance,
+): StrangersExcess | undefined {
   if (memory.days < STRANGERS_DAYS_LEARNT || memory.accounts.size < ACCOUNTS_JUDGED_LEAST) return undefined;
   let worst: StrangersExcess | undefined;
   for (const [at, spanMs] of [HOUR_MS, DAY_MS].entries()) {
     const most = at === 0 ? memory.mostPerHour : memory.mostPerDay;
     const startsAt = untilMs - spanMs;
     const value = strangersWithin(memory, startsAt);
-    const high = Math.max(STRANGERS_LEAST[at]!, Math.ceil(STRANGERS_TIMES * most));
+    const high = Math.max(
+      tolerance.count(STRANGERS_LEAST[at]!),
+      Math.ceil(tolerance.factor(STRANGERS_TIMES) * most),
+    );
     if (value > high && (!worst || value / high > worst.value / worst.high))
       worst = { spanMs, startsAt, value, high, expected: most, daysLearnt: memory.days };
   }

@@ -1,4 +1,4 @@
-import { HOUR_MS, MINUTE_MS } from '../constants.ts';
+import { HOUR_MS, LEAST_FACTOR_LOG, MARGIN_DEVIATIONS, MINUTE_MS } from '../constants.ts';
 
 /** Every number of what is judged per endpoint, with its reason. */
 
@@ -44,6 +44,8 @@ export const MANY_ATTEMPTS = 8;
 export const ATTEMPT_FLOORS = {
   least: [5, 8, 24],
   cold: [30, 45, 135],
+  factorLog: LEAST_FACTOR_LOG,
+  deviations: MARGIN_DEVIATIONS,
   // Where a few an hour are usual, none and three differ by a factor that would forgive hundreds.
   marginMost: Math.round(1_000 * Math.log(5)),
 } as const;

@@ -19,7 +19,7 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
-import { noPeers, type Floors } from '../profile.ts';
+import { floorsAt, noPeers, type Floors } from '../profile.ts';
 import {
   countCall,
   decodeScope,
@@ -50,6 +50,7 @@ import {
   type AccountMemory,
   type EncodedAccounts,
 } from './accounts.ts';
+import { toleranceOf, type Tolerance } from '../sensitivity.ts';
 import { alertSources } from '../tally.ts';
 import {
   ATTEMPT_FLOORS,
@@ -164,11 +165,12 @@ type Suspect = 'no' | 'burst' | 'open';
 
 const nothing = (): Counts => ({ unexplained: 0, fresh: 0, failures: 0, successes: 0 });
 
-export function newStuffingState(): StuffingState {
+/** `tolerance` is that of the detector's sensitivity. */
+export function newStuffingState(tolerance: Tolerance): StuffingState {
   return {
     newestMs: 0,
     late: 0,
-    scope: newScope(ATTEMPT_FLOORS),
+    scope: newScope(floorsAfter(0, tolerance)),
     usual: { hours: 0, freshHours: 0, ...nothing() },
     hour: { number: 0, suspect: 'no', ...nothing() },
     hours: new Map(),
@@ -195,6 +197,7 @@ export function judgeMinute(
   whole: WholeMinute,
   nowMs: number,
   told: ReadonlySet<string>,
+  tolerance: Tolerance,
 ): Alert[] {
   const alerts: Alert[] = [];
   const { minute } = whole;
@@ -219,9 +222,9 @@ export function judgeMinute(
   const unexplained = Math.round(unexplainedOf(minute, told).attempts * (1 - owners));
   const fresh = freshAttempts(state, minute, told);
   const now: Counts = { unexplained, fresh, failures, successes };
-  if (remember(state, atMs, now)) alerts.push(...judgeDay(state, whole, nowMs));
+  if (remember(state, atMs, now, tolerance)) alerts.push(...judgeDay(state, whole, nowMs, tolerance));
   if (minute.failures > 0) mergeMinute((state.dayPool ??= newMinute()), minute);
-  if (minute.tried) alerts.push(...judgeStrangers(state, whole, nowMs));
+  if (minute.tried) alerts.push(...judgeStrangers(state, whole, nowMs, tolerance));
   const heat = countCall(scope, noPeers(), atMs, unexplained * CALL_WEIGHT);
   const { episode } = state;
   if (episode && atMs >= episode.startedAt) episode.seen += minute.failures;
@@ -325,14 +328,19 @@ function perHourOf({ size, count }: Excess): number {
 }
 
 /** Are many accounts tried from where they never came from, within an hour or a day? */
-function judgeStrangers(state: StuffingState, whole: WholeMinute, nowMs: number): Alert[] {
+function judgeStrangers(
+  state: StuffingState,
+  whole: WholeMinute,
+  nowMs: number,
+  tolerance: Tolerance,
+): Alert[] {
   const { memory, episode } = state;
   const atMs = whole.window * ENDPOINT_WINDOW_MS;
   const seen = lookAt(memory, whole.minute.tried!, atMs, episode !== null);
   // Those that were refused are among the failures.
   if (episode) episode.seen += seen.accepted;
   if (seen.strangers === 0) return [];
-  const found = strangersExcess(memory, atMs + ENDPOINT_WINDOW_MS);
+  const found = strangersExcess(memory, atMs + ENDPOINT_WINDOW_MS, tolerance);
   if (!found) return [];
   const { spanMs, startsAt, value, high, expected, daysLearnt } = found;
   const excess: Excess = {
@@ -350,13 +358,16 @@ function judgeStrangers(state: StuffingState, whole: WholeMinute, nowMs: number)
 }
 
 /** Once an hour: are the attempts of the last 24 h far more than a day's, although no ten minutes were? */
-function judgeDay(state: StuffingState, of: WholeMinute, nowMs: number): Alert[] {
+function judgeDay(state: StuffingState, of: WholeMinute, nowMs: number, tolerance: Tolerance): Alert[] {
   const { usual } = state;
   if (usual.hours < DAY_LEARNT_HOURS) return [];
   const within = dayOf(state);
   const perHour = usual.freshHours === 0 ? 0 : usual.fresh / weightOf(usual.freshHours);
   const expected = perHour * DAY_HOURS;
-  const high = Math.max(DAY_ATTEMPTS_LEAST, Math.ceil(DAY_TIMES * expected));
+  const high = Math.max(
+    tolerance.count(DAY_ATTEMPTS_LEAST),
+    Math.ceil(tolerance.factor(DAY_TIMES) * expected),
+  );
   const value = Math.round(within.fresh);
   const usualOdds = oddsOf(perHour * weightOf(usual.hours), usual.successes);
   const isMore = value > high && isShifted(usual, oddsOf(within.fresh, within.successes), usualOdds);
@@ -416,7 +427,7 @@ function closeEpisode(state: StuffingState, of: { service: string; endpoint: str
 }
 
 /** Adds a window to those kept and to its hour; the hour before is learnt when another begins: then it returns true. */
-function remember(state: StuffingState, atMs: number, now: Counts): boolean {
+function remember(state: StuffingState, atMs: number, now: Counts, tolerance: Tolerance): boolean {
   const { minutes } = state;
   const known = minutes.get(atMs);
   if (known) addCounts(known, now);
@@ -449,7 +460,7 @@ function remember(state: StuffingState, atMs: number, now: Counts): boolean {
       usual.freshHours++;
       learnUsual(usual, 'fresh', fresh);
     }
-    scope.floors = floorsAfter(usual.hours);
+    scope.floors = floorsAfter(usual.hours, tolerance);
     // The addresses of a day, as long as nothing is known to be under way.
     if (!episode && Math.floor(number / DAY_HOURS) !== Math.floor(hour.number / DAY_HOURS))
       state.dayPool = null;
@@ -467,14 +478,22 @@ function learnUsual(usual: Usual, what: keyof Counts, value: number): void {
  * An endpoint without unexplained attempts learns no level of them, but is known all the same: what is accepted without a baseline
  * sinks with its hours as it does for a scope that has one.
  */
-function floorsAfter(hours: number): Floors {
-  if (hours < COLD_HOURS) return ATTEMPT_FLOORS;
+function floorsAfter(hours: number, tolerance: Tolerance): Floors {
+  const { least: normal } = ATTEMPT_FLOORS;
+  const [leastShort, leastMinute, leastLong] = [
+    tolerance.count(normal[0], normal[0]),
+    tolerance.count(normal[1], normal[1]),
+    tolerance.count(normal[2], normal[2]),
+  ];
+  const least = [leastShort, leastMinute, leastLong] as const;
+  const floors: Floors = { ...floorsAt(ATTEMPT_FLOORS, tolerance), least };
+  if (tolerance.isStrict) floors.normal = floorsAfter(hours, toleranceOf('normal'));
+  if (hours < COLD_HOURS) return floors;
   const share = (COLD_HOURS / hours) ** COLD_DECAY;
-  const [short, minute, long] = ATTEMPT_FLOORS.cold;
+  const [short, minute, long] = floors.cold;
   const sunk = (cold: number, least: number): number => Math.max(least, Math.round(cold * share));
-  const [leastShort, leastMinute, leastLong] = ATTEMPT_FLOORS.least;
   return {
-    ...ATTEMPT_FLOORS,
+    ...floors,
     cold: [sunk(short, leastShort), sunk(minute, leastMinute), sunk(long, leastLong)],
   };
 }
@@ -753,14 +772,15 @@ export function encodeStuffing(state: StuffingState): EncodedStuffing {
   ];
 }
 
-export function decodeStuffing(encoded: EncodedStuffing): StuffingState {
+/** `tolerance` as for a new state. */
+export function decodeStuffing(encoded: EncodedStuffing, tolerance: Tolerance): StuffingState {
   const [newestMs, late, scope, usual, hour, pastHours, minutes, episode, pool, dayPool, memory] = encoded;
   const [hours, freshHours, ...usualCounts] = usual;
   const [number, suspect, ...hourCounts] = hour;
   return {
     newestMs,
     late,
-    scope: decodeScope(scope, floorsAfter(hours)),
+    scope: decodeScope(scope, floorsAfter(hours, tolerance)),
     usual: { hours, freshHours, ...decodeCounts(usualCounts) },
     hour: { number, suspect, ...decodeCounts(hourCounts) },
     hours: new Map(pastHours.map(([past, ...counts]) => [past, decodeCounts(counts)])),
