@@ -253,9 +253,11 @@ async function minimalChain(
     table,
     calls: calls(),
   };
+  const settingsFile = join(scratch, 'minimal.json');
+  writeFileSync(settingsFile, JSON.stringify(settings));
   const told = new Map<string, { port?: number; lines?: number; joined?: boolean }>();
   const members = ['processor', 'archiver', 'collector'].map((role): [string, ChildProcess] => {
-    const child = spawn(process.execPath, [resolve('dist/minimal-role.js'), role, JSON.stringify(settings)], {
+    const child = spawn(process.execPath, [resolve('dist/minimal-role.js'), role, settingsFile], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     child.on('message', (message: object) => told.set(role, { ...told.get(role), ...message }));

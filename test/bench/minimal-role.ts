@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { createClient } from '@clickhouse/client';
@@ -10,7 +11,7 @@ import { calmKafkajs } from '../../packages/bus/src/kafkajs-timer.ts';
  * One role of a chain with nothing of ours in it: the least that lines cost on this stack which are read from TCP as JSON,
  * written to Kafka as JSON of the size of an API call, packed and compressed as our bus does it, read again as JSON by one
  * consumer, and forwarded to ClickHouse as they are by another. Nothing is checked, kept or counted exactly once.
- * Arguments: the role, `MinimalSettings` as JSON. Tells its parent `{ port }` (collector), `{ lines }` twice a second.
+ * Arguments: the role, a file with `MinimalSettings` as JSON. Tells its parent `{ port }` (collector), `{ lines }` twice a second.
  */
 export interface MinimalSettings {
   brokers: string[];
@@ -31,8 +32,8 @@ kafkajs.CompressionCodecs[kafkajs.CompressionTypes.Snappy] = () => ({
   compress: ({ buffer }: { buffer: Buffer }) => Promise.resolve(compressSync(buffer)),
   decompress: (buffer: Buffer) => Promise.resolve(uncompressSync(buffer, { asBuffer: true })),
 });
-const [role = '', json = ''] = process.argv.slice(2);
-const settings = JSON.parse(json) as MinimalSettings;
+const [role = '', file = ''] = process.argv.slice(2);
+const settings = JSON.parse(readFileSync(file, 'utf8')) as MinimalSettings;
 const { topic, partitions } = settings;
 const kafka = new kafkajs.Kafka({ brokers: settings.brokers, logLevel: kafkajs.logLevel.NOTHING });
 let lines = 0;
