@@ -7,5 +7,11 @@ await setUp();
 const { build } = await import('esbuild');
 const others = ['distributed', 'kafka-packing'];
 const bench = others.find((name) => process.argv.includes(`--${name}`)) ?? 'main';
-await build({ ...bundleOptions, entryPoints: { bench: `test/bench/${bench}.ts` } });
+await build({
+  ...bundleOptions,
+  entryPoints: {
+    bench: `test/bench/${bench}.ts`,
+    ...(bench === 'distributed' ? { 'minimal-role': 'test/bench/minimal-role.ts' } : {}),
+  },
+});
 await import('../dist/bench.js');

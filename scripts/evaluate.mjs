@@ -4,5 +4,8 @@ import { bundleOptions, setUp } from './setup.mjs';
 await setUp();
 // Only now: before the set-up it may not be there.
 const { build } = await import('esbuild');
-await build({ ...bundleOptions, entryPoints: { evaluate: 'test/evaluate/main.ts' } });
+await build({
+  ...bundleOptions,
+  entryPoints: { evaluate: 'test/evaluate/main.ts', 'evaluate-seed': 'test/evaluate/seed.ts' },
+});
 await import('../dist/evaluate.js');

@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { readdirSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { createClient } from '@clickhouse/client';
 import kafkajs from 'kafkajs';
 import { partitionOf } from '@tripline/bus';
 import { createDetection, detectionConfigSchema } from '@tripline/detection';
@@ -18,13 +19,16 @@ import {
   type Fleet,
   type Member,
 } from '../distributed/fleet.ts';
+import { until } from '../support/parts.ts';
 import { statusOf } from '../support/running.ts';
+import type { MinimalSettings } from './minimal-role.ts';
 
 /**
  * The chain on real Kafka and Redis, each role a process of its own, in lines per CPU-second of all of them together
- * (servers and sender not counted), beside a bare kafkajs loop that produces and consumes the same records, one by one,
- * and does nothing else: the limit of this client. And how the cost of a line grows with the number of actors whose
- * states are in Redis, each with four weeks of history.
+ * (servers and sender not counted), beside two references of the same run: a bare kafkajs loop that produces and consumes
+ * the same records, one by one, and does nothing else; and a chain of the same processes with nothing of ours in it
+ * (`minimal-role.ts`), the limit of this stack. And how the cost of a line grows with the number of actors whose states are in
+ * Redis, each with four weeks of history.
  */
 const json = process.argv.includes('--json');
 const say = (text: string): void => void (json ? process.stderr : process.stdout).write(`${text}\n`);
@@ -159,21 +163,27 @@ function consumerId(n: number): string {
 }
 
 interface ChainFigures {
-  perCpuSecond: number;
+  /** As fast as lines were taken at first, with a cold compiler. */
+  maxPerSecond: number;
   perSecond: number;
+  /** CPU microseconds per line, by role. */
   microsByRole: Record<string, number>;
   processorMegabytes: number;
 }
 
+const microsOf = ({ microsByRole }: Pick<ChainFigures, 'microsByRole'>): number =>
+  Object.values(microsByRole).reduce((sum, micros) => sum + micros, 0);
+
 /**
- * Lines come as fast as they are taken at first, which warms the compiler up and shows the highest rate, then steadily at
- * four fifths of that: a chain that is flooded measures its spool, one that idles the timers of its clients.
+ * Lines come as fast as they are taken at first, which warms the compiler up and shows the highest rate, then steadily at each of
+ * the given rates, of which the figures are: a chain that is flooded measures its spool, one that idles the timers of its
+ * clients.
  */
 async function chain(
   engines: Engines,
   file: string,
-  options: { actors: number; processors: number },
-): Promise<ChainFigures> {
+  options: { actors: number; processors: number; rates: (maxPerSecond: number) => number[] },
+): Promise<ChainFigures[]> {
   const fleet = await startFleet(engines, {
     partitions,
     roles: [],
@@ -187,42 +197,109 @@ async function chain(
     const collector = fleet.of('collector')[0]!;
     let sent = 0;
     const send = async (lines: number, perSecond: number): Promise<void> => {
-      spawn(
-        process.execPath,
-        [
-          resolve('test/bench/sender.mjs'),
-          ...[collector.linesPort, file, lines, perSecond, sent, options.actors].map(String),
-        ],
-        { stdio: ['ignore', 'inherit', 'inherit'] },
-      );
+      startSender(collector.linesPort, file, lines, perSecond, sent, options.actors);
       sent += lines;
       await untilDealtWith(fleet, sent);
     };
     const began = Date.now();
     await send(warmUpLines, 0);
-    const perSecond = (warmUpLines * 1_000) / (Date.now() - began);
-    const before = cpuByMember(fleet);
-    await send(measuredLines, Math.floor(perSecond * 0.8));
-    const microsByRole: Record<string, number> = {};
-    let seconds = 0;
-    for (const [member, used] of cpuByMember(fleet)) {
-      const more = used - before.get(member)!;
-      seconds += more;
-      microsByRole[member.role] = (microsByRole[member.role] ?? 0) + (more * 1e6) / measuredLines;
+    const maxPerSecond = (warmUpLines * 1_000) / (Date.now() - began);
+    const all: ChainFigures[] = [];
+    for (const perSecond of options.rates(maxPerSecond)) {
+      const before = cpuByMember(fleet);
+      await send(measuredLines, Math.floor(perSecond));
+      const microsByRole: Record<string, number> = {};
+      for (const [member, used] of cpuByMember(fleet)) {
+        const micros = ((used - before.get(member)!) * 1e6) / measuredLines;
+        microsByRole[member.role] = (microsByRole[member.role] ?? 0) + micros;
+      }
+      const memory = await metric(fleet.of('processor')[0]!, 'process_resident_memory_bytes');
+      all.push({ maxPerSecond, perSecond, microsByRole, processorMegabytes: memory / 2 ** 20 });
     }
     await settled(fleet);
     const { rows } = await fleet.lake();
     if (rows !== sent) throw new Error(`${rows} rows in the lake, ${sent} lines were sent`);
-    const memory = await metric(fleet.of('processor')[0]!, 'process_resident_memory_bytes');
-    return {
-      perCpuSecond: measuredLines / seconds,
-      perSecond,
-      microsByRole,
-      processorMegabytes: memory / 2 ** 20,
-    };
+    return all;
   } finally {
     await fleet.dispose();
   }
+}
+
+/** The same lines at the same rate through a chain with nothing of ours in it. */
+async function minimalChain(
+  engines: Engines,
+  file: string,
+  perSecond: number,
+): Promise<Pick<ChainFigures, 'microsByRole'>> {
+  const topic = `minimal-${Date.now()}`;
+  const { url, username, password } = engines.clickhouse;
+  const table = 'default.minimal';
+  const kafka = new kafkajs.Kafka({ brokers: engines.kafka.brokers, logLevel: kafkajs.logLevel.NOTHING });
+  const admin = kafka.admin();
+  await admin.connect();
+  await admin.createTopics({
+    topics: [{ topic, numPartitions: partitions, replicationFactor: 1 }],
+    waitForLeaders: true,
+  });
+  await admin.disconnect();
+  const client = createClient({ url, username, password });
+  await client.command({ query: `CREATE TABLE IF NOT EXISTS ${table} (line String) ENGINE = Null` });
+  await client.close();
+  const settings: MinimalSettings = {
+    brokers: engines.kafka.brokers,
+    topic,
+    partitions,
+    clickhouse: { url, username, password },
+    table,
+    calls: calls(),
+  };
+  const settingsFile = join(scratch, 'minimal.json');
+  writeFileSync(settingsFile, JSON.stringify(settings));
+  const told = new Map<string, { port?: number; lines?: number; joined?: boolean }>();
+  const members = ['processor', 'archiver', 'collector'].map((role): [string, ChildProcess] => {
+    const child = spawn(process.execPath, [resolve('dist/minimal-role.js'), role, settingsFile], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    child.on('message', (message: object) => told.set(role, { ...told.get(role), ...message }));
+    return [role, child];
+  });
+  try {
+    const readers = ['processor', 'archiver'];
+    await until(
+      () => told.get('collector')?.port !== undefined && readers.every((role) => told.get(role)?.joined),
+      'the minimal chain started',
+      60_000,
+    );
+    let sent = 0;
+    const send = async (lines: number, rate: number): Promise<void> => {
+      startSender(told.get('collector')!.port!, file, lines, rate, sent, 1_000);
+      sent += lines;
+      await until(
+        () => readers.every((role) => told.get(role)?.lines === sent),
+        `${sent} lines through the minimal chain`,
+        300_000,
+      );
+    };
+    await send(warmUpLines, 0);
+    const before = members.map(([, child]) => cpuSecondsOf(child.pid!));
+    await send(measuredLines, Math.floor(perSecond));
+    return {
+      microsByRole: Object.fromEntries(
+        members.map(([role, child], index) => [
+          role,
+          ((cpuSecondsOf(child.pid!) - before[index]!) * 1e6) / measuredLines,
+        ]),
+      ),
+    };
+  } finally {
+    for (const [, child] of members) child.kill('SIGKILL');
+  }
+}
+
+function startSender(...args: [port: number, ...unknown[]]): void {
+  spawn(process.execPath, [resolve('test/bench/sender.mjs'), ...args.map(String)], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
 }
 
 function cpuByMember(fleet: Fleet): Map<Member, number> {
@@ -272,44 +349,59 @@ try {
 
   const records = calls().map((call) => ({ key: actorKey(call), value: JSON.stringify(call) }));
   const bareBefore = await bareLoop(engines, records);
-  const figures = new Map<string, ChainFigures>();
-  const measure = async (actors: number, processors: number): Promise<ChainFigures> => {
-    const found = await chain(engines, file, { actors, processors });
-    const roles = Object.entries(found.microsByRole).map(([role, micros]) => `${role} ${micros.toFixed(1)}`);
-    say(
-      `    ${actors} actors, ${processors} processor${processors > 1 ? 's' : ''}: ${Math.round(found.perCpuSecond)} lines per CPU-second, ` +
-        `${Math.round(found.perSecond)} lines/s; us per line: ${roles.join(', ')}; a processor holds ${Math.round(found.processorMegabytes)} MB`,
-    );
-    figures.set(`${actors}/${processors}`, found);
-    return found;
+  const show = (micros: Record<string, number>): string =>
+    Object.entries(micros)
+      .map(([role, one]) => `${role} ${one.toFixed(1)}`)
+      .join(', ');
+  const measure = async (
+    actors: number,
+    processors: number,
+    rates: (maxPerSecond: number) => number[],
+  ): Promise<ChainFigures[]> => {
+    const all = await chain(engines, file, { actors, processors, rates });
+    for (const found of all)
+      say(
+        `    ${actors} actors, ${processors} processor${processors > 1 ? 's' : ''}, ${Math.round(found.perSecond)} lines/s of at most ` +
+          `${Math.round(found.maxPerSecond)}: us per line: ${show(found.microsByRole)}; a processor holds ${Math.round(found.processorMegabytes)} MB`,
+      );
+    return all;
   };
-  const thousand = await measure(1_000, 1);
+  // Most of the highest rate for what a line costs; for comparisons one that all of them can do, as small batches cost more.
+  const [thousand, reference] = await measure(1_000, 1, (max) => [max * 0.8, max * 0.4]);
+  const minimal = await minimalChain(engines, file, thousand!.perSecond);
+  say(`    with nothing of ours in it: us per line: ${show(minimal.microsByRole)}`);
   const bare = (bareBefore + (await bareLoop(engines, records))) / 2;
-  const ratio = thousand.perCpuSecond / (1e6 / bare);
+  const [chainMicros, minimalMicros] = [microsOf(thousand!), microsOf(minimal)];
+  const per = (micros: number): number => Math.round(1e6 / micros);
   say(
-    `(f) chain against a bare kafkajs loop        ${Math.round(thousand.perCpuSecond)} against ${Math.round(1e6 / bare)} records per CPU-second: ${ratio.toFixed(2)} (mark: at least 0.4)`,
-  );
-  const two = await measure(1_000, 2);
-  const hundredThousand = await measure(100_000, 1);
-  const million = await measure(1_000_000, 1);
-  const growth = thousand.perCpuSecond / million.perCpuSecond;
-  say(
-    `(g) cost of a line, 1,000,000 actors to 1,000   ${growth.toFixed(2)} (mark: at most 1.3); 100,000: ${(thousand.perCpuSecond / hundredThousand.perCpuSecond).toFixed(2)}`,
+    `(f) chain against a bare kafkajs loop        ${per(chainMicros)} against ${per(bare)} records per CPU-second: ${(bare / chainMicros).toFixed(2)} (mark: at least 0.4)`,
   );
   say(
-    `(h) cost of a line, two processors to one       ${(thousand.perCpuSecond / two.perCpuSecond).toFixed(2)}`,
+    `    a chain with nothing of ours in it       ${per(minimalMicros)}: ${(bare / minimalMicros).toFixed(2)} of the bare loop; ours ${(minimalMicros / chainMicros).toFixed(2)} of it`,
   );
+  const common = (): number[] => [reference!.perSecond];
+  const growthOf = ([found]: ChainFigures[]): number => microsOf(found!) / microsOf(reference!);
+  const two = growthOf(await measure(1_000, 2, common));
+  const hundredThousand = growthOf(await measure(100_000, 1, common));
+  const millionFigures = await measure(1_000_000, 1, common);
+  const million = growthOf(millionFigures);
+  say(
+    `(g) cost of a line, 1,000,000 actors to 1,000   ${million.toFixed(2)} (mark: at most 1.3); 100,000: ${hundredThousand.toFixed(2)}`,
+  );
+  say(`(h) cost of a line, two processors to one       ${two.toFixed(2)}`);
   if (json) {
     process.stdout.write(
       `${JSON.stringify({
-        chainToBareLoopRatio: Number(ratio.toFixed(3)),
-        costGrowth1kTo1M: Number(growth.toFixed(3)),
+        chainToBareLoopRatio: Number((bare / chainMicros).toFixed(3)),
+        minimalToBareLoopRatio: Number((bare / minimalMicros).toFixed(3)),
+        chainToMinimalRatio: Number((minimalMicros / chainMicros).toFixed(3)),
+        costGrowth1kTo1M: Number(million.toFixed(3)),
         redisBytesPerIdleActor: Math.round(idle),
-        linesPerCpuSecond: Math.round(thousand.perCpuSecond),
-        bareRecordsPerCpuSecond: Math.round(1e6 / bare),
-        costGrowth1To2Processors: Number((thousand.perCpuSecond / two.perCpuSecond).toFixed(3)),
-        processorMegabytes1M: Math.round(million.processorMegabytes),
-        microsByRole: thousand.microsByRole,
+        linesPerCpuSecond: per(chainMicros),
+        bareRecordsPerCpuSecond: per(bare),
+        costGrowth1To2Processors: Number(two.toFixed(3)),
+        processorMegabytes1M: Math.round(millionFigures[0]!.processorMegabytes),
+        microsByRole: thousand!.microsByRole,
       })}\n`,
     );
   }

@@ -1,7 +1,7 @@
 import { alertTypes, type Alert } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import type { Label } from '../traffic/stage.ts';
-import { evaluate } from './evaluate.ts';
+import { evaluateSeed, evaluationOf } from './evaluate.ts';
 import { judge } from './match.ts';
 import { page } from './report.ts';
 
@@ -116,7 +116,8 @@ describe('judging alerts', () => {
 
 describe('evaluation', () => {
   it('a short run finds what ten days suffice for, once each, troubles nobody, and says so in the documented shape', async () => {
-    const evaluation = await evaluate({ seeds: [5], days: 10, consumers: 40, pastDays: 2 });
+    const options = { seed: 5, days: 10, consumers: 40, pastDays: 2 };
+    const evaluation = evaluationOf(options, [await evaluateSeed(options)]);
     expect(Object.keys(evaluation.detectors)).toEqual([...alertTypes]);
     for (const one of Object.values(evaluation.detectors)) {
       expect(one.planted).toBeGreaterThan(0);

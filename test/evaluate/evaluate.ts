@@ -6,12 +6,6 @@ import { createTraffic } from '../traffic/traffic.ts';
 import { judge } from './match.ts';
 import { openPipeline } from './pipeline.ts';
 
-export interface EvaluateOptions extends Omit<TrafficOptions, 'seed'> {
-  seeds: readonly number[];
-  /** Told about each simulated day. */
-  progress?: (text: string) => void;
-}
-
 export interface VariantResult {
   title: string;
   /** Not counted in the detector's figures: the catalogue leaves it open. */
@@ -65,62 +59,98 @@ interface Outcome {
   alerts: Alert[];
 }
 
-/** Simulates each seed's traffic, folds it as the processor does, and compares the alerts with what was planted. */
-export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const outcomes: Outcome[] = [];
-  const falses: { seed: number; alert: Alert; scenario: string }[] = [];
-  const collateral = new Map<AlertType, number>();
-  const benign: Record<string, number> = {};
-  const openedAccounts = { opened: 0, named: 0 };
-  let consumerDays = 0;
-  let calls = 0;
+/** What one seed comes to. A structured clone of it is as good: seeds run in threads of their own. */
+export interface SeedResult {
+  seed: number;
+  calls: number;
+  consumerDays: number;
+  benign: Record<string, number>;
+  openedAccounts: Evaluation['openedAccounts'];
+  outcomes: Outcome[];
+  falses: { seed: number; alert: Alert; scenario: string }[];
+  collateral: Alert[];
+}
 
-  for (const seed of options.seeds) {
-    const sanitizer = createSanitizer({ key: Buffer.alloc(32, 'evaluate') });
-    const run = await simulate({ ...options, seed }, sanitizer, options.progress);
-    calls += run.calls;
-    for (const days of run.consumerDays.values()) consumerDays += days;
-    const byLabel = new Map<Label, Alert[]>();
-    for (const [alert, verdict] of judge(run.alerts, run.labels, sanitizer)) {
-      if (verdict.kind === 'finds')
-        for (const label of verdict.labels) byLabel.set(label, [...(byLabel.get(label) ?? []), alert]);
-      else if (verdict.kind === 'collateral')
-        collateral.set(alert.type, (collateral.get(alert.type) ?? 0) + 1);
-      else if (verdict.kind === 'false') falses.push({ seed, alert, scenario: verdict.scenario });
-    }
-    for (const label of run.labels) {
-      if (label.kind === 'benign') {
-        benign[label.variant] = (benign[label.variant] ?? 0) + label.calls;
-        continue;
-      }
-      const alerts = (byLabel.get(label) ?? []).sort((a, b) => a.raisedAt - b.raisedAt);
-      outcomes.push({ seed, label, alerts });
-      const evidence = JSON.stringify(alerts.map((alert) => alert.evidence));
-      openedAccounts.opened += label.openedAccounts.size;
-      for (const account of label.openedAccounts)
-        if (evidence.includes(sanitizer.token('user', account))) openedAccounts.named++;
-    }
+/**
+ * Simulates the traffic of one seed, folds it as the processor does, and compares the alerts with what was planted.
+ * `progress` is told about each simulated day.
+ */
+export async function evaluateSeed(
+  options: TrafficOptions,
+  progress?: (text: string) => void,
+): Promise<SeedResult> {
+  const { seed } = options;
+  const sanitizer = createSanitizer({ key: Buffer.alloc(32, 'evaluate') });
+  const run = await simulate(options, sanitizer, progress);
+  const result: SeedResult = {
+    seed,
+    calls: run.calls,
+    consumerDays: [...run.consumerDays.values()].reduce((sum, days) => sum + days, 0),
+    benign: {},
+    openedAccounts: { opened: 0, named: 0 },
+    outcomes: [],
+    falses: [],
+    collateral: [],
+  };
+  const byLabel = new Map<Label, Alert[]>();
+  for (const [alert, verdict] of judge(run.alerts, run.labels, sanitizer)) {
+    if (verdict.kind === 'finds')
+      for (const label of verdict.labels) byLabel.set(label, [...(byLabel.get(label) ?? []), alert]);
+    else if (verdict.kind === 'collateral') result.collateral.push(alert);
+    else if (verdict.kind === 'false') result.falses.push({ seed, alert, scenario: verdict.scenario });
   }
+  const { benign, openedAccounts } = result;
+  for (const label of run.labels) {
+    if (label.kind === 'benign') {
+      benign[label.variant] = (benign[label.variant] ?? 0) + label.calls;
+      continue;
+    }
+    const alerts = (byLabel.get(label) ?? []).sort((a, b) => a.raisedAt - b.raisedAt);
+    result.outcomes.push({ seed, label, alerts });
+    const evidence = JSON.stringify(alerts.map((alert) => alert.evidence));
+    openedAccounts.opened += label.openedAccounts.size;
+    for (const account of label.openedAccounts)
+      if (evidence.includes(sanitizer.token('user', account))) openedAccounts.named++;
+  }
+  return result;
+}
 
+/** The figures of all seeds together. */
+export function evaluationOf(
+  { days, consumers }: Pick<TrafficOptions, 'days' | 'consumers'>,
+  results: readonly SeedResult[],
+): Evaluation {
+  const sum = (of: (result: SeedResult) => number): number =>
+    results.reduce((total, result) => total + of(result), 0);
+  const consumerDays = sum((result) => result.consumerDays);
+  const outcomes = results.flatMap((result) => result.outcomes);
+  const falses = results.flatMap((result) => result.falses);
+  const collateral = results.flatMap((result) => result.collateral);
+  const benign: Record<string, number> = {};
+  for (const result of results)
+    for (const [variant, calls] of Object.entries(result.benign))
+      benign[variant] = (benign[variant] ?? 0) + calls;
   const detectors = Object.fromEntries(
     alertTypes.map((type) => [
       type,
       resultOf(
         outcomes.filter(({ label }) => label.type === type),
         falses.filter(({ alert }) => alert.type === type),
-        collateral.get(type) ?? 0,
+        collateral.filter((alert) => alert.type === type).length,
         consumerDays,
       ),
     ]),
   ) as Evaluation['detectors'];
-  const { seeds, days, consumers } = options;
   return {
-    seeds,
+    seeds: results.map(({ seed }) => seed),
     days,
     consumers,
     consumerDays: Math.round(consumerDays),
-    calls,
-    openedAccounts,
+    calls: sum((result) => result.calls),
+    openedAccounts: {
+      opened: sum((result) => result.openedAccounts.opened),
+      named: sum((result) => result.openedAccounts.named),
+    },
     benign,
     detectors,
   };
@@ -129,7 +159,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
 async function simulate(
   options: TrafficOptions,
   sanitizer: ReturnType<typeof createSanitizer>,
-  progress: EvaluateOptions['progress'],
+  progress: ((text: string) => void) | undefined,
 ): Promise<{ alerts: Alert[]; labels: Label[]; calls: number; consumerDays: Map<string, number> }> {
   const { stage, locate } = createTraffic(options);
   const toApiCall = createToApiCall(sanitizer, locate);

@@ -1,6 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { evaluate, type EvaluateOptions } from './evaluate.ts';
+import { Worker } from 'node:worker_threads';
+import type { TrafficOptions } from '../traffic/stage.ts';
+import { evaluationOf, type SeedResult } from './evaluate.ts';
 import { details, detectorTable, page } from './report.ts';
 
 const usage = `npm run evaluate -- [--days N] [--consumers N] [--seeds LIST] [--quick] [--json] [--write]
@@ -19,7 +22,7 @@ function refuse(problem: string): never {
   process.exit(2);
 }
 
-function readOptions(): EvaluateOptions & { json: boolean; write: boolean } {
+function readOptions(): Omit<TrafficOptions, 'seed'> & { seeds: number[]; json: boolean; write: boolean } {
   let values;
   try {
     ({ values } = parseArgs({
@@ -56,16 +59,36 @@ function readOptions(): EvaluateOptions & { json: boolean; write: boolean } {
   };
 }
 
-const { json, write, ...options } = readOptions();
+const { json, write, seeds, ...options } = readOptions();
 let toldAt = Date.now();
-const evaluation = await evaluate({
-  ...options,
-  progress: (text) => {
-    if (Date.now() - toldAt < 2_000) return;
-    toldAt = Date.now();
-    process.stderr.write(`${text}\n`);
-  },
-});
+
+/** Simulates one seed in a thread of its own. Rejects if it fails. */
+function inThread(seed: number): Promise<SeedResult> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL('./evaluate-seed.js', import.meta.url), {
+      workerData: { ...options, seed },
+    });
+    worker.on('message', (message: string | SeedResult) => {
+      if (typeof message !== 'string') return resolve(message);
+      if (Date.now() - toldAt < 2_000) return;
+      toldAt = Date.now();
+      process.stderr.write(`${message}\n`);
+    });
+    worker.on('error', reject);
+  });
+}
+
+const results: SeedResult[] = [];
+const waiting = [...seeds.entries()];
+await Promise.all(
+  Array.from({ length: availableParallelism() }, async () => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      const [index, seed] = next;
+      results[index] = await inThread(seed);
+    }
+  }),
+);
+const evaluation = evaluationOf(options, results);
 if (write) {
   mkdirSync('docs', { recursive: true });
   writeFileSync('docs/evaluation.md', page(evaluation));

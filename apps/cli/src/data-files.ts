@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { UserError } from '@tripline/runtime';
@@ -17,6 +17,8 @@ const directories: Record<string, string> = {
 
 /** Longer than any disk takes for the largest bus; a damaged tree may lead in circles. */
 const readWithinMs = 300_000;
+/** So long nobody wonders. */
+const quietMs = 2_000;
 
 /**
  * Says which directory it reads, then reads every page of it that is in use. Some damage makes the rest of a table look empty, so
@@ -39,9 +41,10 @@ for (const path of process.argv.slice(2)) {
 /**
  * Reads the embedded bus and states of a data directory through, in a process of its own: LMDB trusts its files, so a
  * damaged one kills whoever opens it, without a word. Costs 0.1 s of CPU, and per GB 0.5 s for a bus or 1 s for states. Safe while
- * Tripline runs. Rejects with a `UserError` that says which file is damaged and what to do. What is not there is well.
+ * Tripline runs. `tell` hears what it waits for if that takes over 2 s. Rejects with a `UserError` that says which file is damaged
+ * and what to do. What is not there is well.
  */
-export async function mindDataFiles(dataDir: string): Promise<void> {
+export async function mindDataFiles(dataDir: string, tell: (text: string) => void): Promise<void> {
   const there = Object.keys(directories).filter((name) => existsSync(join(dataDir, name, 'data.mdb')));
   if (there.length === 0) return;
   const lmdb = createRequire(import.meta.url).resolve('lmdb');
@@ -50,13 +53,17 @@ export async function mindDataFiles(dataDir: string): Promise<void> {
     ['-e', readThrough, lmdb, ...there.map((name) => join(dataDir, name))],
     { stdio: ['ignore', 'pipe', 'pipe'], timeout: readWithinMs, killSignal: 'SIGKILL' },
   );
+  const slow = setTimeout(() => {
+    const bytes = there.reduce((sum, name) => sum + statSync(join(dataDir, name, 'data.mdb')).size, 0);
+    tell(`Checking the data files in ${dataDir} (${(bytes / 2 ** 30).toFixed(1)} GB) ...`);
+  }, quietMs);
   const output = { stdout: '', stderr: '' };
   child.stdout.on('data', (chunk: Buffer) => (output.stdout += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (output.stderr += chunk.toString()));
   const ending = await new Promise<{ status: number | null; signal: string | null }>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (status, signal) => resolve({ status, signal }));
-  });
+  }).finally(() => clearTimeout(slow));
   if (ending.status === 0) return;
   const reached = output.stdout.trimEnd().split('\n').at(-1) ?? '';
   const name = there.find((one) => join(dataDir, one) === reached);

@@ -125,7 +125,9 @@ async function checkDisk(loaded: LoadedConfig): Promise<Finding> {
 /** Can the embedded bus and states be read through? */
 async function checkDataFiles(loaded: LoadedConfig): Promise<Finding> {
   try {
-    await mindDataFiles(resolvePath(loaded, loaded.config.dataDir));
+    await mindDataFiles(resolvePath(loaded, loaded.config.dataDir), (text) =>
+      process.stderr.write(`${text}\n`),
+    );
     return { level: 'ok', what: 'data files: the bus and the states can be read through' };
   } catch (error) {
     const [what, ...advice] = (error as Error).message.split('\n');

@@ -63,16 +63,16 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(0);
 });
 
-main(process.argv.slice(2)).then(
-  (status) => {
-    process.exitCode = status;
-  },
-  (error: unknown) => {
-    const expected =
-      error instanceof UserError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS');
-    process.stderr.write(
-      `${expected ? (error as Error).message : String((error as Error).stack ?? error)}\n`,
-    );
-    process.exitCode = expected ? 2 : 1;
-  },
-);
+/** Whatever connection or timer a client left behind, a command that is done ends; what it printed has gone by then. */
+const lingerMs = 2_000;
+function end(status: number): void {
+  process.exitCode = status;
+  setTimeout(() => process.exit(), lingerMs).unref();
+}
+
+main(process.argv.slice(2)).then(end, (error: unknown) => {
+  const expected =
+    error instanceof UserError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS');
+  process.stderr.write(`${expected ? (error as Error).message : String((error as Error).stack ?? error)}\n`);
+  end(expected ? 2 : 1);
+});

@@ -43,7 +43,8 @@ export interface CollectorStatus {
 /** Where the Tripline of this configuration answers. */
 export function runningUrl(loaded: LoadedConfig): string {
   const { host, port } = loaded.config.http;
-  return `http://${host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host}:${port}`;
+  if (host === '0.0.0.0' || host === '::') return `http://127.0.0.1:${port}`;
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /**

@@ -114,7 +114,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
     // Roles that run apart stand on servers; only a collector keeps files of its own.
     if (runs('collector') || (!runApart(options.roles) && isEmbedded(config))) {
       shutdown.add('lock', takeDirectory(dataDir));
-      await mindDataFiles(dataDir);
+      await mindDataFiles(dataDir, (text) => logger.info(text));
     }
     const metrics = createMetrics();
     const context = (role: string): RoleContext => ({ logger: logger.child({ role }), metrics, now });

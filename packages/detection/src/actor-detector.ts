@@ -1,10 +1,17 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import { createBruteForceDetector } from './brute-force/brute-force.ts';
 import type { DetectionConfig } from './config.ts';
+import type { Selection } from './exception.ts';
 import { createCallMixDetector } from './mix/call-mix.ts';
 import { createObjectEnumerationDetector } from './objects/object-enumeration.ts';
 import { createPlacesDetector } from './places/places-detector.ts';
 import { createPathProbingDetector } from './probing/path-probing.ts';
+import type { Sensitivity } from './sensitivity.ts';
+
+/** What of its settings such a detector looks at. */
+export interface ActorDetectorSettings extends Selection {
+  sensitivity: Sensitivity;
+}
 
 /**
  * A detector over one actor's own calls. Pure: the same calls in the same order give the same alerts, wherever the state is

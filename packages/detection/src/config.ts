@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { sensitivities } from './sensitivity.ts';
 
 const instant = z.iso
   .datetime({ offset: true, error: 'allowed: an ISO 8601 time with zone, such as "2026-03-01T22:00:00Z"' })
@@ -40,13 +41,19 @@ export const endpointExceptionSchema = z
   .refine(inOrder, orderProblem)
   .describe('An announced window, such as tests with wrong passwords: it is neither judged nor learnt from.');
 
-const onOrOff = {
+const howItJudges = {
   enabled: z.boolean().default(true),
   dryRun: z
     .boolean()
     .default(false)
     .describe(
       'Only try it: its alerts are published and kept, marked `dryRun`, and every policy treats them as a dry run.',
+    ),
+  sensitivity: z
+    .enum(sensitivities)
+    .default('normal')
+    .describe(
+      '`low` allows about twice as much as `normal` before it alerts, `high` about half; the README of packages/detection has the numbers.',
     ),
 };
 
@@ -63,7 +70,7 @@ const scopeSchema = z
 /** Of a detector over an actor's own calls. */
 const actorDetectorSchema = z
   .strictObject({
-    ...onOrOff,
+    ...howItJudges,
     scope: scopeSchema.optional(),
     exceptions: z.array(exceptionSchema).max(1_000).default([]),
   })
@@ -74,7 +81,7 @@ export const detectionConfigSchema = z
     requestSpike: actorDetectorSchema,
     credentialStuffing: z
       .strictObject({
-        ...onOrOff,
+        ...howItJudges,
         scope: z
           .strictObject({ endpoints: patterns })
           .optional()

@@ -41,7 +41,6 @@ const FLOORS = [50, 100, 300] as const;
  * per second fill one whole 10 s window with 500 at the latest 18 s after their beginning, whatever the alignment.
  */
 const COLD_FLOORS = [400, 1_200, 6_000] as const;
-export const REQUEST_FLOORS = { least: FLOORS, cold: COLD_FLOORS, marginMost: Infinity };
 /**
  * Active hours until the actor's own baseline counts. From there the cold floors sink with (24/hours)^1.5 towards FLOORS,
  * which they reach after a week: a few hours say little about what is a one-in-1,000-days hour.
@@ -59,6 +58,13 @@ export const LEAST_FACTOR_LOG = Math.round(Math.log(2.5) * LOG_SCALE);
  * `test-support/population.ts`: no false alert in 15,625 consumer-days with 4.
  */
 export const MARGIN_DEVIATIONS = 4;
+export const REQUEST_FLOORS = {
+  least: FLOORS,
+  cold: COLD_FLOORS,
+  factorLog: LEAST_FACTOR_LOG,
+  deviations: MARGIN_DEVIATIONS,
+  marginMost: Infinity,
+};
 /**
  * The threshold of 60 s is at least this many times that of 10 s, and that of 600 s that of 60 s: whose minutes vary by a
  * factor of ten will one day string a few of them together. For even traffic the learnt thresholds are above this anyway.

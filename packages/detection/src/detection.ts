@@ -13,6 +13,7 @@ import {
   encodeParameterEpisodes,
   foldAbnormalParameter,
   parameterEpisodesCloseAt,
+  parameterLimitsAt,
   releaseAbnormalParameter,
   type AbnormalParameterState,
   type ParameterEpisodes,
@@ -26,7 +27,8 @@ import {
   type EncodedOnePlace,
   type OnePlace,
 } from './places/one-place.ts';
-import type { PeersState as SpikePeers } from './profile.ts';
+import { REQUEST_FLOORS } from './constants.ts';
+import { floorsAt, type PeersState as SpikePeers } from './profile.ts';
 import {
   closeSpike,
   decodeSpike,
@@ -37,6 +39,7 @@ import {
   type EncodedSpike,
   type SpikeState,
 } from './request-spike.ts';
+import { toleranceOf } from './sensitivity.ts';
 
 export type { ParameterEpisodes };
 /** What the actors of a service share. Opaque to the caller; mutated by `fold`. */
@@ -121,7 +124,9 @@ type EncodedPeers = [
 
 /** `config` must have passed `detectionConfigSchema`. */
 export function createDetection(config: DetectionConfig): Detection {
-  const { enabled } = config.requestSpike;
+  const { enabled, sensitivity } = config.requestSpike;
+  const parameterLimits = parameterLimitsAt(toleranceOf(config.abnormalParameters.sensitivity));
+  const floors = floorsAt(REQUEST_FLOORS, toleranceOf(sensitivity));
   const isExcepted = compileExceptions(config.requestSpike);
   const others = actorDetectors(config);
   const anyNeedsPlaces = others.some(({ needsPlaces }) => needsPlaces);
@@ -145,11 +150,11 @@ export function createDetection(config: DetectionConfig): Detection {
 
     decodeActor(text) {
       if (text === undefined)
-        return { lastSeenAt: 0, requestSpike: newSpikeState(), others: others.map(() => undefined) };
+        return { lastSeenAt: 0, requestSpike: newSpikeState(floors), others: others.map(() => undefined) };
       const [, lastSeenAt, requestSpike, parts] = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
       return {
         lastSeenAt,
-        requestSpike: decodeSpike(requestSpike, lastSeenAt),
+        requestSpike: decodeSpike(requestSpike, lastSeenAt, floors),
         others: others.map((detector) => {
           const part = parts?.[detector.key];
           return part === undefined ? undefined : detector.decode(part, lastSeenAt);
@@ -184,8 +189,10 @@ export function createDetection(config: DetectionConfig): Detection {
     encodeParameters: encodeAbnormalParameter,
     decodeParameterEpisodes,
     encodeParameterEpisodes,
-    foldParameters: (state, episodes, call) => marked(foldAbnormalParameter(state, episodes, call)),
-    releaseParameters: (state, episodes, nowMs) => marked(releaseAbnormalParameter(state, episodes, nowMs)),
+    foldParameters: (state, episodes, call) =>
+      marked(foldAbnormalParameter(state, episodes, call, parameterLimits)),
+    releaseParameters: (state, episodes, nowMs) =>
+      marked(releaseAbnormalParameter(state, episodes, nowMs, parameterLimits)),
     parametersReleaseAt: abnormalParameterReleasesAt,
     closeParameterEpisodes: (episodes, nowMs) => marked(closeParameterEpisodes(episodes, nowMs)),
     parameterEpisodesCloseAt,

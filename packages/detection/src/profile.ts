@@ -4,10 +4,8 @@ import {
   COLD_HOURS,
   DEVIATION_PRIOR,
   DROP_LIMIT_LOG,
-  LEAST_FACTOR_LOG,
   LOG_SCALE,
   LONG_PER_MINUTE,
-  MARGIN_DEVIATIONS,
   MINUTE_PER_SHORT,
   OVERALL_MEMORY,
   PEERS_MEMORY,
@@ -18,6 +16,7 @@ import {
   TOP_HALF_LIFE_HOURS,
 } from './constants.ts';
 import { fromNumerals, toNumerals } from './digits.ts';
+import type { Tolerance } from './sensitivity.ts';
 
 /** Largest counts of the three windows (10 s, 60 s, 600 s) in one hour, each as 1,000 ln(1 + calls). */
 export type Levels = readonly [number, number, number];
@@ -81,8 +80,30 @@ export const noPeers = (): PeersState => ({ hours: 0, mean: 0, deviation: 0 });
 export interface Floors {
   least: readonly [number, number, number];
   cold: readonly [number, number, number];
-  /** Most of the margin above the usual level, as 1,000 ln of the factor. */
+  /** Margin above the usual level: at least this, as 1,000 ln of the factor, and so many mean absolute deviations. */
+  factorLog: number;
+  deviations: number;
+  /** At most this, as 1,000 ln of the factor. */
   marginMost: number;
+  /** Those at `normal`, where these are stricter: what is not above them is learnt, alert or not. */
+  normal?: Floors;
+}
+
+/** The floors at the sensitivity of a tolerance; `floors` are those at `normal`. */
+export function floorsAt(floors: Floors, tolerance: Tolerance): Floors {
+  const countsOf = ([short, minute, long]: Floors['least']): Floors['least'] => [
+    tolerance.count(short),
+    tolerance.count(minute),
+    tolerance.count(long),
+  ];
+  return {
+    least: countsOf(floors.least),
+    cold: countsOf(floors.cold),
+    factorLog: tolerance.factorLog(floors.factorLog),
+    deviations: tolerance.deviations(floors.deviations),
+    marginMost: tolerance.factorLog(floors.marginMost),
+    ...(tolerance.isStrict ? { normal: floors } : {}),
+  };
 }
 
 /** On what a threshold rests: floors and peers; the actor's own hours together; its own hours of this time of day. */
@@ -253,7 +274,7 @@ export function thresholdsAt(profile: Profile, peers: PeersState, hour: number, 
   // A newcomer may do what is common among its peers (their mean and one deviation) and the usual margin above, if that is
   // known. Peers are known by the minute; their 10 s and 600 s are taken to be in the proportion of the cold floors.
   const known = peers.hours >= PEERS_TRUSTED_HOURS;
-  const borrowed = known ? countOf(peers.mean + peers.deviation + LEAST_FACTOR_LOG) : 0;
+  const borrowed = known ? countOf(peers.mean + peers.deviation + floors.factorLog) : 0;
   if (known && profile.hours === 0) expected[1] = countOf(peers.mean);
   const inexperience = Math.min(1, COLD_HOURS / Math.max(1, profile.hours)) ** COLD_DECAY;
   for (let size = 0; size < 3; size++) {
@@ -269,8 +290,8 @@ export function thresholdsAt(profile: Profile, peers: PeersState, hour: number, 
   return thresholds;
 }
 
-function marginOf(deviation: number, { marginMost }: Floors): number {
-  return Math.min(marginMost, Math.max(LEAST_FACTOR_LOG, MARGIN_DEVIATIONS * deviation));
+function marginOf(deviation: number, { factorLog, deviations, marginMost }: Floors): number {
+  return Math.min(marginMost, Math.max(factorLog, deviations * deviation));
 }
 
 const NEIGHBOURS = [23, 0, 1] as const;

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, randomFrom, type PhaseInput } from '../test-support/program.ts';
 import { run } from '../test-support/run.ts';
 import { createDetection, detectionConfigSchema, type ActorState, type PeersState } from './index.ts';
+import { REQUEST_FLOORS } from './constants.ts';
 import { countCall, countsAt, newScope } from './scope.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
@@ -141,7 +142,7 @@ describe('request spike, properties', () => {
         const arrivals = times
           .map((at) => ({ at, arrivesAt: at + (at === newest ? 0 : random() * latenessMs) }))
           .sort((a, b) => a.arrivesAt - b.arrivesAt);
-        const scope = newScope();
+        const scope = newScope(REQUEST_FLOORS);
         for (const { at } of arrivals) countCall(scope, peers, at, 64);
 
         const inWindow = (at: number, ms: number): number =>

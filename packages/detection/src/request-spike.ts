@@ -22,7 +22,7 @@ import {
   scoreOf,
   type Growing,
 } from './episode.ts';
-import type { PeersState } from './profile.ts';
+import type { Floors, PeersState } from './profile.ts';
 import {
   adoptShadow,
   CALM,
@@ -111,11 +111,12 @@ export interface SpikeState {
 /** Most actors have one service, and an empty map is a tenth of what is kept of them. */
 const NO_SERVICES = new Map<string, Scope>();
 
-export function newSpikeState(): SpikeState {
+/** `floors` are those of the detector's sensitivity. */
+export function newSpikeState(floors: Floors): SpikeState {
   return {
     newestMs: 0,
     late: 0,
-    whole: newScope(),
+    whole: newScope(floors),
     firstService: null,
     services: NO_SERVICES,
     stretch: newStretch(),
@@ -149,7 +150,7 @@ export function foldSpike(state: SpikeState, peers: PeersState, call: ApiCall): 
   }
   const { stretch } = state;
   if (stretchEnds(stretch, atMs)) {
-    settleStretch(stretch, atMs, state.episode !== null, profileOf(whole).deviation);
+    settleStretch(stretch, atMs, state.episode !== null, profileOf(whole).deviation, whole.floors);
     if (isSlow(state.episode) && stretchStays(stretch)) alerts.push(adoptStep(state, peers));
   }
   // Before the call is counted: the first service's scope begins as a copy of the whole.
@@ -229,7 +230,7 @@ function serviceScope(state: SpikeState, service: string): Scope | undefined {
   let scope = services.get(service);
   if (!scope) {
     if (services.size >= SERVICES_KEPT) services.delete(leastRecentlyUsed(services));
-    scope = newScope();
+    scope = newScope(state.whole.floors);
     services.set(service, scope);
   }
   return scope;
@@ -257,7 +258,7 @@ function stepStayed(state: SpikeState): boolean {
 function adoptStep(state: SpikeState, peers: PeersState): Alert {
   adoptShadow(state.whole, peers);
   for (const scope of state.services.values()) adoptShadow(scope, peers);
-  adoptStretch(state.stretch, profileOf(state.whole).deviation);
+  adoptStretch(state.stretch, profileOf(state.whole).deviation, state.whole.floors);
   return closeEpisode(state);
 }
 
@@ -403,8 +404,8 @@ export function encodeSpike(state: SpikeState, lastSeenAt: number): EncodedSpike
   return encoded;
 }
 
-/** `lastSeenAt` as it was written with. */
-export function decodeSpike(encoded: EncodedSpike, lastSeenAt: number): SpikeState {
+/** `lastSeenAt` as it was written with; `floors` as for a new state. */
+export function decodeSpike(encoded: EncodedSpike, lastSeenAt: number, floors: Floors): SpikeState {
   const [numbers, firstService, whole, stretch, services = [], tally = 0, episode] = encoded;
   const [ageMs, late] = fromNumerals(numbers) as [number, number];
   const newestMs = lastSeenAt - ageMs;
@@ -412,11 +413,11 @@ export function decodeSpike(encoded: EncodedSpike, lastSeenAt: number): SpikeSta
     newestMs,
     late,
     firstService,
-    whole: decodeScope(whole),
+    whole: decodeScope(whole, floors),
     services:
       services.length === 0
         ? NO_SERVICES
-        : new Map(services.map(([service, scope]) => [service, decodeScope(scope)])),
+        : new Map(services.map(([service, scope]) => [service, decodeScope(scope, floors)])),
     stretch: decodeStretch(stretch),
     episode: episode ? decodeEpisode(episode) : null,
     tally: tally === 0 ? null : decodeTally(tally),

@@ -3,7 +3,6 @@ import {
   LATENESS_MS,
   PEAK_ALLOWANCE_LOG,
   PEAKS_KEPT,
-  REQUEST_FLOORS,
   SHADOW_HOURS,
   STEP_GROWTH_LOG,
   STEP_HOURS,
@@ -87,7 +86,7 @@ export const CALM = 0;
 export const WARM = 1;
 export const EXCEEDED = 2;
 
-export function newScope(floors: Floors = REQUEST_FLOORS): Scope {
+export function newScope(floors: Floors): Scope {
   return {
     floors,
     newest: -1,
@@ -327,7 +326,14 @@ export function settle(
     if (record.most[2] === 0) continue;
 
     const levels: Levels = [levelOf(record.most[0]), levelOf(record.most[1]), levelOf(record.most[2])];
-    if (record.exceeded || (record.foreseen && isPeak(scope, record, peers))) {
+    const { normal } = scope.floors;
+    if (normal && !isAbove(scope, record, peers, normal)) {
+      learn(profileOf(scope), record.hour, levels);
+      if (teachPeers) learnPeer(peers, levels[1]);
+      learnt = true;
+      continue;
+    }
+    if (record.exceeded || (record.foreseen && isAbove(scope, record, peers, scope.floors))) {
       scope.peaks.push({ hour: record.hour, levels });
       if (scope.peaks.length > PEAKS_KEPT) scope.peaks.shift();
     } else if (endsAt <= alertSinceMs) {
@@ -344,9 +350,9 @@ export function settle(
   if (learnt && scope.current) judgeBy(scope.current, scope, peers);
 }
 
-/** Would the hour have exceeded, had its peak not been foreseen? */
-function isPeak(scope: Scope, record: HourRecord, peers: PeersState): boolean {
-  const { high } = thresholdsAt(profileOf(scope), peers, record.hour, scope.floors);
+/** Is the hour above the thresholds of these floors, whether its peak was foreseen or not? */
+function isAbove(scope: Scope, record: HourRecord, peers: PeersState, floors: Floors): boolean {
+  const { high } = thresholdsAt(profileOf(scope), peers, record.hour, floors);
   return record.most.some((count, size) => count > high[size]!);
 }
 
@@ -427,10 +433,7 @@ export function encodeScope(scope: Scope): EncodedScope {
   return encoded;
 }
 
-export function decodeScope(
-  [text, profile, shadow = [], peaks = []]: EncodedScope,
-  floors: Floors = REQUEST_FLOORS,
-): Scope {
+export function decodeScope([text, profile, shadow = [], peaks = []]: EncodedScope, floors: Floors): Scope {
   const numbers = fromNumerals(text);
   const newest = numbers[0]! - 1;
   const newestHour = Math.floor(newest / SHORT_PER_HOUR);

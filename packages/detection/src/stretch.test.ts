@@ -1,6 +1,7 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, type PhaseInput } from '../test-support/program.ts';
+import { REQUEST_FLOORS } from './constants.ts';
 import { closeSpike, decodeSpike, encodeSpike, foldSpike, newSpikeState } from './request-spike.ts';
 import { encodeStretch } from './stretch.ts';
 
@@ -29,12 +30,12 @@ function alertsOf(
   renewEvery = Infinity,
 ): { alerts: Alert[]; state: ReturnType<typeof newSpikeState> } {
   const peers = { hours: 0, mean: 0, deviation: 0 };
-  let state = newSpikeState();
+  let state = newSpikeState(REQUEST_FLOORS);
   const alerts: Alert[] = [];
   calls.forEach((call, index) => {
     if (index % renewEvery === 0) {
       const text = JSON.stringify(encodeSpike(state, state.newestMs));
-      state = decodeSpike(JSON.parse(text) as ReturnType<typeof encodeSpike>, state.newestMs);
+      state = decodeSpike(JSON.parse(text) as ReturnType<typeof encodeSpike>, state.newestMs, REQUEST_FLOORS);
     }
     alerts.push(...foldSpike(state, peers, call));
   });

@@ -2,21 +2,19 @@ import {
   CALL_WEIGHT,
   DROP_LIMIT_LOG,
   HOUR_MS,
-  LEAST_FACTOR_LOG,
   LOG_SCALE,
-  MARGIN_DEVIATIONS,
   SLOT_MEMORY,
   SLOT_TRUSTED_COUNT,
   STEP_GROWTH_LOG,
 } from './constants.ts';
 import { fromNumerals, signed, toNumerals, unsigned } from './digits.ts';
-import { levelOf, slotOf } from './profile.ts';
+import { levelOf, slotOf, type Floors } from './profile.ts';
 import type { Excess } from './scope.ts';
 
 /** A quarter of a day (UTC): so long that a fourfold is no chance, however few calls a minute they are. */
 export const STRETCH_MS = 6 * HOUR_MS;
-/** Fewer calls are never too many: four a minute, where ten minutes alone must have thirty. */
-const CALLS_LEAST = 1_500;
+/** Fewer calls than so many times the least of ten minutes are never too many: four a minute, where ten minutes must have thirty. */
+const LEAST_TIMES = 5;
 /**
  * Of an hour no more than this share of what is too many counts, so that nearly all six must be high: bursts, jobs and busy
  * afternoons are for shorter windows, which know of peaks that come again.
@@ -27,8 +25,8 @@ const PER_DAY = 24 / HOURS;
 const KINDS = 2;
 /** A day moves what is known as if it were at most a third (e^0.3) above it: growth is not followed while it is under way. */
 const RISE_LIMIT_LOG = 300;
-/** Whose hours vary by large factors will have six busy ones in a row: the margin in mean absolute deviations of the hours. */
-const HOURLY_DEVIATIONS = 3;
+/** Whose hours vary by large factors will have six busy ones in a row: of the hours' deviation the margin has one less. */
+const HOURLY_FEWER = 1;
 /** Windows of an episode that are remembered, to see whether their level stays. */
 const REMEMBERED = 4;
 
@@ -92,6 +90,7 @@ export function settleStretch(
   atMs: number,
   inEpisode: boolean,
   hourlyDeviation: number,
+  floors: Floors,
 ): void {
   const { window, count, steady, high, excesses } = stretch;
   if (count > 0) {
@@ -106,7 +105,7 @@ export function settleStretch(
   stretch.window = Math.floor(atMs / STRETCH_MS);
   stretch.count = stretch.steady = stretch.hourCount = 0;
   stretch.inSpike = false;
-  expect(stretch, hourlyDeviation);
+  expect(stretch, hourlyDeviation, floors);
 }
 
 /** Has the level of the open episode stayed the same for a day? */
@@ -115,13 +114,13 @@ export function stretchStays({ excesses }: Stretch): boolean {
 }
 
 /** The level of the open episode is the new normal. */
-export function adoptStretch(stretch: Stretch, hourlyDeviation: number): void {
+export function adoptStretch(stretch: Stretch, hourlyDeviation: number, floors: Floors): void {
   const { excesses } = stretch;
   if (excesses.length === 0) return;
   const shift = Math.max(0, Math.round(excesses.reduce((sum, one) => sum + one, 0) / excesses.length));
   for (const slot of slotsOf(stretch)) if (slot.days > 0) slot.level += shift;
   stretch.excesses = [];
-  expect(stretch, hourlyDeviation);
+  expect(stretch, hourlyDeviation, floors);
 }
 
 function grows(excesses: readonly number[]): boolean {
@@ -147,7 +146,7 @@ function learn(slot: Slot, level: number): void {
 }
 
 /** Sets where the window's calls begin to be too many: by the quarter of the day, or a neighbour, that allows most. */
-function expect(stretch: Stretch, hourlyDeviation: number): void {
+function expect(stretch: Stretch, hourlyDeviation: number, floors: Floors): void {
   const { window } = stretch;
   const slots = slotsOf(stretch);
   stretch.high = stretch.expected = 0;
@@ -161,11 +160,11 @@ function expect(stretch: Stretch, hourlyDeviation: number): void {
   for (const { level, deviation, days } of known ?? []) {
     if (days === 0) continue;
     const margin = Math.max(
-      LEAST_FACTOR_LOG,
-      MARGIN_DEVIATIONS * deviation,
-      HOURLY_DEVIATIONS * hourlyDeviation,
+      floors.factorLog,
+      floors.deviations * deviation,
+      (floors.deviations - HOURLY_FEWER) * hourlyDeviation,
     );
-    const high = Math.max(CALLS_LEAST * CALL_WEIGHT, countOf(level + margin));
+    const high = Math.max(LEAST_TIMES * floors.least[2] * CALL_WEIGHT, countOf(level + margin));
     if (high < stretch.high) continue;
     stretch.high = high;
     stretch.expected = countOf(level);

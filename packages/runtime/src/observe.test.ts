@@ -20,10 +20,10 @@ async function serve(): Promise<ObserveServer> {
   return server;
 }
 
-/** The answer to a request line as it stands, which no HTTP client would send. */
-async function answerTo(port: number, requestLine: string): Promise<string> {
+/** The answer to a request line and `Host` as they stand, which no HTTP client would send. */
+async function answerTo(port: number, requestLine: string, host = 'x'): Promise<string> {
   const socket = connect(port, '127.0.0.1');
-  socket.end(`${requestLine} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`);
+  socket.end(`${requestLine} HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`);
   return text(socket);
 }
 
@@ -35,6 +35,21 @@ it.each(['GET //', 'GET http://[', 'GET /%', 'OPTIONS *', 'GET http://other.exam
     expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200);
   },
 );
+
+it('keeps actions from web pages whose name was made to lead to this machine', async () => {
+  const { port } = await serve();
+  for (const host of [
+    'evil.example',
+    `evil.example:${port}`,
+    '127.0.0.1.evil.example',
+    'localhost.evil.example',
+    '',
+  ])
+    expect(await answerTo(port, 'GET /status', host)).toMatch(/^HTTP\/1\.1 403 /);
+  for (const host of ['localhost', `localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`])
+    expect(await answerTo(port, 'GET /status', host)).toMatch(/^HTTP\/1\.1 200 /);
+  expect(await answerTo(port, 'GET /healthz', 'tripline.internal:9602')).toMatch(/^HTTP\/1\.1 200 /);
+});
 
 it('says what there is instead of what is not', async () => {
   const { port } = await serve();

@@ -30,8 +30,8 @@ export interface ObserveServer {
 
 /**
  * `/healthz` (200 while every role is alive), `/readyz` (200 once every role is ready), both with each role's detail as
- * JSON, `/metrics` for Prometheus, and the given actions, which only this machine may ask for: they show and change more
- * than a probe needs. Rejects with a `UserError` if the port cannot be had.
+ * JSON, `/metrics` for Prometheus, and the given actions, which only this machine may ask for, by a name of its own: they
+ * show and change more than a probe needs. Rejects with a `UserError` if the port cannot be had.
  */
 export async function serveObserve(options: {
   host: string;
@@ -44,7 +44,7 @@ export async function serveObserve(options: {
   const answer = async (
     method: string,
     target: string,
-    from: { thisMachine: boolean; ours: boolean },
+    from: { thisMachine: boolean; host: string; ours: boolean },
   ): Promise<{ status: number; type: string; body: string }> => {
     // Anybody may send `//`, which is no path of any server.
     if (!URL.canParse(target, origin)) return json(400, { message: `${target.slice(0, 80)} is no path.` });
@@ -60,6 +60,11 @@ export async function serveObserve(options: {
     const action = options.actions?.[`${method} ${url.pathname}`];
     if (action && !from.thisMachine)
       return json(403, { message: 'Only /healthz, /readyz and /metrics are answered to other machines.' });
+    // A web page whose name was made to lead to this machine asks from here, too, and may send any header.
+    if (action && !isLoopback(from.host))
+      return json(403, {
+        message: `This is asked for as ${from.host.slice(0, 80)}; ask for localhost or 127.0.0.1.`,
+      });
     if (action && method !== 'GET' && !from.ours)
       return json(403, { message: 'The header x-tripline is missing.' });
     if (action) {
@@ -72,6 +77,7 @@ export async function serveObserve(options: {
   const server = createServer((request, response) => {
     answer(request.method ?? 'GET', request.url ?? '/', {
       thisMachine: /^(::ffff:)?127\.|^::1$/.test(request.socket.remoteAddress ?? ''),
+      host: request.headers.host ?? '',
       ours: request.headers['x-tripline'] !== undefined,
     })
       .catch((error: unknown) =>
@@ -91,6 +97,11 @@ export async function serveObserve(options: {
         server.closeAllConnections();
       }),
   };
+}
+
+/** Does a `Host` header name this machine by an address or name that nobody else can lend? */
+function isLoopback(host: string): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/i.test(host);
 }
 
 /** What probes see, for alerts: a role that waits for something outside is alive and not ready. */

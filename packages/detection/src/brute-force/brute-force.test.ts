@@ -8,7 +8,7 @@ import { createBruteForceDetector, type BruteForceState } from './brute-force.ts
 const beganMs = Date.parse('2026-03-02T09:00:00Z');
 const secondMs = 1_000;
 const hourMs = 3_600 * secondMs;
-const detector = createBruteForceDetector({ exceptions: [] });
+const detector = createBruteForceDetector({ exceptions: [], sensitivity: 'normal' });
 
 /** A refused login of one address, `atMs` after the beginning. */
 function refused(atMs: number, more: Partial<ApiCall> = {}): ApiCall {

@@ -1,7 +1,7 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
 import { alertActor } from '../alert-actor.ts';
-import type { ActorDetector } from '../actor-detector.ts';
-import { compileExceptions, type Selection } from '../exception.ts';
+import type { ActorDetector, ActorDetectorSettings } from '../actor-detector.ts';
+import { compileExceptions } from '../exception.ts';
 import { LATENESS_MS } from '../constants.ts';
 import {
   alertId,
@@ -15,6 +15,7 @@ import {
   type Growing,
 } from '../episode.ts';
 import { idHash } from '../recent-ids.ts';
+import { toleranceOf, type Tolerance } from '../sensitivity.ts';
 import {
   decodeTally,
   dominant,
@@ -32,6 +33,7 @@ import {
   ENDPOINTS_KEPT,
   FAILURES_PER_SUCCESS,
   FLOORS,
+  FLOORS_LEAST,
   KEYS_KEPT,
   STALE_CALLS,
   STALE_MS,
@@ -131,6 +133,22 @@ export interface BruteForceState {
   tally: Tally | null;
 }
 
+/** How much is allowed, at the sensitivity that is set. */
+interface Limits {
+  floors: Record<Measure, number>;
+  usualFactor: number;
+  staleCalls: number;
+}
+
+function limitsAt(tolerance: Tolerance): Limits {
+  const floorOf = (measure: Measure): number => tolerance.count(FLOORS[measure], FLOORS_LEAST[measure]);
+  return {
+    floors: ofMeasures(measures.map(floorOf)),
+    usualFactor: tolerance.factor(USUAL_FACTOR),
+    staleCalls: tolerance.count(STALE_CALLS),
+  };
+}
+
 function newState(atMs: number): BruteForceState {
   return {
     newestMs: atMs,
@@ -157,8 +175,9 @@ function newState(atMs: number): BruteForceState {
  * A source that tries credentials: one account with many, many accounts, many keys. The source is the address, as a refused
  * credential is no actor; or a consumer that logs others in, and tells whom.
  */
-export function createBruteForceDetector(settings: Selection): ActorDetector<BruteForceState> {
+export function createBruteForceDetector(settings: ActorDetectorSettings): ActorDetector<BruteForceState> {
   const isExcepted = compileExceptions(settings);
+  const limits = limitsAt(toleranceOf(settings.sensitivity));
   return {
     name: 'bruteForce',
     key: 'b',
@@ -166,7 +185,7 @@ export function createBruteForceDetector(settings: Selection): ActorDetector<Bru
     fold: (state, call) => {
       if (!isFailure(call) && !isSuccess(call)) return [];
       if (isExcepted(call)) return [];
-      return fold(state, call);
+      return fold(state, call, limits);
     },
     close: (state, nowMs) => (state.episode && nowMs >= closesAt(state.episode) ? [close(state)] : []),
     closesAt: (state) => (state.episode ? closesAt(state.episode) : undefined),
@@ -202,7 +221,7 @@ function isSuccess({ status }: ApiCall): boolean {
 
 const hash32 = (text: string): number => idHash(text) >>> 0;
 
-function fold(state: BruteForceState, call: ApiCall): Alert[] {
+function fold(state: BruteForceState, call: ApiCall, limits: Limits): Alert[] {
   const atMs = call.startedAt;
   const alerts: Alert[] = [];
   if (atMs < state.newestMs - LATENESS_MS) return alerts;
@@ -215,14 +234,14 @@ function fold(state: BruteForceState, call: ApiCall): Alert[] {
   if (state.newestMs - state.sinceMs >= WINDOW_MS) roll(state);
   const repeats = count(state, call);
 
-  const { pattern, value, high, factor } = worst(state);
+  const { pattern, value, high, factor } = worst(state, limits);
   const guessing = factor > 1 && state.failures >= FAILURES_PER_SUCCESS * state.successes;
   const stale =
     repeats !== null &&
-    repeats.count >= STALE_CALLS &&
+    repeats.count >= limits.staleCalls &&
     repeats.lastMs - repeats.sinceMs >= STALE_MS &&
     (repeats.credential !== state.told || atMs >= state.toldUntilMs);
-  const warm = factor > 0.5 || (repeats !== null && repeats.count * 2 > STALE_CALLS);
+  const warm = factor > 0.5 || (repeats !== null && repeats.count * 2 > limits.staleCalls);
   if (!warm) {
     if (!state.episode) state.tally = null;
     return alerts;
@@ -234,7 +253,7 @@ function fold(state: BruteForceState, call: ApiCall): Alert[] {
   if (!episode) {
     if (guessing) episode = raise(state, call, pattern, value, high, factor);
     else if (stale) {
-      episode = raise(state, call, 'stale', repeats.count, STALE_CALLS - 1, 1);
+      episode = raise(state, call, 'stale', repeats.count, limits.staleCalls - 1, 1);
       episode.startedAt = repeats.sinceMs;
       state.told = repeats.credential;
     } else return alerts;
@@ -360,12 +379,15 @@ function valueOf(state: BruteForceState, measure: Measure): number {
 }
 
 /** What exceeds its threshold most; below 1 if nothing does. */
-function worst(state: BruteForceState): { pattern: Measure; value: number; high: number; factor: number } {
+function worst(
+  state: BruteForceState,
+  { floors, usualFactor }: Limits,
+): { pattern: Measure; value: number; high: number; factor: number } {
   let found = { pattern: 'guesses' as Measure, value: 0, high: 1, factor: 0 };
   for (const pattern of measures) {
     const value = valueOf(state, pattern);
-    if (value * 2 <= FLOORS[pattern]) continue;
-    const high = Math.max(FLOORS[pattern], Math.floor(USUAL_FACTOR * state.usual[pattern]));
+    if (value * 2 <= floors[pattern]) continue;
+    const high = Math.max(floors[pattern], Math.floor(usualFactor * state.usual[pattern]));
     if (value / high > found.factor) found = { pattern, value, high, factor: value / high };
   }
   return found;

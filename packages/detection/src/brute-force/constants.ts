@@ -19,6 +19,8 @@ export const WINDOW_KEPT_MS = HOUR_MS / 2;
  *   attack of the catalogue 300.
  */
 export const FLOORS = { guesses: 30, accounts: 150, keys: 25, failures: 150 } as const;
+/** At no sensitivity fewer than so many, for the same reasons. */
+export const FLOORS_LEAST = { guesses: 10, accounts: 60, keys: 10, failures: 125 } as const;
 /** And more than so many times the source's own usual: on the day of a password rotation four times as many fail. */
 export const USUAL_FACTOR = 5;
 /** Rates at which the usual follows what a window had: quickly up, slowly down, as the busy hours are what matters. */

@@ -1,6 +1,7 @@
 import type { ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { DAY_MS, HOUR_MS } from '../constants.ts';
+import { toleranceOf } from '../sensitivity.ts';
 import {
   beginOpened,
   decodeAccounts,
@@ -16,6 +17,7 @@ import { ACCOUNTS_KEPT } from './constants.ts';
 import { addTry, type Tried } from './tries.ts';
 
 const beganMs = Date.parse('2026-03-02T00:00:00Z');
+const normal = toleranceOf('normal');
 
 interface Login {
   account: number;
@@ -76,10 +78,14 @@ describe('the memory of accounts', () => {
       Array.from({ length: 30 }, (_, n) => ({ ...abroad(n), status: n < 3 ? 200 : 401 })),
     );
     expect(lookAt(memory, tried, laterMs, false)).toEqual({ strangers: 30, accepted: 3 });
-    expect(strangersExcess(memory, laterMs + 60_000)).toMatchObject({ spanMs: HOUR_MS, value: 30, high: 12 });
+    expect(strangersExcess(memory, laterMs + 60_000, normal)).toMatchObject({
+      spanMs: HOUR_MS,
+      value: 30,
+      high: 12,
+    });
     beginOpened(memory, laterMs);
     expect([...memory.opened.keys()].sort()).toEqual(['~user~0', '~user~1', '~user~2']);
-    expect(strangersExcess(memory, laterMs + DAY_MS + 60_000)).toBeUndefined();
+    expect(strangersExcess(memory, laterMs + DAY_MS + 60_000, normal)).toBeUndefined();
   });
 
   it('says nothing about owners: at home, on another network, or with another client', () => {
@@ -99,16 +105,16 @@ describe('the memory of accounts', () => {
     const memory = daysOfHome(100, 5);
     const office = Array.from({ length: 40 }, (_, n): Login => ({ ...abroad(n), ip: `172.16.0.${n % 3}` }));
     expect(lookAt(memory, triedOf(office), laterMs, false).strangers).toBe(40);
-    expect(strangersExcess(memory, laterMs + 60_000)).toBeUndefined();
+    expect(strangersExcess(memory, laterMs + 60_000, normal)).toBeUndefined();
     const few = daysOfHome(100, 5);
     lookAt(few, triedOf(Array.from({ length: 12 }, (_, n) => abroad(n))), laterMs, false);
-    expect(strangersExcess(few, laterMs + 60_000)).toBeUndefined();
+    expect(strangersExcess(few, laterMs + 60_000, normal)).toBeUndefined();
   });
 
   it('does not judge before it knows enough days and accounts', () => {
     for (const memory of [daysOfHome(100, 2), daysOfHome(30, 5)]) {
       lookAt(memory, triedOf(Array.from({ length: 30 }, (_, n) => abroad(n))), laterMs, false);
-      expect(strangersExcess(memory, laterMs + 60_000)).toBeUndefined();
+      expect(strangersExcess(memory, laterMs + 60_000, normal)).toBeUndefined();
     }
   });
 
@@ -139,9 +145,9 @@ describe('the memory of accounts', () => {
     const atMs = beganMs + 9 * DAY_MS + 9 * HOUR_MS;
     moveOn(memory, atMs, false);
     lookAt(memory, triedOf(Array.from({ length: 24 }, (_, n) => abroad(200 + n))), atMs, false);
-    expect(strangersExcess(memory, atMs + 60_000)).toBeUndefined();
+    expect(strangersExcess(memory, atMs + 60_000, normal)).toBeUndefined();
     lookAt(memory, triedOf(Array.from({ length: 24 }, (_, n) => abroad(230 + n))), atMs, false);
-    expect(strangersExcess(memory, atMs + 60_000)).toMatchObject({ value: 48 });
+    expect(strangersExcess(memory, atMs + 60_000, normal)).toMatchObject({ value: 48 });
   });
 
   it('keeps at most so many accounts, and estimates from them', () => {
@@ -150,7 +156,7 @@ describe('the memory of accounts', () => {
     expect(encodeAccounts(memory)[2].length).toBeLessThan(30 * ACCOUNTS_KEPT);
     for (let from = 0; from < 400; from += 40)
       lookAt(memory, triedOf(Array.from({ length: 40 }, (_, n) => abroad(from + n))), laterMs, false);
-    const value = strangersExcess(memory, laterMs + 60_000)!.value;
+    const value = strangersExcess(memory, laterMs + 60_000, normal)!.value;
     expect(value).toBeGreaterThan(280);
     expect(value).toBeLessThan(520);
   });

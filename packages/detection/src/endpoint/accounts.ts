@@ -1,4 +1,5 @@
 import { DAY_MS, HOUR_MS } from '../constants.ts';
+import type { Tolerance } from '../sensitivity.ts';
 import {
   ACCOUNT_DAYS_MOST,
   ACCOUNTS_JUDGED_LEAST,
@@ -12,6 +13,7 @@ import {
   STRANGERS_LEAST,
   STRANGERS_TIMES,
 } from './constants.ts';
+import { attemptKey, type IsAsked } from './endpoint-minute.ts';
 import { sampleHash } from './sample.ts';
 import type { Tried, Try } from './tries.ts';
 
@@ -87,18 +89,23 @@ export interface StrangersExcess {
   daysLearnt: number;
 }
 
-/** Share of the refused tries of the minute that were of known accounts from where they usually come: their owners'. */
-export function ownersShare(memory: AccountMemory, tried: Tried): number {
+/**
+ * Share of the refused tries of the minute that were of known accounts from where they usually come: their owners'. Of all, or of
+ * the attempts that are asked about.
+ */
+export function ownersShare(memory: AccountMemory, tried: Tried, isAsked: IsAsked = () => true): number {
   let owners = 0;
   let refused = 0;
-  for (const [, { hash, value }] of tried.entries()) {
+  for (const [account, { hash, value }] of tried.entries()) {
     const key = Math.floor(hash / SAMPLE_BITS);
     if (key > memory.limit) continue;
-    const account = memory.accounts.get(key);
+    const known = memory.accounts.get(key);
     for (const one of value.values()) {
       if (one.accepted || isAccepted(value, one.ip)) continue;
+      const pair = attemptKey(one.ip, account);
+      if (!isAsked(pair, sampleHash(pair))) continue;
       refused++;
-      if (account?.settled === true && hasPlace(account, one)) owners++;
+      if (known?.settled === true && hasPlace(known, one)) owners++;
     }
   }
   return refused === 0 ? 0 : owners / refused;
@@ -257,14 +264,21 @@ function forgetLargest(memory: AccountMemory): void {
  * Are more accounts tried by strangers than ever, within the hour, or the day, up to `untilMs`? The one that exceeds most,
  * undefined if none does. Many accounts at few addresses are an office that moved, or a network that all of them use.
  */
-export function strangersExcess(memory: AccountMemory, untilMs: number): StrangersExcess | undefined {
+export function strangersExcess(
+  memory: AccountMemory,
+  untilMs: number,
+  tolerance: Tolerance,
+): StrangersExcess | undefined {
   if (memory.days < STRANGERS_DAYS_LEARNT || memory.accounts.size < ACCOUNTS_JUDGED_LEAST) return undefined;
   let worst: StrangersExcess | undefined;
   for (const [at, spanMs] of [HOUR_MS, DAY_MS].entries()) {
     const most = at === 0 ? memory.mostPerHour : memory.mostPerDay;
     const startsAt = untilMs - spanMs;
     const value = strangersWithin(memory, startsAt);
-    const high = Math.max(STRANGERS_LEAST[at]!, Math.ceil(STRANGERS_TIMES * most));
+    const high = Math.max(
+      tolerance.count(STRANGERS_LEAST[at]!),
+      Math.ceil(tolerance.factor(STRANGERS_TIMES) * most),
+    );
     if (value > high && (!worst || value / high > worst.value / worst.high))
       worst = { spanMs, startsAt, value, high, expected: most, daysLearnt: memory.days };
   }

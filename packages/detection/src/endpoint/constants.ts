@@ -1,4 +1,4 @@
-import { HOUR_MS, MINUTE_MS } from '../constants.ts';
+import { HOUR_MS, LEAST_FACTOR_LOG, MARGIN_DEVIATIONS, MINUTE_MS } from '../constants.ts';
 
 /** Every number of what is judged per endpoint, with its reason. */
 
@@ -44,6 +44,8 @@ export const MANY_ATTEMPTS = 8;
 export const ATTEMPT_FLOORS = {
   least: [5, 8, 24],
   cold: [30, 45, 135],
+  factorLog: LEAST_FACTOR_LOG,
+  deviations: MARGIN_DEVIATIONS,
   // Where a few an hour are usual, none and three differ by a factor that would forgive hundreds.
   marginMost: Math.round(1_000 * Math.log(5)),
 } as const;
@@ -78,6 +80,12 @@ export const SHARES_MOST = 5;
 export const OPENED_MOST = 200;
 /** An episode is over after so long without excess: who tries a list comes back the next day. */
 export const STUFFING_QUIET_MS = 26 * HOUR_MS;
+/**
+ * An open episode that was without excess for so long does not take up what, within an hour, is so many times its highest rate so far:
+ * that is another incident. Without such a pause it is the next phase of the same one: a list is often tried slowly, then in a burst.
+ */
+export const STUFFING_PAUSE_MS = 6 * HOUR_MS;
+export const SUCCESSOR_TIMES = 10;
 
 /** Kept per minute of accounts that were tried, and of the places from which each was. */
 export const ACCOUNTS_TRIED_KEPT = 48;

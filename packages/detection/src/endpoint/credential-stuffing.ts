@@ -19,7 +19,7 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
-import { noPeers, type Floors } from '../profile.ts';
+import { floorsAt, noPeers, type Floors } from '../profile.ts';
 import {
   countCall,
   decodeScope,
@@ -50,6 +50,7 @@ import {
   type AccountMemory,
   type EncodedAccounts,
 } from './accounts.ts';
+import { toleranceOf, type Tolerance } from '../sensitivity.ts';
 import { alertSources } from '../tally.ts';
 import {
   ATTEMPT_FLOORS,
@@ -65,7 +66,9 @@ import {
   OPENED_MOST,
   SHARE_LEAST,
   SHARES_MOST,
+  STUFFING_PAUSE_MS,
   STUFFING_QUIET_MS,
+  SUCCESSOR_TIMES,
   USUAL_MEMORY,
 } from './constants.ts';
 import {
@@ -74,9 +77,11 @@ import {
   mergeMinute,
   newMinute,
   openedSources,
+  unexplainedAmong,
   unexplainedOf,
   type EncodedMinute,
   type EndpointMinute,
+  type IsAsked,
 } from './endpoint-minute.ts';
 import type { WholeMinute } from './minute-hold.ts';
 
@@ -127,6 +132,10 @@ interface Episode extends Growing {
   /** Share of failures among failures and successes in that window, and what it usually was; null if not known. */
   ratio: number;
   usualRatio: number | null;
+  /** Of all windows that exceeded, the highest number per hour. */
+  mostPerHour: number;
+  /** Event time of the excess that ended the latest pause of STUFFING_PAUSE_MS; 0 if there was none. */
+  resumedAt: number;
 }
 
 /** What the credential-stuffing detector knows of one endpoint. One scope, one episode, one minute's samples. */
@@ -156,11 +165,12 @@ type Suspect = 'no' | 'burst' | 'open';
 
 const nothing = (): Counts => ({ unexplained: 0, fresh: 0, failures: 0, successes: 0 });
 
-export function newStuffingState(): StuffingState {
+/** `tolerance` is that of the detector's sensitivity. */
+export function newStuffingState(tolerance: Tolerance): StuffingState {
   return {
     newestMs: 0,
     late: 0,
-    scope: newScope(ATTEMPT_FLOORS),
+    scope: newScope(floorsAfter(0, tolerance)),
     usual: { hours: 0, freshHours: 0, ...nothing() },
     hour: { number: 0, suspect: 'no', ...nothing() },
     hours: new Map(),
@@ -187,6 +197,7 @@ export function judgeMinute(
   whole: WholeMinute,
   nowMs: number,
   told: ReadonlySet<string>,
+  tolerance: Tolerance,
 ): Alert[] {
   const alerts: Alert[] = [];
   const { minute } = whole;
@@ -208,13 +219,12 @@ export function judgeMinute(
   const { failures, successes, tried } = minute;
   // Owners who mistype their own passwords, be it four times as often as usual, are no attack.
   const owners = failures > 0 && tried ? ownersShare(state.memory, tried) : 0;
-  const { attempts, share } = unexplainedOf(minute, told);
-  const unexplained = Math.round(attempts * (1 - owners));
-  const fresh = freshAttempts(state, minute) * share * (1 - owners);
+  const unexplained = Math.round(unexplainedOf(minute, told).attempts * (1 - owners));
+  const fresh = freshAttempts(state, minute, told);
   const now: Counts = { unexplained, fresh, failures, successes };
-  if (remember(state, atMs, now)) alerts.push(...judgeDay(state, whole, nowMs));
+  if (remember(state, atMs, now, tolerance)) alerts.push(...judgeDay(state, whole, nowMs, tolerance));
   if (minute.failures > 0) mergeMinute((state.dayPool ??= newMinute()), minute);
-  if (minute.tried) alerts.push(...judgeStrangers(state, whole, nowMs));
+  if (minute.tried) alerts.push(...judgeStrangers(state, whole, nowMs, tolerance));
   const heat = countCall(scope, noPeers(), atMs, unexplained * CALL_WEIGHT);
   const { episode } = state;
   if (episode && atMs >= episode.startedAt) episode.seen += minute.failures;
@@ -228,7 +238,9 @@ export function judgeMinute(
     excess.learntHours = state.usual.hours;
   }
   const within = sumOf(state, excess);
-  if (!isShifted(state.usual, within) || unexplainedOf(state.pool, told).share < SHARE_LEAST) {
+  const odds = oddsOf(within.unexplained, within.successes);
+  const usualOdds = oddsOf(state.usual.unexplained, state.usual.successes);
+  if (!isShifted(state.usual, odds, usualOdds) || unexplainedOf(state.pool, told).share < SHARE_LEAST) {
     if (!episode) excuse(scope, atMs);
     return alerts;
   }
@@ -239,17 +251,24 @@ export function judgeMinute(
 }
 
 /**
- * How many of the minute's attempts were not made before, as far as `dayPool` goes back: a client that repeats itself is one
- * attempt a day, not one a minute. Where samples are full, those that both would have kept stand for all.
+ * How many of the minute's unexplained attempts were not made before, as far as `dayPool` goes back: a client that repeats itself
+ * is one attempt a day, not one a minute, and says nothing about the others of its minutes. Where samples are full, those that
+ * both would have kept stand for all.
  */
-function freshAttempts({ dayPool }: StuffingState, { failing }: EndpointMinute): number {
+function freshAttempts(
+  { dayPool, memory }: StuffingState,
+  minute: EndpointMinute,
+  told: ReadonlySet<string>,
+): number {
+  const { failing, tried } = minute;
   if (!failing) return 0;
   const before = dayPool?.failing?.attempts;
-  if (!before) return failing.attempts.distinct();
-  let fresh = 0;
-  for (const [pair, { hash }] of failing.attempts.entries())
-    if (hash <= before.completeTo && before.get(pair) === undefined) fresh++;
-  return fresh / Math.min(before.rate, failing.attempts.rate);
+  const isFresh: IsAsked = (pair, hash) =>
+    before === undefined || (hash <= before.completeTo && before.get(pair) === undefined);
+  const unexplained = unexplainedAmong(minute, told, isFresh);
+  if (unexplained === 0) return 0;
+  const owners = tried ? ownersShare(memory, tried, isFresh) : 0;
+  return (unexplained * (1 - owners)) / Math.min(before?.rate ?? 1, failing.attempts.rate);
 }
 
 /** Begins the episode, or goes on with it. */
@@ -261,12 +280,21 @@ function exceed(
   lastSeenAt: number,
   nowMs: number,
 ): Alert[] {
+  const alerts: Alert[] = [];
   let { episode } = state;
+  if (episode && isAnother(episode, excess, lastSeenAt)) {
+    alerts.push(closeEpisode(state, of, nowMs));
+    episode = null;
+    // What the minute brought belongs to the new one.
+    mergeMinute((state.dayPool = newMinute()), of.minute);
+    if (excess.size < DAY) mergeMinute((state.pool = newMinute()), of.minute);
+  }
   if (!episode) {
     episode = state.episode = raise(state, of, excess, within, lastSeenAt, nowMs);
     beginOpened(state.memory, excess.startsAt);
   } else {
-    episode.lastSeenAt = Math.max(episode.lastSeenAt, lastSeenAt);
+    goOn(episode, lastSeenAt);
+    episode.mostPerHour = Math.max(episode.mostPerHour, perHourOf(excess));
     episode.count = episode.seen;
     episode.late = state.late;
     if (excess.factor > episode.worst.factor) {
@@ -274,18 +302,45 @@ function exceed(
       episode.ratio = ratioOf(within);
     }
   }
-  return isNews(episode, scoreOf(episode.worst.factor), nowMs) ? [publish(state, of, 'open', nowMs)] : [];
+  if (isNews(episode, scoreOf(episode.worst.factor), nowMs)) alerts.push(publish(state, of, 'open', nowMs));
+  return alerts;
+}
+
+/** Does what exceeds at `atMs` belong to another incident than the open episode, which paused and was far smaller? */
+function isAnother(episode: Episode, excess: Excess, atMs: number): boolean {
+  const resumedAt = atMs >= episode.lastSeenAt + STUFFING_PAUSE_MS ? atMs : episode.resumedAt;
+  return (
+    SPAN_MS[excess.size]! <= HOUR_MS &&
+    resumedAt > 0 &&
+    atMs < resumedAt + HOUR_MS &&
+    perHourOf(excess) >= SUCCESSOR_TIMES * episode.mostPerHour
+  );
+}
+
+/** The episode is not over at `atMs`. */
+function goOn(episode: Episode, atMs: number): void {
+  if (atMs >= episode.lastSeenAt + STUFFING_PAUSE_MS) episode.resumedAt = atMs;
+  episode.lastSeenAt = Math.max(episode.lastSeenAt, atMs);
+}
+
+function perHourOf({ size, count }: Excess): number {
+  return (count / CALL_WEIGHT) * (HOUR_MS / SPAN_MS[size]!);
 }
 
 /** Are many accounts tried from where they never came from, within an hour or a day? */
-function judgeStrangers(state: StuffingState, whole: WholeMinute, nowMs: number): Alert[] {
+function judgeStrangers(
+  state: StuffingState,
+  whole: WholeMinute,
+  nowMs: number,
+  tolerance: Tolerance,
+): Alert[] {
   const { memory, episode } = state;
   const atMs = whole.window * ENDPOINT_WINDOW_MS;
   const seen = lookAt(memory, whole.minute.tried!, atMs, episode !== null);
   // Those that were refused are among the failures.
   if (episode) episode.seen += seen.accepted;
   if (seen.strangers === 0) return [];
-  const found = strangersExcess(memory, atMs + ENDPOINT_WINDOW_MS);
+  const found = strangersExcess(memory, atMs + ENDPOINT_WINDOW_MS, tolerance);
   if (!found) return [];
   const { spanMs, startsAt, value, high, expected, daysLearnt } = found;
   const excess: Excess = {
@@ -303,16 +358,20 @@ function judgeStrangers(state: StuffingState, whole: WholeMinute, nowMs: number)
 }
 
 /** Once an hour: are the attempts of the last 24 h far more than a day's, although no ten minutes were? */
-function judgeDay(state: StuffingState, of: WholeMinute, nowMs: number): Alert[] {
+function judgeDay(state: StuffingState, of: WholeMinute, nowMs: number, tolerance: Tolerance): Alert[] {
   const { usual } = state;
   if (usual.hours < DAY_LEARNT_HOURS) return [];
   const within = dayOf(state);
-  // The weights of the hours in `usual` add up to this.
-  const learnt = USUAL_MEMORY * (1 - (1 - 1 / USUAL_MEMORY) ** usual.freshHours);
-  const expected = learnt === 0 ? 0 : (usual.fresh / learnt) * DAY_HOURS;
-  const high = Math.max(DAY_ATTEMPTS_LEAST, Math.ceil(DAY_TIMES * expected));
+  const perHour = usual.freshHours === 0 ? 0 : usual.fresh / weightOf(usual.freshHours);
+  const expected = perHour * DAY_HOURS;
+  const high = Math.max(
+    tolerance.count(DAY_ATTEMPTS_LEAST),
+    Math.ceil(tolerance.factor(DAY_TIMES) * expected),
+  );
   const value = Math.round(within.fresh);
-  if (value <= high || !isShifted(usual, within) || state.dayPool === null) return [];
+  const usualOdds = oddsOf(perHour * weightOf(usual.hours), usual.successes);
+  const isMore = value > high && isShifted(usual, oddsOf(within.fresh, within.successes), usualOdds);
+  if (!isMore || state.dayPool === null) return [];
   const excess: Excess = {
     size: DAY,
     startsAt: Math.min(...state.hours.keys()) * HOUR_MS,
@@ -341,7 +400,7 @@ function endsAt(episode: Episode): number {
 /** Alerts about single addresses that are part of the open episode. */
 export function absorbReports({ episode, memory }: StuffingState, reports: readonly Alert[]): void {
   for (const { lastSeenAt, actor, evidence } of reports) {
-    if (episode) episode.lastSeenAt = Math.max(episode.lastSeenAt, lastSeenAt);
+    if (episode) goOn(episode, lastSeenAt);
     for (const account of evidence['opened'] as string[]) addOpened(memory, account, actor.id);
   }
 }
@@ -368,7 +427,7 @@ function closeEpisode(state: StuffingState, of: { service: string; endpoint: str
 }
 
 /** Adds a window to those kept and to its hour; the hour before is learnt when another begins: then it returns true. */
-function remember(state: StuffingState, atMs: number, now: Counts): boolean {
+function remember(state: StuffingState, atMs: number, now: Counts, tolerance: Tolerance): boolean {
   const { minutes } = state;
   const known = minutes.get(atMs);
   if (known) addCounts(known, now);
@@ -401,7 +460,7 @@ function remember(state: StuffingState, atMs: number, now: Counts): boolean {
       usual.freshHours++;
       learnUsual(usual, 'fresh', fresh);
     }
-    scope.floors = floorsAfter(usual.hours);
+    scope.floors = floorsAfter(usual.hours, tolerance);
     // The addresses of a day, as long as nothing is known to be under way.
     if (!episode && Math.floor(number / DAY_HOURS) !== Math.floor(hour.number / DAY_HOURS))
       state.dayPool = null;
@@ -419,14 +478,22 @@ function learnUsual(usual: Usual, what: keyof Counts, value: number): void {
  * An endpoint without unexplained attempts learns no level of them, but is known all the same: what is accepted without a baseline
  * sinks with its hours as it does for a scope that has one.
  */
-function floorsAfter(hours: number): Floors {
-  if (hours < COLD_HOURS) return ATTEMPT_FLOORS;
+function floorsAfter(hours: number, tolerance: Tolerance): Floors {
+  const { least: normal } = ATTEMPT_FLOORS;
+  const [leastShort, leastMinute, leastLong] = [
+    tolerance.count(normal[0], normal[0]),
+    tolerance.count(normal[1], normal[1]),
+    tolerance.count(normal[2], normal[2]),
+  ];
+  const least = [leastShort, leastMinute, leastLong] as const;
+  const floors: Floors = { ...floorsAt(ATTEMPT_FLOORS, tolerance), least };
+  if (tolerance.isStrict) floors.normal = floorsAfter(hours, toleranceOf('normal'));
+  if (hours < COLD_HOURS) return floors;
   const share = (COLD_HOURS / hours) ** COLD_DECAY;
-  const [short, minute, long] = ATTEMPT_FLOORS.cold;
+  const [short, minute, long] = floors.cold;
   const sunk = (cold: number, least: number): number => Math.max(least, Math.round(cold * share));
-  const [leastShort, leastMinute, leastLong] = ATTEMPT_FLOORS.least;
   return {
-    ...ATTEMPT_FLOORS,
+    ...floors,
     cold: [sunk(short, leastShort), sunk(minute, leastMinute), sunk(long, leastLong)],
   };
 }
@@ -447,14 +514,18 @@ function sumOf(state: StuffingState, excess: Excess): Counts {
   return sum;
 }
 
-/** Is the ratio of unexplained attempts to successes clearly above what it usually is? */
-function isShifted(usual: Usual, now: Counts): boolean {
-  const least = usual.hours < COLD_HOURS ? ODDS_COLD : ODDS_LEAST;
-  return oddsOf(now) >= ODDS_SHIFT * Math.max(least, oddsOf(usual));
+/** Is the ratio of attempts to successes clearly above what it usually is? */
+function isShifted({ hours }: Usual, odds: number, usualOdds: number): boolean {
+  return odds >= ODDS_SHIFT * Math.max(hours < COLD_HOURS ? ODDS_COLD : ODDS_LEAST, usualOdds);
 }
 
-function oddsOf({ unexplained, successes }: Counts): number {
-  return unexplained / (successes + 1);
+function oddsOf(attempts: number, successes: number): number {
+  return attempts / (successes + 1);
+}
+
+/** What the weights of so many hours in `Usual` add up to. */
+function weightOf(hours: number): number {
+  return USUAL_MEMORY * (1 - (1 - 1 / USUAL_MEMORY) ** hours);
 }
 
 /** Share of failures among failures and successes, to three decimals. */
@@ -490,6 +561,8 @@ function raise(
     worst: excess,
     ratio: ratioOf(within),
     usualRatio: state.usual.hours > 0 ? ratioOf(state.usual) : null,
+    mostPerHour: perHourOf(excess),
+    resumedAt: 0,
     revision: 0,
     publishedAt: 0,
     publishedCount: 0,
@@ -651,7 +724,14 @@ export type EncodedStuffing = [
   episode:
     | [
         id: string,
-        numbers: [...EncodedGrowing, seen: number, late: number, ratio: number],
+        numbers: [
+          ...EncodedGrowing,
+          seen: number,
+          late: number,
+          ratio: number,
+          mostPerHour: number,
+          resumedAt: number,
+        ],
         usualRatio: number | null,
         worst: Excess,
       ]
@@ -674,7 +754,14 @@ export function encodeStuffing(state: StuffingState): EncodedStuffing {
     episode
       ? [
           episode.id,
-          [...encodeGrowing(episode), episode.seen, episode.late, episode.ratio],
+          [
+            ...encodeGrowing(episode),
+            episode.seen,
+            episode.late,
+            episode.ratio,
+            episode.mostPerHour,
+            episode.resumedAt,
+          ],
           episode.usualRatio,
           episode.worst,
         ]
@@ -685,14 +772,15 @@ export function encodeStuffing(state: StuffingState): EncodedStuffing {
   ];
 }
 
-export function decodeStuffing(encoded: EncodedStuffing): StuffingState {
+/** `tolerance` as for a new state. */
+export function decodeStuffing(encoded: EncodedStuffing, tolerance: Tolerance): StuffingState {
   const [newestMs, late, scope, usual, hour, pastHours, minutes, episode, pool, dayPool, memory] = encoded;
   const [hours, freshHours, ...usualCounts] = usual;
   const [number, suspect, ...hourCounts] = hour;
   return {
     newestMs,
     late,
-    scope: decodeScope(scope, floorsAfter(hours)),
+    scope: decodeScope(scope, floorsAfter(hours, tolerance)),
     usual: { hours, freshHours, ...decodeCounts(usualCounts) },
     hour: { number, suspect, ...decodeCounts(hourCounts) },
     hours: new Map(pastHours.map(([past, ...counts]) => [past, decodeCounts(counts)])),
@@ -713,6 +801,12 @@ function decodeCounts([unexplained, fresh, failures, successes]: EncodedCounts):
 }
 
 function decodeEpisode([id, numbers, usualRatio, worst]: Exclude<EncodedStuffing[7], 0>): Episode {
-  const [seen, late, ratio] = numbers.slice(-3) as [number, number, number];
-  return { ...decodeGrowing(numbers), id, seen, late, ratio, usualRatio, worst };
+  const [seen, late, ratio, mostPerHour, resumedAt] = numbers.slice(-5) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  return { ...decodeGrowing(numbers), id, seen, late, ratio, usualRatio, worst, mostPerHour, resumedAt };
 }

@@ -3,6 +3,8 @@ import {
   CALL_WEIGHT,
   HOUR_MS,
   LATENESS_MS,
+  LEAST_FACTOR_LOG,
+  MARGIN_DEVIATIONS,
   SAMPLES_MOST,
   SOURCES_MOST,
   STEP_MS,
@@ -19,7 +21,7 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
-import { noPeers } from '../profile.ts';
+import { floorsAt, noPeers, type Floors } from '../profile.ts';
 import {
   adoptShadow,
   countCall,
@@ -38,6 +40,7 @@ import {
   type Excess,
   type Scope,
 } from '../scope.ts';
+import type { Tolerance } from '../sensitivity.ts';
 import { alertSources, largestFirst } from '../tally.ts';
 import { ENDPOINT_WINDOW_MS, SHARES_MOST } from './constants.ts';
 import { endpointId } from './credential-stuffing.ts';
@@ -62,6 +65,8 @@ const CALLS_PER_ACTOR = 5;
 const CROWD_FLOORS = {
   least: [100, 150, 1_000],
   cold: [600, 900, 4_000],
+  factorLog: LEAST_FACTOR_LOG,
+  deviations: MARGIN_DEVIATIONS,
   // However much an endpoint varies: what gathers in one network must not only be many.
   marginMost: Math.round(1_000 * Math.log(3)),
 } as const;
@@ -173,8 +178,11 @@ export interface CrowdState {
   pool: Callers | null;
 }
 
-export function newCrowdState(): CrowdState {
-  return { newestMs: 0, scope: newScope(CROWD_FLOORS), networks: new Map(), episode: null, pool: null };
+export const crowdFloorsAt = (tolerance: Tolerance): Floors => floorsAt(CROWD_FLOORS, tolerance);
+
+/** `floors` are those of the detector's sensitivity. */
+export function newCrowdState(floors: Floors): CrowdState {
+  return { newestMs: 0, scope: newScope(floors), networks: new Map(), episode: null, pool: null };
 }
 
 /** Is the window worth a state of its own for an endpoint that has none? */
@@ -467,10 +475,14 @@ export function encodeCrowd({ newestMs, scope, networks, pool, episode }: CrowdS
   return encoded;
 }
 
-export function decodeCrowd([newestMs, scope, networks, pool, episode]: EncodedCrowd): CrowdState {
+/** `floors` as for a new state. */
+export function decodeCrowd(
+  [newestMs, scope, networks, pool, episode]: EncodedCrowd,
+  floors: Floors,
+): CrowdState {
   return {
     newestMs,
-    scope: decodeScope(scope, CROWD_FLOORS),
+    scope: decodeScope(scope, floors),
     networks: new Map(networks),
     pool: pool ? decodeCallers(pool) : null,
     episode: episode ? decodeEpisode(episode) : null,

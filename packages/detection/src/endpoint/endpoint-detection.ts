@@ -2,6 +2,7 @@ import type { Alert } from '@tripline/model';
 import type { DetectionConfig } from '../config.ts';
 import { dryRunMarker } from '../dry-run.ts';
 import { globToRegExp } from '../glob.ts';
+import { toleranceOf } from '../sensitivity.ts';
 import { parseState } from '../state-text.ts';
 import {
   closeGroup,
@@ -29,6 +30,7 @@ import {
 import {
   closeCrowd,
   crowdClosesAt,
+  crowdFloorsAt,
   decodeCrowd,
   encodeCrowd,
   isCrowdOfNote,
@@ -88,7 +90,7 @@ export interface EndpointDetection {
 }
 
 /** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 5;
+const STATE_VERSION = 6;
 
 type EncodedState = [
   version: number,
@@ -111,6 +113,9 @@ function toldAddresses({ stuffing, bruteForce }: EndpointState, { reports }: End
 export function createEndpointDetection(config: DetectionConfig): EndpointDetection {
   const { enabled } = config.credentialStuffing;
   const coverageEnabled = config.objectEnumeration.enabled;
+  const stuffingTolerance = toleranceOf(config.credentialStuffing.sensitivity);
+  const coverageTolerance = toleranceOf(config.objectEnumeration.sensitivity);
+  const crowdFloors = crowdFloorsAt(toleranceOf(config.requestSpike.sensitivity));
   const judgesCrowdOf = crowdSelection(config.requestSpike);
   const marked = dryRunMarker(config);
   /** What single addresses do is part of an open alert about many of them, unless that is only tried out. */
@@ -142,7 +147,7 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
     create: ({ service, endpoint }) => ({
       service,
       endpoint,
-      stuffing: newStuffingState(),
+      stuffing: newStuffingState(stuffingTolerance),
       coverage: null,
       bruteForce: null,
       crowd: null,
@@ -153,10 +158,10 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
       return {
         service,
         endpoint,
-        stuffing: decodeStuffing(stuffing),
+        stuffing: decodeStuffing(stuffing, stuffingTolerance),
         coverage: coverage ? decodeCoverage(coverage) : null,
         bruteForce: bruteForce ? decodeGroup(bruteForce) : null,
-        crowd: crowd ? decodeCrowd(crowd) : null,
+        crowd: crowd ? decodeCrowd(crowd, crowdFloors) : null,
       };
     },
     encode({ service, endpoint, stuffing, coverage, bruteForce, crowd }) {
@@ -174,7 +179,8 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
         for (const alert of closeStuffing(state.stuffing, state, step * ENDPOINT_WINDOW_MS))
           alerts.push(alert);
       } else if (state.stuffing.newestMs > 0 || isOfNote(minute)) {
-        for (const alert of judgeMinute(state.stuffing, whole, nowMs, toldAddresses(state, minute)))
+        const told = toldAddresses(state, minute);
+        for (const alert of judgeMinute(state.stuffing, whole, nowMs, told, stuffingTolerance))
           alerts.push(alert);
       }
       if (minute.reports) {
@@ -192,10 +198,11 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
       }
       if (coverageEnabled && minute.walked) {
         state.coverage ??= newCoverageState();
-        for (const alert of judgeCoverage(state.coverage, whole, nowMs)) alerts.push(alert);
+        for (const alert of judgeCoverage(state.coverage, whole, nowMs, coverageTolerance))
+          alerts.push(alert);
       }
       if ((state.crowd ?? isCrowdOfNote(minute.callers)) && judgesCrowdOf(whole.service)) {
-        state.crowd ??= newCrowdState();
+        state.crowd ??= newCrowdState(crowdFloors);
         for (const alert of judgeCrowd(state.crowd, whole, nowMs)) alerts.push(alert);
       }
       return marked(alerts);

@@ -186,7 +186,8 @@ function addName(names: string[], name: string): void {
   if (names.length > NAMES_KEPT) names.pop();
 }
 
-function attemptKey(ip: string, account: string): string {
+/** Key of an attempt in `Failing.attempts`. */
+export function attemptKey(ip: string, account: string): string {
   return `${ip} ${account}`;
 }
 
@@ -284,6 +285,9 @@ export interface Unexplained {
   share: number;
 }
 
+/** Is the attempt of this key and hash, as in `Failing.attempts`, one that is asked about? */
+export type IsAsked = (pair: string, hash: number) => boolean;
+
 const nobody: ReadonlySet<string> = new Set();
 
 /**
@@ -298,33 +302,16 @@ const nobody: ReadonlySet<string> = new Set();
  * try many keys: that is no list of accounts, and judged where addresses are.
  */
 export function unexplainedOf(minute: EndpointMinute, told: ReadonlySet<string> = nobody): Unexplained {
-  const { failing, succeeded } = minute;
+  const { failing } = minute;
   if (!failing) return { attempts: 0, share: 0 };
-  const perAddress = new Map<string, { attempts: number; failures: number; users: number }>();
-  const perAccount = new Map<string, number>();
-  for (const [, { value }] of failing.attempts.entries()) {
-    const address = perAddress.get(value.ip) ?? { attempts: 0, failures: 0, users: 0 };
-    perAddress.set(value.ip, {
-      attempts: address.attempts + 1,
-      failures: address.failures + value.failures,
-      users: address.users + (value.account.startsWith(USER_TOKEN) || value.account === '' ? 1 : 0),
-    });
-    if (value.account !== '') perAccount.set(value.account, (perAccount.get(value.account) ?? 0) + 1);
-  }
-
-  const completeTo = succeeded?.completeTo ?? Infinity;
+  const { perAddress, perAccount } = triersOf(failing);
   let known = 0;
   let unexplained = 0;
-  for (const [ip, { attempts, failures, users }] of perAddress) {
-    if (told.has(ip) || (attempts >= MANY_ATTEMPTS && users === 0)) {
-      known += attempts;
-      continue;
-    }
-    if (attempts < MANY_ATTEMPTS && ip !== '' && sampleHash(ip) > completeTo) continue;
-    const explained = (succeeded?.get(ip)?.calls ?? 0) * TRIES_PER_SUCCESS;
-    const failed = failing.sources.get(ip)?.failures ?? failures;
-    known += attempts;
-    unexplained += attempts * Math.max(0, 1 - explained / failed);
+  for (const [ip, trier] of perAddress) {
+    const share = unexplainedShare(minute, ip, trier, told);
+    if (share === undefined) continue;
+    known += trier.attempts;
+    unexplained += trier.attempts * share;
   }
   let oneAccount = 0;
   for (const attempts of perAccount.values()) if (attempts >= MANY_ATTEMPTS) oneAccount += attempts;
@@ -337,6 +324,73 @@ export function unexplainedOf(minute: EndpointMinute, told: ReadonlySet<string> 
     attempts: Math.round(failing.attempts.distinct() * cautious * other),
     share: share * other,
   };
+}
+
+/**
+ * The same for those of the attempts kept that are asked about, each judged by itself: estimate of how many of them nothing
+ * harmless explains. An attempt of which it is known whether its address got in stands for those of which it is not.
+ */
+export function unexplainedAmong(
+  minute: EndpointMinute,
+  told: ReadonlySet<string>,
+  isAsked: IsAsked,
+): number {
+  const { failing, succeeded } = minute;
+  if (!failing) return 0;
+  const { perAddress, perAccount } = triersOf(failing);
+  const standsFor = 1 / (succeeded?.rate ?? 1);
+  let unexplained = 0;
+  for (const [pair, { hash, value }] of failing.attempts.entries()) {
+    const { ip, account } = value;
+    if (!isAsked(pair, hash) || (perAccount.get(account) ?? 0) >= MANY_ATTEMPTS) continue;
+    const trier = perAddress.get(ip)!;
+    const share = unexplainedShare(minute, ip, trier, told) ?? 0;
+    unexplained += share * (isSelfEvident(ip, trier) ? 1 : standsFor);
+  }
+  return unexplained;
+}
+
+/** Attempts, failures, and attempts on users or on nobody in particular, of one address. */
+interface Trier {
+  attempts: number;
+  failures: number;
+  users: number;
+}
+
+/** Who tried, and how many attempts there were on each account. */
+function triersOf(failing: Failing): { perAddress: Map<string, Trier>; perAccount: Map<string, number> } {
+  const perAddress = new Map<string, Trier>();
+  const perAccount = new Map<string, number>();
+  for (const [, { value }] of failing.attempts.entries()) {
+    const trier = perAddress.get(value.ip) ?? { attempts: 0, failures: 0, users: 0 };
+    perAddress.set(value.ip, {
+      attempts: trier.attempts + 1,
+      failures: trier.failures + value.failures,
+      users: trier.users + (value.account.startsWith(USER_TOKEN) || value.account === '' ? 1 : 0),
+    });
+    if (value.account !== '') perAccount.set(value.account, (perAccount.get(value.account) ?? 0) + 1);
+  }
+  return { perAddress, perAccount };
+}
+
+/** Share of the attempts of one address that nothing harmless explains; undefined if it is not known whether it got in. */
+function unexplainedShare(
+  { failing, succeeded }: EndpointMinute,
+  ip: string,
+  trier: Trier,
+  told: ReadonlySet<string>,
+): number | undefined {
+  const { attempts, failures, users } = trier;
+  if (told.has(ip) || (attempts >= MANY_ATTEMPTS && users === 0)) return 0;
+  if (!isSelfEvident(ip, trier) && sampleHash(ip) > (succeeded?.completeTo ?? Infinity)) return undefined;
+  const explained = (succeeded?.get(ip)?.calls ?? 0) * TRIES_PER_SUCCESS;
+  const failed = failing?.sources.get(ip)?.failures ?? failures;
+  return Math.max(0, 1 - explained / failed);
+}
+
+/** Is it judged without regard to whether the sample would tell that the address got in? */
+function isSelfEvident(ip: string, { attempts }: Trier): boolean {
+  return attempts >= MANY_ATTEMPTS || ip === '';
 }
 
 function lowerEnd(share: number, seen: number): number {

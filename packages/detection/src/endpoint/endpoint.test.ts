@@ -9,10 +9,12 @@ import { ENDPOINT_WINDOW_MS, GRACE_MS, OPEN_MINUTES_MOST, PARTS_PER_EMISSION } f
 import { createEndpointDetection } from './endpoint-detection.ts';
 import {
   addToMinute,
+  attemptKey,
   decodeMinute,
   encodeMinute,
   mergeMinute,
   newMinute,
+  unexplainedAmong,
   unexplainedOf,
   type EndpointMinute,
 } from './endpoint-minute.ts';
@@ -174,6 +176,35 @@ describe('a minute of an endpoint', () => {
       call({ ip: `10.0.0.${n}`, user: `~user~${n}`, id: `again-${n}-0000`, status: 200 }),
     ]).flat();
     expect(unexplainedOf(minuteOf(mistyped)).attempts).toBe(0);
+  });
+
+  it('does not hold a device that fails for ever against those who mistype in the same minute', () => {
+    const stale = call({ ip: '10.0.0.1', user: '~user~1' });
+    const mistyped = { ip: '10.0.0.2', user: '~user~2' };
+    const minute = minuteOf([stale, call(mistyped), call({ ...mistyped, id: 'again-000', status: 200 })]);
+    expect(unexplainedOf(minute).share).toBe(0.5);
+    expect(unexplainedAmong(minute, new Set(), () => true)).toBe(1);
+    const staleKey = attemptKey('10.0.0.1', '~user~1');
+    expect(unexplainedAmong(minute, new Set(), (pair) => pair !== staleKey)).toBe(0);
+    expect(unexplainedAmong(minute, new Set(['10.0.0.1']), () => true)).toBe(0);
+  });
+
+  it('estimates the unexplained attempts that are asked about where not all who got in are kept', () => {
+    // Of 60 addresses that fail every second gets in, and 200 others do.
+    let sum = 0;
+    for (let run = 0; run < 40; run++) {
+      const calls = Array.from({ length: 60 }, (_, n) =>
+        call({ ip: `10.${run}.0.${n}`, user: `~user~${n}` }),
+      );
+      for (let n = 0; n < 260; n++)
+        if (n >= 60 || n % 2 === 0)
+          calls.push(call({ ip: `10.${run}.${n >> 8}.${n & 255}`, user: `~user~${n}`, status: 200 }));
+      const asked = new Set(
+        Array.from({ length: 40 }, (_, n) => attemptKey(`10.${run}.0.${n}`, `~user~${n}`)),
+      );
+      sum += unexplainedAmong(minuteOf(calls), new Set(), (pair) => asked.has(pair));
+    }
+    expect(Math.abs(sum / 40 / 20 - 1)).toBeLessThan(0.2);
   });
 
   it('counts neither what the server failed nor a 403 to a known consumer as a failure', () => {
@@ -389,7 +420,7 @@ describe('settings', () => {
 
   it('refuses state of another version with what to do', () => {
     expect(() => detection.decode('[9]')).toThrow(
-      /state of an endpoint: expected version 5 .* delete the processor state/,
+      /state of an endpoint: expected version 6 .* delete the processor state/,
     );
     expect(() => new PreAggregator(0, '[9]')).toThrow(/expected version 1/);
   });

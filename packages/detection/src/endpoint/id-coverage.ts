@@ -27,6 +27,7 @@ import {
   type EncodedSeen,
   type Seen,
 } from '../objects/seen.ts';
+import { toleranceOf, type Tolerance } from '../sensitivity.ts';
 import { ENDPOINT_WINDOW_MS } from './constants.ts';
 import { endpointId } from './credential-stuffing.ts';
 import type { WholeMinute } from './minute-hold.ts';
@@ -237,14 +238,19 @@ export function newCoverageState(): CoverageState {
  * Do many actors together go through the ids of an endpoint, each with few of them? Judges one window; `nowMs` is the end of
  * the step in which it is judged.
  */
-export function judgeCoverage(state: CoverageState, whole: WholeMinute, nowMs: number): Alert[] {
+export function judgeCoverage(
+  state: CoverageState,
+  whole: WholeMinute,
+  nowMs: number,
+  tolerance: Tolerance,
+): Alert[] {
   const { walked } = whole.minute;
   const atMs = whole.window * ENDPOINT_WINDOW_MS;
   if (!walked || atMs < state.newestMs - LATENESS_MS) return [];
   const alerts = closeCoverage(state, whole, atMs);
   state.newestMs = Math.max(state.newestMs, atMs);
   const hour = Math.floor(state.newestMs / HOUR_MS);
-  if (hour > state.hour) for (const alert of moveOn(state, whole, hour, nowMs)) alerts.push(alert);
+  if (hour > state.hour) for (const alert of moveOn(state, whole, hour, nowMs, tolerance)) alerts.push(alert);
 
   for (const what of state.calls.keys()) state.calls[what]! += whole.minute.calls;
   const before = state.counts[HOUR]!;
@@ -254,7 +260,7 @@ export function judgeCoverage(state: CoverageState, whole: WholeMinute, nowMs: n
   const { pool, episode } = state;
   let worst = { what: HOUR, value: 0, high: 1, top: 0 };
   for (const [what, value] of state.counts.entries()) {
-    const high = allowed(state, what);
+    const high = allowed(state, what, tolerance);
     if (value / high > worst.value / worst.high) worst = { what, value, high, top: state.tops[what]! };
   }
   if (!pool || worst.value <= worst.high || topShare(pool) > TOP_SHARE_MOST) return alerts;
@@ -284,10 +290,13 @@ export function judgeCoverage(state: CoverageState, whole: WholeMinute, nowMs: n
 }
 
 /** Infinity until it can be told. */
-function allowed(state: CoverageState, what: number): number {
+function allowed(state: CoverageState, what: number, tolerance: Tolerance): number {
   if (learntHours(state) < LEARNT_HOURS[what]!) return Infinity;
   const growth = Math.max(1, otherCalls(state, what) / Math.max(1, state.usualCalls[what]!));
-  const most = Math.max(FLOORS[what]!, FACTOR * growth * state.tops[what]!);
+  const most = Math.max(
+    tolerance.count(FLOORS[what]!),
+    tolerance.factor(FACTOR) * growth * state.tops[what]!,
+  );
   const chance = Math.sqrt(most * (weightOf(state.seen) - 1));
   return Math.round(most + CHANCE_DEVIATIONS * chance);
 }
@@ -402,6 +411,7 @@ function moveOn(
   of: { service: string; endpoint: string },
   hour: number,
   nowMs: number,
+  tolerance: Tolerance,
 ): Alert[] {
   const alerts: Alert[] = [];
   const { counts, tops, episode } = state;
@@ -414,10 +424,12 @@ function moveOn(
   if (episode && episode.lastSeenAt - episode.startedAt >= STAYS_MS) {
     alerts.push(endEpisode(state, of, nowMs));
     for (const what of counts.keys()) learn(what);
-  } else if (!episode) {
-    learn(HOUR);
-    if (days > 0) learn(1);
-    state.pool = null;
+  } else {
+    const isLearnt = (what: number): boolean =>
+      !episode || (tolerance.isStrict && counts[what]! <= allowed(state, what, toleranceOf('normal')));
+    if (isLearnt(HOUR)) learn(HOUR);
+    if (days > 0 && isLearnt(1)) learn(1);
+    if (!episode) state.pool = null;
   }
   counts[HOUR] = 0;
   state.calls[HOUR] = 0;

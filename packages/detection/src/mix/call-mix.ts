@@ -1,5 +1,5 @@
 import { severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
-import type { ActorDetector } from '../actor-detector.ts';
+import type { ActorDetector, ActorDetectorSettings } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
 import { LOG_SCALE, STEP_MS } from '../constants.ts';
 import { fromNumerals, signed, toNumerals, unsigned } from '../digits.ts';
@@ -14,8 +14,9 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
-import { compileExceptions, type Selection } from '../exception.ts';
+import { compileExceptions } from '../exception.ts';
 import { objectHash } from '../objects/seen.ts';
+import { toleranceOf, type Tolerance } from '../sensitivity.ts';
 import {
   decodeTally,
   dominant,
@@ -126,21 +127,42 @@ export interface MixState {
  * that gather on one endpoint or an expensive one, and responses that are many times as large. Its alerts are request spikes
  * whose evidence has a `kind`. Only actors with a credential: an address is many people, or one who is gone tomorrow.
  */
-export function createCallMixDetector(settings: Selection): ActorDetector<MixState> {
+export function createCallMixDetector(settings: ActorDetectorSettings): ActorDetector<MixState> {
   const isExcepted = compileExceptions(settings);
+  const limits = limitsAt(toleranceOf(settings.sensitivity));
   return {
     name: 'callMix',
     key: 'm',
     create: (call) => (call.actorKind === 'address' || isExcepted(call) ? undefined : newState()),
     fold: (state, call, inSpike) =>
-      isExcepted(call) ? close(state, call.startedAt) : fold(state, call, inSpike),
-    close,
+      isExcepted(call) ? close(state, call.startedAt, limits) : fold(state, call, inSpike, limits),
+    close: (state, nowMs) => close(state, nowMs, limits),
     closesAt: (state) => {
       if (isPending(state)) return endOf(state.window);
       return state.episode ? closesAt(state.episode) : undefined;
     },
     encode,
     decode: (encoded) => decode(encoded as EncodedMix),
+  };
+}
+
+/** How much is allowed, at the sensitivity that is set. Shares are not: they make it another mix. */
+interface Limits {
+  endpointCalls: number;
+  endpointFactorLog: number;
+  bytesFactorLog: number;
+  bytesDeviations: number;
+  /** Those at `normal`, where these are stricter: what is not above them is learnt, alert or not. */
+  normal?: Limits;
+}
+
+function limitsAt(tolerance: Tolerance): Limits {
+  return {
+    endpointCalls: tolerance.count(ENDPOINT_CALLS_LEAST),
+    endpointFactorLog: tolerance.factorLog(ENDPOINT_FACTOR_LOG),
+    bytesFactorLog: tolerance.factorLog(BYTES_FACTOR_LOG),
+    bytesDeviations: tolerance.deviations(BYTES_DEVIATIONS),
+    ...(tolerance.isStrict ? { normal: limitsAt(toleranceOf('normal')) } : {}),
   };
 }
 
@@ -175,14 +197,14 @@ function logOf(value: number): number {
   return Math.round(Math.log1p(value) * LOG_SCALE);
 }
 
-function fold(state: MixState, call: ApiCall, inSpike: boolean): Alert[] {
+function fold(state: MixState, call: ApiCall, inSpike: boolean, limits: Limits): Alert[] {
   const atMs = call.startedAt;
   const window = Math.floor(atMs / MIX_WINDOW_MS);
   // Shares need no late call; what was judged stays judged.
   if (window < state.window) return [];
-  const alerts = close(state, atMs);
+  const alerts = close(state, atMs, limits);
   if (window > state.window) {
-    alerts.push(...settle(state));
+    alerts.push(...settle(state, limits));
     state.window = window;
   }
   if (inSpike) state.inSpike = true;
@@ -194,11 +216,11 @@ function fold(state: MixState, call: ApiCall, inSpike: boolean): Alert[] {
   if (usage) {
     usage.calls = Math.min(CALLS_MOST, usage.calls + 1);
     // Errors are short and quick, and the server's.
-    if (call.status < 400) large = sizeCall(state, usage, call);
+    if (call.status < 400) large = sizeCall(state, usage, call, limits);
   }
   const crowded =
     usage !== undefined &&
-    usage.calls >= ENDPOINT_CALLS_LEAST / 2 &&
+    usage.calls >= limits.endpointCalls / 2 &&
     usage.calls * SHARE_SCALE >= (SHARE_HIGH / 2) * state.calls &&
     state.learnt >= WINDOWS_LEAST &&
     logOf(usage.calls) > usage.top;
@@ -228,7 +250,7 @@ function usageOf(state: MixState, hash: number): Usage | undefined {
 }
 
 /** Holds a successful call against the levels of its endpoint and lets them follow; tells if it is far larger than usual. */
-function sizeCall(state: MixState, usage: Usage, call: ApiCall): boolean {
+function sizeCall(state: MixState, usage: Usage, call: ApiCall, { bytesFactorLog }: Limits): boolean {
   const bytes = logOf(call.responseBytes) - usage.bytes;
   const latency = logOf(call.latencyMs) - usage.latency;
   if (usage.seen < SEEN_LEAST) {
@@ -245,7 +267,7 @@ function sizeCall(state: MixState, usage: Usage, call: ApiCall): boolean {
     usage.bytes += followed(bytes);
     usage.latency += followed(latency);
   }
-  return bytes > BYTES_FACTOR_LOG && state.learnt >= WINDOWS_LEAST;
+  return bytes > bytesFactorLog && state.learnt >= WINDOWS_LEAST;
 }
 
 function followed(difference: number): number {
@@ -253,10 +275,10 @@ function followed(difference: number): number {
 }
 
 /** The window is over: judges it, learns it if there is nothing against it, and begins an empty one. */
-function settle(state: MixState): Alert[] {
+function settle(state: MixState, limits: Limits): Alert[] {
   const alerts: Alert[] = [];
   if (state.calls >= CALLS_LEAST && !state.inSpike) {
-    const finding = state.learnt >= WINDOWS_LEAST ? worstOf(state) : undefined;
+    const finding = state.learnt >= WINDOWS_LEAST ? worstOf(state, limits) : undefined;
     const { episode } = state;
     // What has lasted for a day is how things are now.
     if (episode && finding && endOf(state.window) - episode.startedAt > STEP_MS) {
@@ -269,6 +291,7 @@ function settle(state: MixState): Alert[] {
       learn(state);
     } else if (finding && state.tally) {
       alerts.push(...exceeded(state, finding));
+      if (limits.normal && !worstOf(state, limits.normal)) learn(state);
     } else if (!episode) learn(state);
   }
   state.window++;
@@ -282,18 +305,16 @@ function settle(state: MixState): Alert[] {
   return alerts;
 }
 
-function worstOf(state: MixState): Finding | undefined {
+function worstOf(state: MixState, limits: Limits): Finding | undefined {
   const { calls, sized } = state;
+  const { endpointCalls, endpointFactorLog, bytesFactorLog, bytesDeviations } = limits;
   const latencyFactor = sized === 0 ? 1 : rounded(Math.exp(state.latencyExcess / sized / LOG_SCALE));
   let worst: Finding | undefined;
   for (const usage of state.usages) {
     const share = Math.round((SHARE_SCALE * usage.calls) / calls);
     if (usage.seen < SEEN_LEAST || share < SHARE_HIGH) continue;
     const factor = Math.exp(ENDPOINT_FACTOR_LOG / LOG_SCALE);
-    const high = Math.max(
-      ENDPOINT_CALLS_LEAST,
-      Math.floor(Math.expm1((usage.top + ENDPOINT_FACTOR_LOG) / LOG_SCALE)),
-    );
+    const high = Math.max(endpointCalls, Math.floor(Math.expm1((usage.top + endpointFactorLog) / LOG_SCALE)));
     if (usage.calls <= high || share <= factor * usage.share) continue;
     worst = {
       kind: isExpensive(state, usage) ? 'cost' : 'endpoint',
@@ -306,7 +327,7 @@ function worstOf(state: MixState): Finding | undefined {
       latencyFactor,
     };
   }
-  const bytesHigh = Math.max(BYTES_FACTOR_LOG, BYTES_DEVIATIONS * state.bytesDeviation);
+  const bytesHigh = Math.max(bytesFactorLog, bytesDeviations * state.bytesDeviation);
   if (sized < SIZED_LEAST || state.bytesExcess <= bytesHigh * sized) return worst;
   const bytes: Finding = {
     kind: 'bytes',
@@ -393,12 +414,12 @@ function exceeded(state: MixState, finding: Finding): Alert[] {
     : [];
 }
 
-function close(state: MixState, nowMs: number): Alert[] {
+function close(state: MixState, nowMs: number, limits: Limits): Alert[] {
   const alerts: Alert[] = [];
   if (isPending(state)) {
     // First the window: it may make the episode longer.
     if (nowMs < endOf(state.window)) return alerts;
-    alerts.push(...settle(state));
+    alerts.push(...settle(state, limits));
   }
   const { episode } = state;
   if (episode && nowMs >= closesAt(episode)) {

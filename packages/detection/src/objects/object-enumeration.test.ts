@@ -5,7 +5,7 @@ import { detectorRevisions } from '../../test-support/run-detector.ts';
 import { createObjectEnumerationDetector } from './object-enumeration.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
-const detector = createObjectEnumerationDetector({ exceptions: [] });
+const detector = createObjectEnumerationDetector({ exceptions: [], sensitivity: 'normal' });
 
 const phase = (until: string, rest: Partial<PhaseInput>): PhaseInput => ({
   consumer: 'acme',

@@ -6,7 +6,7 @@ import {
   type AlertType,
   type ApiCall,
 } from '@tripline/model';
-import type { ActorDetector } from '../actor-detector.ts';
+import type { ActorDetector, ActorDetectorSettings } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
 import { DAY_MS, HOUR_MS, LATENESS_MS } from '../constants.ts';
 import { fromNumerals, toNumerals } from '../digits.ts';
@@ -20,7 +20,8 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
-import { compileExceptions, type Selection } from '../exception.ts';
+import { compileExceptions } from '../exception.ts';
+import { toleranceOf, type Tolerance } from '../sensitivity.ts';
 import {
   decodeTally,
   dominant,
@@ -123,6 +124,24 @@ export interface ObjectsState {
   episode: Episode | null;
 }
 
+/** How much is allowed, at the sensitivity that is set: by count, see FLOORS and COLD, and as a factor of the most so far. */
+interface Limits {
+  floors: readonly number[];
+  cold: readonly number[];
+  factor: number;
+  /** Those at `normal`, where these are stricter: what is not above them is learnt, alert or not. */
+  normal?: Limits;
+}
+
+function limitsAt(tolerance: Tolerance): Limits {
+  return {
+    ...(tolerance.isStrict ? { normal: limitsAt(toleranceOf('normal')) } : {}),
+    floors: FLOORS.map((count) => tolerance.count(count)),
+    cold: COLD.map((count) => tolerance.count(count)),
+    factor: tolerance.factor(FACTOR),
+  };
+}
+
 function newState(): ObjectsState {
   return {
     newestMs: 0,
@@ -145,8 +164,11 @@ function newState(): ObjectsState {
  * Does an actor go through objects (ids in path, query, kept headers) or pages that it never asked for before, many more
  * than it usually does? Alerts are `object-enumeration`, or `data-scraping` for many objects in one call and for lists.
  */
-export function createObjectEnumerationDetector(settings: Selection): ActorDetector<ObjectsState> {
+export function createObjectEnumerationDetector(
+  settings: ActorDetectorSettings,
+): ActorDetector<ObjectsState> {
   const isExcepted = compileExceptions(settings);
+  const limits = limitsAt(toleranceOf(settings.sensitivity));
   const read = createAsked();
   const concerns = ({ objects, page }: Asked, call: ApiCall): boolean =>
     (objects.length > 0 || page >= 0) && (isThere(call) || isMissed(call));
@@ -162,7 +184,7 @@ export function createObjectEnumerationDetector(settings: Selection): ActorDetec
         return [];
       }
       const asked = read(call);
-      return concerns(asked, call) ? fold(state, call, asked) : [];
+      return concerns(asked, call) ? fold(state, call, asked, limits) : [];
     },
     close,
     closesAt: ({ episode }) => (episode ? endsAt(episode) : undefined),
@@ -180,7 +202,7 @@ function isMissed({ status, source }: ApiCall): boolean {
   return (status === 404 || status === 403 || status === 410) && source === 'upstream';
 }
 
-function fold(state: ObjectsState, call: ApiCall, asked: Asked): Alert[] {
+function fold(state: ObjectsState, call: ApiCall, asked: Asked, limits: Limits): Alert[] {
   const atMs = call.startedAt;
   if (atMs < state.newestMs - LATENESS_MS) {
     state.late++;
@@ -190,7 +212,7 @@ function fold(state: ObjectsState, call: ApiCall, asked: Asked): Alert[] {
   if (atMs > state.newestMs) {
     state.newestMs = atMs;
     const hour = Math.floor(atMs / HOUR_MS);
-    if (hour > state.hour) for (const alert of moveOn(state, hour)) alerts.push(alert);
+    if (hour > state.hour) for (const alert of moveOn(state, hour, limits)) alerts.push(alert);
   }
 
   const succeeded = isThere(call);
@@ -222,7 +244,7 @@ function fold(state: ObjectsState, call: ApiCall, asked: Asked): Alert[] {
     }
   }
   if (!unknown) return alerts;
-  const excess = worstOf(state);
+  const excess = worstOf(state, limits);
   if (state.episode || excess.factor > 0.5) examine(state, call, asked);
   if (news === 0 || excess.factor <= 1) return alerts;
 
@@ -245,12 +267,12 @@ function countsOf(state: ObjectsState): number[] {
 }
 
 /** The count that is the most times what is allowed. */
-function worstOf(state: ObjectsState): Excess {
+function worstOf(state: ObjectsState, limits: Limits): Excess {
   const weight = weightOf(state.seen);
   const counts = countsOf(state);
   let worst: Excess = { what: HOUR, value: 0, high: 1, top: 0, factor: 0, weight };
   for (const [what, value] of counts.entries()) {
-    const high = allowed(state, what, weight);
+    const high = allowed(state, what, weight, limits);
     // Five days count on a day that has its part of them: not for days after the last of it.
     if (what === FIVE_DAYS && state.days[0]! * DAYS_KEPT < high) continue;
     if (what === MISSED && state.missed < MISSED_SHARE * (state.missed + state.found)) continue;
@@ -260,18 +282,18 @@ function worstOf(state: ObjectsState): Excess {
   return worst;
 }
 
-function allowed(state: ObjectsState, what: number, weight: number): number {
-  const floor = Math.max(FLOORS[what]!, COLD[what]! / Math.max(1, state.knownDays));
+function allowed(state: ObjectsState, what: number, weight: number, limits: Limits): number {
+  const floor = Math.max(limits.floors[what]!, limits.cold[what]! / Math.max(1, state.knownDays));
   // Who asks for no more than usual is not guessing, even if all of it is gone: a route was renamed.
   const top = Math.max(state.tops[what]!, what === MISSED ? state.tops[HOUR]! : 0);
-  const most = Math.max(floor, FACTOR * top);
+  const most = Math.max(floor, limits.factor * top);
   // Pages are counted in KB; of them as many are behind it as there are tens of KB.
   const chance = Math.sqrt(most * (what === PAGES ? 10 : 1) * (weight - 1));
   return Math.round(most + CHANCE_DEVIATIONS * chance);
 }
 
 /** Ends the hour, and the day if it is over: learns from them unless they were under alert. */
-function moveOn(state: ObjectsState, hour: number): Alert[] {
+function moveOn(state: ObjectsState, hour: number, { normal }: Limits): Alert[] {
   const alerts: Alert[] = [];
   const today = Math.floor(state.hour / HOURS_PER_DAY);
   const day = Math.floor(hour / HOURS_PER_DAY);
@@ -281,25 +303,21 @@ function moveOn(state: ObjectsState, hour: number): Alert[] {
   const learn = (what: number): void => {
     tops[what] = Math.max(tops[what]!, counts[what]!);
   };
+  const isLearnt = (what: number): boolean =>
+    !state.episode ||
+    (normal !== undefined && counts[what]! <= allowed(state, what, weightOf(state.seen), normal));
   if (state.episode && day > today && state.episode.lastSeenAt - state.episode.startedAt >= STAYS_MS) {
     alerts.push(endEpisode(state));
     for (const what of counts.keys()) learn(what);
   }
-  if (!state.episode) {
-    learn(HOUR);
-    learn(MISSED);
-    state.examined = null;
-  }
+  for (const what of [HOUR, MISSED]) if (isLearnt(what)) learn(what);
+  if (!state.episode) state.examined = null;
   state.found = 0;
   state.missed = 0;
   state.hour = hour;
   if (day === today) return alerts;
 
-  if (!state.episode) {
-    learn(DAY);
-    learn(FIVE_DAYS);
-    learn(PAGES);
-  }
+  for (const what of [DAY, FIVE_DAYS, PAGES]) if (isLearnt(what)) learn(what);
   const passed = day - today;
   for (const [what, top] of tops.entries()) tops[what] = Math.round(top * TOP_PER_DAY ** passed);
   state.days = Array.from({ length: DAYS_KEPT }, (_, at) => state.days[at - passed] ?? 0);

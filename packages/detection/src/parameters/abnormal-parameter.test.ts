@@ -2,6 +2,7 @@ import { apiCallSchema, type Alert, type ApiCall } from '@tripline/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { randomFrom } from '../../test-support/program.ts';
+import { toleranceOf } from '../sensitivity.ts';
 import {
   abnormalParameterReleasesAt,
   abnormalParameterStateKey,
@@ -12,6 +13,7 @@ import {
   encodeParameterEpisodes,
   foldAbnormalParameter,
   parameterEpisodesCloseAt,
+  parameterLimitsAt,
   releaseAbnormalParameter,
   type AbnormalParameterState,
   type ParameterEpisodes,
@@ -43,18 +45,20 @@ function call(consumer: string, atMinutes: number, change: Partial<ApiCall> = {}
   }) as ApiCall;
 }
 
+const limits = parameterLimitsAt(toleranceOf('normal'));
+
 /** All endpoints of a partition, as the processor keeps them. */
 class Endpoints {
   readonly states = new Map<string, AbnormalParameterState>();
   episodes: ParameterEpisodes = decodeParameterEpisodes(undefined);
 
   fold(one: ApiCall): Alert[] {
-    return foldAbnormalParameter(this.of(one), this.episodes, one);
+    return foldAbnormalParameter(this.of(one), this.episodes, one, limits);
   }
 
   close(nowMs: number): Alert[] {
     const alerts = [...this.states.values()].flatMap((state) =>
-      releaseAbnormalParameter(state, this.episodes, nowMs),
+      releaseAbnormalParameter(state, this.episodes, nowMs, limits),
     );
     return [...alerts, ...closeParameterEpisodes(this.episodes, nowMs)];
   }

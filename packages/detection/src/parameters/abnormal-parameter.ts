@@ -2,6 +2,7 @@ import { actorKey, severities, severityOf, type Alert, type AlertActor, type Api
 import { alertActor } from '../alert-actor.ts';
 import { LATENESS_MS } from '../constants.ts';
 import { alertId } from '../episode.ts';
+import type { Tolerance } from '../sensitivity.ts';
 import { parseState } from '../state-text.ts';
 import {
   decodeTally,
@@ -16,12 +17,14 @@ import {
   type Tally,
 } from '../tally.ts';
 import {
+  ALERT_DECADES,
   HEADER_PREFIX,
   decodeEndpointProfile,
   encodeEndpointProfile,
   judgeParameters,
   learnParameters,
   newEndpointProfile,
+  scoreOf,
   seeParameters,
   type EndpointProfile,
   type ParameterFinding,
@@ -75,6 +78,8 @@ interface Episode {
   quietFromMs: number;
   count: number;
   score: number;
+  /** The score that was accepted when it began, of 100. */
+  high: number;
   reasons: string[];
   weaknesses: string[];
   /** Of the endpoint of the first call: how many calls were learnt since when, and was that enough for what is merely unusual? */
@@ -110,6 +115,21 @@ export interface AbnormalParameterState {
   news: Map<string, { firstMs: number; sinceMs: number; actors: number[] }>;
 }
 
+/** How much it takes, at the sensitivity that is set: of surprise, and of calls learnt before. */
+export interface ParameterLimits {
+  decades: number;
+  learningCalls: number;
+  matureCalls: number;
+}
+
+export function parameterLimitsAt(tolerance: Tolerance): ParameterLimits {
+  return {
+    decades: tolerance.decades(ALERT_DECADES),
+    learningCalls: tolerance.count(LEARNING_CALLS),
+    matureCalls: tolerance.count(MATURE_CALLS),
+  };
+}
+
 export function newAbnormalParameterState(): AbnormalParameterState {
   return {
     newestMs: 0,
@@ -139,23 +159,24 @@ export function foldAbnormalParameter(
   state: AbnormalParameterState,
   episodes: ParameterEpisodes,
   call: ApiCall,
+  limits: ParameterLimits,
 ): Alert[] {
   if (call.refused === true) return [];
   const succeeded = call.status < 400;
   // An endpoint that has never answered well is none: a scanner must not fill the store with its guesses.
   if (!succeeded && state.profile.calls === 0) return [];
-  const alerts = releaseAbnormalParameter(state, episodes, call.startedAt);
+  const alerts = releaseAbnormalParameter(state, episodes, call.startedAt, limits);
   state.newestMs = Math.max(state.newestMs, call.startedAt);
   episodes.newestMs = Math.max(episodes.newestMs, call.startedAt);
   const seenMs = Math.max(call.startedAt, episodes.newestMs - LATENESS_MS);
   const parameters = parametersOf(call);
   const isUnderAlert = isOpen(episodes.open.get(actorKey(call)), seenMs);
-  if (state.profile.calls < LEARNING_CALLS) {
+  if (state.profile.calls < limits.learningCalls) {
     if (succeeded && !isUnderAlert && !leftover.test(call.endpoint)) learn(state, call, parameters);
     return alerts;
   }
   const finding = leftoverFinding(call) ?? judgeParameters(state.profile, parameters);
-  if (!finding.alert || (!isMature(state) && !looksLikeAttack(finding))) {
+  if (finding.decades < limits.decades || (!isMature(state, limits) && !looksLikeAttack(finding))) {
     const known = finding.score < 0.25 && state.profile.calls >= WELL_KNOWN_CALLS;
     if (known) state.unlearnt = (state.unlearnt + 1) % LEARN_EVERY;
     if (succeeded && !isUnderAlert && (!known || state.unlearnt === 0)) learn(state, call, parameters);
@@ -169,12 +190,12 @@ export function foldAbnormalParameter(
     return alerts;
   }
   if (news.length === 0 || isUnderAlert) {
-    alerts.push(...raise(state, episodes, call, finding, seenMs, seenMs));
+    alerts.push(...raise(state, episodes, call, finding, seenMs, seenMs, limits));
     return alerts;
   }
   state.held.push({ dueMs: seenMs + HOLD_MS, news, call });
   // Too many at once: the oldest has waited long enough.
-  if (state.held.length > HELD_MOST) alerts.push(...release(state, episodes, seenMs));
+  if (state.held.length > HELD_MOST) alerts.push(...release(state, episodes, seenMs, limits));
   return alerts;
 }
 
@@ -186,10 +207,11 @@ export function releaseAbnormalParameter(
   state: AbnormalParameterState,
   episodes: ParameterEpisodes,
   nowMs: number,
+  limits: ParameterLimits,
 ): Alert[] {
   const alerts: Alert[] = [];
   while (state.held.length > 0 && state.held[0]!.dueMs <= nowMs)
-    alerts.push(...release(state, episodes, state.held[0]!.dueMs));
+    alerts.push(...release(state, episodes, state.held[0]!.dueMs, limits));
   return alerts;
 }
 
@@ -227,7 +249,8 @@ function leftoverFinding(call: ApiCall): ParameterFinding | undefined {
   if (suffix === undefined) return undefined;
   const reason = `the path ends in "${suffix}", as a forgotten copy of a file does`;
   const surprise = { decades: 2.5, reason, news: undefined, supports: true, weakness: 'CWE-530' } as const;
-  return { score: 0.58, alert: true, reasons: [reason], surprises: [surprise] };
+  const { decades } = surprise;
+  return { score: 0.58, decades, alert: true, reasons: [reason], surprises: [surprise] };
 }
 
 function learn(state: AbnormalParameterState, call: ApiCall, parameters: SeenParameters): void {
@@ -238,8 +261,11 @@ function learn(state: AbnormalParameterState, call: ApiCall, parameters: SeenPar
   if (!state.actors.includes(actor)) state.actors.push(actor);
 }
 
-function isMature({ profile, actors, sinceMs, newestMs }: AbnormalParameterState): boolean {
-  return profile.calls >= MATURE_CALLS && actors.length >= MATURE_ACTORS && newestMs - sinceMs >= MATURE_MS;
+function isMature(
+  { profile, actors, sinceMs, newestMs }: AbnormalParameterState,
+  { matureCalls }: ParameterLimits,
+): boolean {
+  return profile.calls >= matureCalls && actors.length >= MATURE_ACTORS && newestMs - sinceMs >= MATURE_MS;
 }
 
 function looksLikeAttack({ surprises }: ParameterFinding): boolean {
@@ -299,10 +325,16 @@ function isUsualByNow(state: AbnormalParameterState, news: readonly string[], ca
 }
 
 /** The oldest held call: an alert, unless what is new about it has been learnt meanwhile. */
-function release(state: AbnormalParameterState, episodes: ParameterEpisodes, atMs: number): Alert[] {
+function release(
+  state: AbnormalParameterState,
+  episodes: ParameterEpisodes,
+  atMs: number,
+  limits: ParameterLimits,
+): Alert[] {
   const { call, dueMs } = state.held.shift()!;
   const finding = judgeParameters(state.profile, parametersOf(call));
-  return finding.alert ? raise(state, episodes, call, finding, dueMs - HOLD_MS, atMs) : [];
+  if (finding.decades < limits.decades) return [];
+  return raise(state, episodes, call, finding, dueMs - HOLD_MS, atMs, limits);
 }
 
 function endpointOf({ service = '', endpoint }: ApiCall): string {
@@ -327,6 +359,7 @@ function raise(
   finding: ParameterFinding,
   seenMs: number,
   atMs: number,
+  limits: ParameterLimits,
 ): Alert[] {
   const alerts: Alert[] = [];
   const endpoint = endpointOf(call);
@@ -358,11 +391,12 @@ function raise(
       quietFromMs: seenMs,
       count: 0,
       score: 0,
+      high: Math.round(100 * scoreOf(limits.decades)) - 1,
       reasons: [],
       weaknesses: [],
       learntCalls: state.profile.calls,
       learntSince: state.sinceMs,
-      mature: isMature(state),
+      mature: isMature(state, limits),
       revision: 0,
       publishedAt: 0,
       publishedRank: -1,
@@ -413,7 +447,7 @@ function publish(episode: Episode, status: Alert['status'], atMs: number): Alert
     count: episode.count,
     status,
     observed: { value: episode.score, unit: 'surprise of 100' },
-    expected: { value: 0, low: 0, high: 49, unit: 'surprise of 100' },
+    expected: { value: 0, low: 0, high: episode.high, unit: 'surprise of 100' },
     summary:
       `${episode.actor.name} sent unusual parameters to ${endpoint ?? `${tally.endpoints.size} endpoints`} in ` +
       `${episode.count} ${episode.count === 1 ? 'call' : 'calls'}: ${episode.reasons[0]} ` +
@@ -487,7 +521,8 @@ export function decodeAbnormalParameter(text: string | undefined): AbnormalParam
   };
 }
 
-type EncodedEpisodes = [newestMs: number, open: [string, Omit<Episode, 'tally'>, EncodedTally][]];
+type EncodedEpisode = Omit<Episode, 'tally' | 'high'> & { high?: number };
+type EncodedEpisodes = [newestMs: number, open: [string, EncodedEpisode, EncodedTally][]];
 
 /** Compact JSON, about 1 KB per open episode. */
 export function encodeParameterEpisodes({ newestMs, open }: ParameterEpisodes): string {
@@ -503,6 +538,9 @@ export function decodeParameterEpisodes(text: string | undefined): ParameterEpis
   const [newestMs, open] = text === undefined ? [0, []] : (JSON.parse(text) as EncodedEpisodes);
   return {
     newestMs,
-    open: new Map(open.map(([key, rest, tally]) => [key, { ...rest, tally: decodeTally(tally) }])),
+    // Episodes that were written without `high` are from when there was one for all.
+    open: new Map(
+      open.map(([key, rest, tally]) => [key, { ...rest, high: rest.high ?? 49, tally: decodeTally(tally) }]),
+    ),
   };
 }

@@ -40,10 +40,16 @@ export interface EndpointProfile {
 export interface ParameterFinding {
   /** 0 to 1: 1 - 2^(-decades / 2). Half is two decades of surprise, the threshold. */
   score: number;
+  decades: number;
   alert: boolean;
   /** In plain words, the largest surprise first, at most 5; values are described, never repeated. */
   reasons: string[];
   surprises: Surprise[];
+}
+
+/** Of a surprise, to four decimals. */
+export function scoreOf(decades: number): number {
+  return Math.round((1 - 2 ** (-decades / ALERT_DECADES)) * 10_000) / 10_000;
 }
 
 export function newEndpointProfile(): EndpointProfile {
@@ -136,9 +142,9 @@ export function judgeParameters(profile: EndpointProfile, parameters: SeenParame
   decades += Math.min(OTHERS_MOST, OTHERS_WEIGHT * others);
   const surprises = perParameter.flatMap((one) => one.surprises).sort((a, b) => b.decades - a.decades);
   if (surprises.every(({ mild }) => mild === true)) decades = Math.min(MILD_MOST, decades);
-  const score = 1 - 2 ** (-decades / ALERT_DECADES);
   return {
-    score: Math.round(score * 10_000) / 10_000,
+    score: scoreOf(decades),
+    decades,
     alert: decades >= ALERT_DECADES,
     reasons: [...new Set(surprises.filter((one) => one.decades >= 0.5).map((one) => one.reason))].slice(
       0,

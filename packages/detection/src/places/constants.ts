@@ -6,6 +6,8 @@ import { DAY_MS, HOUR_MS, MINUTE_MS } from '../constants.ts';
 export const SPOT_TENTHS = 3;
 /** Farther than any commuter train and any error on a fixed line. */
 export const TRAVEL_LEAST_KM = 500;
+/** At no sensitivity less: carriers show their exits at 200 km from their subscribers, and over a border. */
+export const TRAVEL_NEVER_KM = 300;
 /** Faster than any airliner with its way to the airport. */
 export const TRAVEL_LEAST_KMH = 1_000;
 /** Where a network shows its subscribers at many spots, each end is known to about 200 km. */
@@ -41,11 +43,13 @@ export const FAMILIES_MOST = 8;
 export const FLEET_NETWORKS = 8;
 export const FLEET_COUNTRIES = 5;
 
-/** Turns from one place to the other within an hour that make A-B-A-B. */
+/** Turns from one place to the other within an hour that make A-B-A-B; at no sensitivity fewer than there and back. */
 export const TURNS = 3;
+export const TURNS_LEAST = 2;
 export const TURNS_MS = HOUR_MS;
-/** Refused calls (401, 403) of one network within the hour before it succeeded. */
+/** Refused calls (401, 403) of one network within the hour before it succeeded; one is a token that ran out. */
 export const FAILURES = 3;
+export const FAILURES_LEAST = 2;
 export const FAILURES_MS = HOUR_MS;
 
 /** What counts as at once. */
@@ -69,6 +73,7 @@ export const LEAK_COUNTRIES = 3;
 export const ZONE_TENTHS = 450;
 export const ZONES = 3;
 export const ZONE_HOURS = 3;
+export const ZONE_HOURS_LEAST = 2;
 /** Windows with two client families from two addresses, over so many hours, with no pause longer than this. */
 export const STACK_WINDOWS = 24;
 export const STACK_HOURS = 6;

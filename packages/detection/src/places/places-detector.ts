@@ -4,6 +4,7 @@ import type { ActorDetector } from '../actor-detector.ts';
 import type { DetectionConfig } from '../config.ts';
 import { alertId, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
 import { compileExceptions } from '../exception.ts';
+import { toleranceOf } from '../sensitivity.ts';
 import {
   decodeTally,
   dominant,
@@ -16,7 +17,7 @@ import {
   type EncodedTally,
   type Tally,
 } from '../tally.ts';
-import { ADOPT_MS, QUIET_MS, RECENT_MS, TRAVEL_LEAST_KMH } from './constants.ts';
+import { ADOPT_MS, QUIET_MS, RECENT_MS } from './constants.ts';
 import {
   adoptStrange,
   decodePlaces,
@@ -32,8 +33,8 @@ import {
   type Places,
   type Sighting,
 } from './places.ts';
-import { countSharing, judgeSharing, type Sharing, type SharingCounts } from './sharing.ts';
-import { judgeTravel, type Travel, type TravelFact, type Turns } from './travel.ts';
+import { countSharing, judgeSharing, sharingLimitsAt, type Sharing, type SharingCounts } from './sharing.ts';
+import { judgeTravel, travelLimitsAt, type Travel, type TravelFact, type Turns } from './travel.ts';
 
 /** What an alert says besides its calls; as it was at its worst. */
 interface Finding {
@@ -79,6 +80,8 @@ export function createPlacesDetector(
   const { impossibleTravel, credentialSharing } = config;
   const isTravelExcepted = compileExceptions(impossibleTravel);
   const isSharingExcepted = compileExceptions(credentialSharing);
+  const travelLimits = travelLimitsAt(toleranceOf(impossibleTravel.sensitivity));
+  const sharingLimits = sharingLimitsAt(toleranceOf(credentialSharing.sensitivity));
 
   return {
     name: 'places',
@@ -125,9 +128,9 @@ export function createPlacesDetector(
         }
       }
 
-      state.counts = countSharing(places, sighting, state.counts);
+      state.counts = countSharing(places, sighting, state.counts, sharingLimits);
       if (judgesSharing && (isStrange || episode?.type !== 'credential-sharing')) {
-        const signs = judgeSharing(places, state.counts);
+        const signs = judgeSharing(places, state.counts, sharingLimits);
         if (signs.length > 0) {
           const finding = sharingFinding(places, signs);
           if (episode?.type !== 'credential-sharing') disownYoung(places);
@@ -140,10 +143,16 @@ export function createPlacesDetector(
         }
       }
       if (judgesTravel && episode?.type !== 'credential-sharing') {
-        const { travel, turns } = judgeTravel(places, sighting, state.turns);
+        const { travel, turns } = judgeTravel(places, sighting, state.turns, travelLimits);
         state.turns = turns;
         if (travel) {
-          grow(state, call, 'impossible-travel', travelFinding(places, sighting, travel, call), alerts);
+          grow(
+            state,
+            call,
+            'impossible-travel',
+            travelFinding(places, sighting, travel, call, travelLimits.kmh),
+            alerts,
+          );
           return alerts;
         }
       }
@@ -214,9 +223,16 @@ const FACT_WORDS: Record<TravelFact, string> = {
   otherNetwork: 'through another network',
 };
 
-function travelFinding(places: Places, sighting: Sighting, travel: Travel, call: ApiCall): Finding {
+/** `kmhHigh`: the speed that is allowed. */
+function travelFinding(
+  places: Places,
+  sighting: Sighting,
+  travel: Travel,
+  call: ApiCall,
+  kmhHigh: number,
+): Finding {
   const { strange, usual, km, kmh, gapMs, facts } = travel;
-  const speed = kmh === null ? 0 : Math.min(1, Math.log10(kmh / TRAVEL_LEAST_KMH));
+  const speed = kmh === null ? 0 : Math.min(1, Math.log10(kmh / kmhHigh));
   const score = Math.min(100, Math.round(40 + 15 * facts.length + 10 * speed));
   const [here, there] =
     strange === sighting.network
@@ -232,7 +248,7 @@ function travelFinding(places: Places, sighting: Sighting, travel: Travel, call:
     expected:
       kmh === null
         ? { value: 1, low: 1, high: 1, unit: 'countries/min' }
-        : { value: 0, low: 0, high: TRAVEL_LEAST_KMH, unit: 'km/h' },
+        : { value: 0, low: 0, high: kmhHigh, unit: 'km/h' },
     words: `was used from ${wordsOf(here)}, ${apart}, ${facts.map((fact) => FACT_WORDS[fact]).join(', ')}`,
     evidence: {
       distanceKm: km,

@@ -1,4 +1,5 @@
 import { DAY_MS, HOUR_MS } from '../constants.ts';
+import type { Tolerance } from '../sensitivity.ts';
 import {
   AT_ONCE_COUNTRIES,
   AT_ONCE_NETWORKS,
@@ -20,6 +21,7 @@ import {
   WINDOW_NETWORKS_MOST,
   ZONES,
   ZONE_HOURS,
+  ZONE_HOURS_LEAST,
   ZONE_TENTHS,
 } from './constants.ts';
 import { isRecent, isSettled, isYoung, NOWHERE, type Network, type Places, type Sighting } from './places.ts';
@@ -35,6 +37,28 @@ export interface Sharing {
   high: number;
   unit: string;
   words: string;
+}
+
+/** How much it takes, at the sensitivity that is set. Countries, and what only shows after a while, are the same at each. */
+export interface SharingLimits {
+  atOnceNetworks: number;
+  stepNetworks: number;
+  stepTimes: number;
+  leakNetworks: number;
+  zoneHours: number;
+  stackWindows: number;
+}
+
+export function sharingLimitsAt(tolerance: Tolerance): SharingLimits {
+  return {
+    // As many as countries: each network is in one.
+    atOnceNetworks: tolerance.count(AT_ONCE_NETWORKS, AT_ONCE_COUNTRIES),
+    stepNetworks: tolerance.count(STEP_NETWORKS),
+    stepTimes: tolerance.factor(STEP_TIMES),
+    leakNetworks: tolerance.count(LEAK_NETWORKS, LEAK_COUNTRIES),
+    zoneHours: tolerance.count(ZONE_HOURS, ZONE_HOURS_LEAST),
+    stackWindows: tolerance.count(STACK_WINDOWS),
+  };
 }
 
 /** What is counted while there is something strange; null otherwise. */
@@ -80,6 +104,7 @@ export function countSharing(
   places: Places,
   sighting: Sighting,
   counts: SharingCounts | null,
+  limits: SharingLimits,
 ): SharingCounts | null {
   if (!places.watched) return null;
   const now = counts ?? newCounts();
@@ -98,7 +123,7 @@ export function countSharing(
   ) {
     if (now.networks.length < WINDOW_NETWORKS_MOST)
       now.networks.push({ asn: network.asn, country: network.country, isNew: isYoung(places, network) });
-    if (!now.isAtOnce && isAtOnce(now)) {
+    if (!now.isAtOnce && isAtOnce(now, limits)) {
       now.isAtOnce = true;
       now.atOnce = atMs - now.atOnceMs > DAY_MS ? 1 : now.atOnce + 1;
       now.atOnceMs = atMs;
@@ -124,9 +149,9 @@ export function countSharing(
   return now;
 }
 
-function isAtOnce({ networks }: SharingCounts): boolean {
+function isAtOnce({ networks }: SharingCounts, { atOnceNetworks }: SharingLimits): boolean {
   return (
-    new Set(networks.map(({ asn }) => asn)).size >= AT_ONCE_NETWORKS &&
+    new Set(networks.map(({ asn }) => asn)).size >= atOnceNetworks &&
     countriesOf(networks).size >= AT_ONCE_COUNTRIES &&
     networks.filter(({ isNew }) => isNew).length >= AT_ONCE_NEW
   );
@@ -136,13 +161,14 @@ const countriesOf = (networks: readonly { country: string }[]): Set<string> =>
   new Set(networks.map(({ country }) => country).filter((country) => country !== ''));
 
 /** The signs that are over their bounds, in no order. Looks at the actor's own history only. */
-export function judgeSharing(places: Places, counts: SharingCounts | null): Sharing[] {
+export function judgeSharing(places: Places, counts: SharingCounts | null, limits: SharingLimits): Sharing[] {
   if (counts === null || !isSettled(places)) return [];
   const found: Sharing[] = [];
   const young = places.networks.filter((network) => isYoung(places, network) && isRecent(places, network));
   const strangeFamilies = places.families.filter((family) => !family.own).length;
 
-  const stepHigh = Math.max(STEP_NETWORKS - 1, Math.ceil(STEP_TIMES * places.newsUsual) + STEP_NETWORKS - 1);
+  const { stepNetworks, stepTimes } = limits;
+  const stepHigh = Math.max(stepNetworks - 1, Math.ceil(stepTimes * places.newsUsual) + stepNetworks - 1);
   if (
     places.newsToday > stepHigh &&
     (strangeFamilies >= STEP_FAMILIES || countriesOf(young).size >= STEP_COUNTRIES)
@@ -157,28 +183,28 @@ export function judgeSharing(places: Places, counts: SharingCounts | null): Shar
   if (places.newsUsual >= CROWD_NEWS) return found;
 
   if (counts.atOnce >= AT_ONCE_WINDOWS && places.newestMs - counts.atOnceMs <= DAY_MS) {
-    const networks = counts.isAtOnce ? counts.networks.length : AT_ONCE_NETWORKS;
+    const networks = isAtOnce(counts, limits) ? counts.networks.length : limits.atOnceNetworks;
     found.push({
       sign: 'networksAtOnce',
       value: networks,
-      high: AT_ONCE_NETWORKS - 1,
+      high: limits.atOnceNetworks - 1,
       unit: 'networks/5min',
       words: `${networks} networks in ${AT_ONCE_COUNTRIES} countries or more within the same 5 minutes`,
     });
   }
   const inTurn = young.filter(({ asn, returns }) => asn !== 0 && returns > 0);
   if (
-    new Set(inTurn.map(({ asn }) => asn)).size >= LEAK_NETWORKS &&
+    new Set(inTurn.map(({ asn }) => asn)).size >= limits.leakNetworks &&
     countriesOf(inTurn).size >= LEAK_COUNTRIES
   )
     found.push({
       sign: 'networksInTurn',
       value: inTurn.length,
-      high: LEAK_NETWORKS - 1,
+      high: limits.leakNetworks - 1,
       unit: 'new networks in use',
       words: `${inTurn.length} new networks in ${countriesOf(inTurn).size} countries in turn, all still in use`,
     });
-  const zones = zonesOf(places, young);
+  const zones = zonesOf(places, young, limits);
   if (zones >= ZONES)
     found.push({
       sign: 'timeZones',
@@ -188,14 +214,14 @@ export function judgeSharing(places: Places, counts: SharingCounts | null): Shar
       words: `${zones} distant time zones for hours of one day`,
     });
   if (
-    counts.mixed >= STACK_WINDOWS &&
+    counts.mixed >= limits.stackWindows &&
     counts.mixedHours >= STACK_HOURS &&
     (counts.twoKinds || counts.mixedMs - counts.mixedSinceMs >= MIGRATION_MS)
   )
     found.push({
       sign: 'twoClients',
       value: counts.mixed,
-      high: STACK_WINDOWS - 1,
+      high: limits.stackWindows - 1,
       unit: '5 min with two clients',
       words: `two kinds of clients at two addresses in ${counts.mixed} of its 5-minute windows`,
     });
@@ -203,7 +229,7 @@ export function judgeSharing(places: Places, counts: SharingCounts | null): Shar
 }
 
 /** Zones in use within a day, if its own networks lie in one: that one, and those far from it and from each other. */
-function zonesOf(places: Places, young: readonly Network[]): number {
+function zonesOf(places: Places, young: readonly Network[], { zoneHours }: SharingLimits): number {
   const home = places.networks.find(
     (network) => !young.includes(network) && network.own && network.longitude !== NOWHERE,
   );
@@ -221,7 +247,7 @@ function zonesOf(places: Places, young: readonly Network[]): number {
   if (!isHomeUsed) return 0;
   const zones = [home.longitude];
   for (const { longitude, hours } of young) {
-    if (longitude === NOWHERE || hours < ZONE_HOURS || zones.some((zone) => near(zone, longitude))) continue;
+    if (longitude === NOWHERE || hours < zoneHours || zones.some((zone) => near(zone, longitude))) continue;
     zones.push(longitude);
   }
   return zones.length;

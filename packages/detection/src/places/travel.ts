@@ -1,5 +1,7 @@
+import type { Tolerance } from '../sensitivity.ts';
 import {
   FAILURES,
+  FAILURES_LEAST,
   FAILURES_MS,
   FAMILIES_MOST,
   FLEET_COUNTRIES,
@@ -9,7 +11,9 @@ import {
   ROAMING_DOUBT_KM,
   TRAVEL_LEAST_KM,
   TRAVEL_LEAST_KMH,
+  TRAVEL_NEVER_KM,
   TURNS,
+  TURNS_LEAST,
   TURNS_MS,
 } from './constants.ts';
 import {
@@ -25,6 +29,23 @@ import {
 
 /** Besides distance and speed: what makes it another person. The first three tip, the last one adds to the score. */
 export type TravelFact = 'newClient' | 'interleaved' | 'precedingFailures' | 'otherNetwork';
+
+/** How much is allowed, at the sensitivity that is set. That one of the facts is needed is the same at each. */
+export interface TravelLimits {
+  km: number;
+  kmh: number;
+  turns: number;
+  failures: number;
+}
+
+export function travelLimitsAt(tolerance: Tolerance): TravelLimits {
+  return {
+    km: tolerance.count(TRAVEL_LEAST_KM, TRAVEL_NEVER_KM),
+    kmh: tolerance.count(TRAVEL_LEAST_KMH, TRAVEL_LEAST_KMH),
+    turns: tolerance.count(TURNS, TURNS_LEAST),
+    failures: tolerance.count(FAILURES, FAILURES_LEAST),
+  };
+}
 
 /** Turns between two places within the last hour; null if there were none. */
 export type Turns = { sinceMs: number; count: number } | null;
@@ -45,6 +66,7 @@ export function judgeTravel(
   places: Places,
   sighting: Sighting,
   turns: Turns,
+  limits: TravelLimits,
 ): { travel: Travel | null; turns: Turns } {
   const none = { travel: null, turns };
   const { network } = sighting;
@@ -55,7 +77,7 @@ export function judgeTravel(
   let counted = turns;
   for (const other of places.networks) {
     if (other === network || other.own === network.own || !isRecent(places, other)) continue;
-    const found = between(sighting, other);
+    const found = between(sighting, other, limits);
     if (!found) continue;
     if (sighting.before === other && found.km !== null) {
       counted =
@@ -63,7 +85,7 @@ export function judgeTravel(
           ? { sinceMs: counted.sinceMs, count: counted.count + 1 }
           : { sinceMs: sighting.atMs, count: 1 };
     }
-    found.facts = factsOf(places, found, counted);
+    found.facts = factsOf(places, found, counted, limits);
     const tips = found.facts.some((fact) => fact !== 'otherNetwork');
     if (tips && (!travel || (found.kmh ?? 0) > (travel.kmh ?? 0))) travel = found;
   }
@@ -77,7 +99,11 @@ function isFleet(places: Places): boolean {
 }
 
 /** The two ends, if nobody gets from one to the other in time. */
-function between({ network, atMs, latitude, longitude }: Sighting, other: Network): Travel | null {
+function between(
+  { network, atMs, latitude, longitude }: Sighting,
+  other: Network,
+  limits: TravelLimits,
+): Travel | null {
   const [strange, usual] = network.own ? [other, network] : [network, other];
   const gapMs = Math.abs(atMs - other.lastMs);
   const ends = { strange, usual, gapMs, facts: [] };
@@ -85,9 +111,7 @@ function between({ network, atMs, latitude, longitude }: Sighting, other: Networ
     const doubtKm = network.roams || other.roams ? ROAMING_DOUBT_KM : 0;
     const km = distanceKm(latitude, longitude, other.latitude, other.longitude) - doubtKm;
     const kmh = km / (Math.max(gapMs, LEAST_GAP_MS) / 3_600_000);
-    return km > TRAVEL_LEAST_KM && kmh > TRAVEL_LEAST_KMH
-      ? { ...ends, km: Math.round(km), kmh: Math.round(kmh) }
-      : null;
+    return km > limits.km && kmh > limits.kmh ? { ...ends, km: Math.round(km), kmh: Math.round(kmh) } : null;
   }
   const abroad = strange.country !== '' && usual.country !== '' && strange.country !== usual.country;
   const elsewhere = strange.asn !== 0 && usual.asn !== 0 && strange.asn !== usual.asn;
@@ -96,7 +120,12 @@ function between({ network, atMs, latitude, longitude }: Sighting, other: Networ
     : null;
 }
 
-function factsOf(places: Places, { strange, usual }: Travel, turns: Turns): TravelFact[] {
+function factsOf(
+  places: Places,
+  { strange, usual }: Travel,
+  turns: Turns,
+  limits: TravelLimits,
+): TravelFact[] {
   const facts: TravelFact[] = [];
   const settled = isSettled(places);
   const sameCountry = strange.country === usual.country;
@@ -104,14 +133,14 @@ function factsOf(places: Places, { strange, usual }: Travel, turns: Turns): Trav
   if (strange.strangeClient && ownFamilies < FAMILIES_MOST && (settled || !sameCountry))
     facts.push('newClient');
   // Within a country that is also a phone between Wi-Fi and a carrier that has its exit elsewhere.
-  if (settled && turns !== null && turns.count >= TURNS && (!sameCountry || strange.strangeClient))
+  if (settled && turns !== null && turns.count >= limits.turns && (!sameCountry || strange.strangeClient))
     facts.push('interleaved');
   const { refused } = places;
   if (
     refused !== null &&
     refused.asn === strange.asn &&
     refused.country === strange.country &&
-    refused.count >= FAILURES &&
+    refused.count >= limits.failures &&
     Math.abs(strange.lastMs - refused.lastMs) <= FAILURES_MS
   )
     facts.push('precedingFailures');

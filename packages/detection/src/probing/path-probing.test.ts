@@ -5,7 +5,7 @@ import { detectorRevisions } from '../../test-support/run-detector.ts';
 import { createPathProbingDetector } from './path-probing.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
-const detector = createPathProbingDetector({ exceptions: [] });
+const detector = createPathProbingDetector({ exceptions: [], sensitivity: 'normal' });
 
 const scan = (from: string, until: string, rest: Partial<PhaseInput> = {}): PhaseInput => ({
   consumer: 'nobody',

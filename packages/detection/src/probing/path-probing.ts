@@ -1,5 +1,5 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
-import type { ActorDetector } from '../actor-detector.ts';
+import type { ActorDetector, ActorDetectorSettings } from '../actor-detector.ts';
 import { alertActor } from '../alert-actor.ts';
 import { HOUR_MS, LATENESS_MS } from '../constants.ts';
 import {
@@ -13,8 +13,9 @@ import {
   type EncodedGrowing,
   type Growing,
 } from '../episode.ts';
-import { compileExceptions, type Selection } from '../exception.ts';
+import { compileExceptions } from '../exception.ts';
 import { decodeHashes, encodeHashes, objectHash } from '../objects/seen.ts';
+import { toleranceOf } from '../sensitivity.ts';
 import {
   decodeTally,
   dominant,
@@ -42,6 +43,8 @@ interface Episode extends Growing {
   id: string;
   actor: AlertActor;
   paths: number;
+  /** So many were allowed when it began. */
+  high: number;
 }
 
 /** One hour of an actor, from its first call on for a path that is not there. */
@@ -63,8 +66,9 @@ export interface ProbingState {
  * Does an actor try path after path that nobody serves, as vulnerability scanners do? A path counts if Kong has no route for
  * it, or if the upstream answers 404, 403, 400 or 405 and it has no id in it (missing objects are another detector's).
  */
-export function createPathProbingDetector(settings: Selection): ActorDetector<ProbingState> {
+export function createPathProbingDetector(settings: ActorDetectorSettings): ActorDetector<ProbingState> {
   const isExcepted = compileExceptions(settings);
+  const high = toleranceOf(settings.sensitivity).count(PATHS_HIGH);
   return {
     name: 'pathProbing',
     key: 'p',
@@ -72,7 +76,7 @@ export function createPathProbingDetector(settings: Selection): ActorDetector<Pr
       isProbe(call) && !isExcepted(call)
         ? { newestMs: 0, late: 0, hour: 0, calls: 0, failures: 0, paths: [], tally: null, episode: null }
         : undefined,
-    fold: (state, call) => (isExcepted(call) ? close(state, call.startedAt) : fold(state, call)),
+    fold: (state, call) => (isExcepted(call) ? close(state, call.startedAt) : fold(state, call, high)),
     close,
     closesAt: ({ episode }) => (episode ? closesAt(episode) : undefined),
     encode,
@@ -85,7 +89,8 @@ function isProbe({ status, route, source, endpoint }: ApiCall): boolean {
   return route === undefined || (source === 'upstream' && !endpoint.includes('{'));
 }
 
-function fold(state: ProbingState, call: ApiCall): Alert[] {
+/** `high`: distinct paths within an hour that are allowed. */
+function fold(state: ProbingState, call: ApiCall, high: number): Alert[] {
   const atMs = call.startedAt;
   const hour = Math.floor(atMs / HOUR_MS);
   const probe = isProbe(call);
@@ -109,8 +114,8 @@ function fold(state: ProbingState, call: ApiCall): Alert[] {
   const { paths } = state;
   if (paths.length < PATHS_MOST && !paths.includes(hash)) paths.push(hash);
   // An address or two that follow a dead link need no evidence.
-  if (paths.length > PATHS_HIGH / 5 || state.episode) tallyCall((state.tally ??= newTally()), call, false);
-  if (paths.length <= PATHS_HIGH || state.failures < SHARE_LEAST * state.calls) return alerts;
+  if (paths.length > high / 5 || state.episode) tallyCall((state.tally ??= newTally()), call, false);
+  if (paths.length <= high || state.failures < SHARE_LEAST * state.calls) return alerts;
 
   const { episode } = state;
   if (!episode) {
@@ -119,6 +124,7 @@ function fold(state: ProbingState, call: ApiCall): Alert[] {
       id: alertId('path-probing', actorKey(call), '', startedAt),
       actor: alertActor(call),
       paths: paths.length,
+      high,
       startedAt,
       raisedAt: state.newestMs,
       lastSeenAt: atMs,
@@ -134,7 +140,7 @@ function fold(state: ProbingState, call: ApiCall): Alert[] {
   episode.lastSeenAt = Math.max(episode.lastSeenAt, atMs);
   episode.count++;
   episode.paths = Math.max(episode.paths, paths.length);
-  if (isNews(episode, scoreOf(episode.paths / PATHS_HIGH), state.newestMs))
+  if (isNews(episode, scoreOf(episode.paths / episode.high), state.newestMs))
     alerts.push(publish(state, 'open'));
   return alerts;
 }
@@ -153,8 +159,8 @@ function close(state: ProbingState, nowMs: number): Alert[] {
 function publish(state: ProbingState, status: Alert['status']): Alert {
   const episode = state.episode!;
   const tally = state.tally!;
-  const { paths, actor } = episode;
-  const factor = paths / PATHS_HIGH;
+  const { paths, high, actor } = episode;
+  const factor = paths / high;
   const score = scoreOf(factor);
   markPublished(episode, score, state.newestMs);
   const many = `${paths}${paths === PATHS_MOST ? ' or more' : ''}`;
@@ -174,8 +180,8 @@ function publish(state: ProbingState, status: Alert['status']): Alert {
     count: episode.count,
     status,
     observed: { value: paths, unit: 'unknown paths/h' },
-    expected: { value: 0, low: 0, high: PATHS_HIGH, unit: 'unknown paths/h' },
-    summary: `${actor.name} asked for ${many} different paths that nobody serves within an hour; up to ${PATHS_HIGH} are accepted.`,
+    expected: { value: 0, low: 0, high, unit: 'unknown paths/h' },
+    summary: `${actor.name} asked for ${many} different paths that nobody serves within an hour; up to ${high} are accepted.`,
     sources: topSources(tally),
     evidence: {
       // Nothing is learnt: no actor asks for so many such paths by habit.
@@ -191,7 +197,11 @@ function publish(state: ProbingState, status: Alert['status']): Alert {
   };
 }
 
-type EncodedEpisode = [id: string, actor: AlertActor, numbers: [...EncodedGrowing, paths: number]];
+type EncodedEpisode = [
+  id: string,
+  actor: AlertActor,
+  numbers: [...EncodedGrowing, paths: number, high?: number],
+];
 export type EncodedProbing = [
   numbers: number[],
   paths: string,
@@ -203,7 +213,8 @@ function encode(state: ProbingState): EncodedProbing {
   const { newestMs, late, hour, calls, failures, tally, episode } = state;
   const encoded: EncodedProbing = [[newestMs, late, hour, calls, failures], encodeHashes(state.paths)];
   if (tally) encoded.push(encodeTally(tally));
-  if (episode) encoded.push([episode.id, episode.actor, [...encodeGrowing(episode), episode.paths]]);
+  if (episode)
+    encoded.push([episode.id, episode.actor, [...encodeGrowing(episode), episode.paths, episode.high]]);
   return encoded;
 }
 
@@ -222,5 +233,6 @@ function decode([numbers, paths, tally, episode]: EncodedProbing): ProbingState 
 }
 
 function decodeEpisode([id, actor, numbers]: EncodedEpisode): Episode {
-  return { id, actor, ...decodeGrowing(numbers), paths: numbers[8] };
+  // Episodes that were written without it are from when there was one for all.
+  return { id, actor, ...decodeGrowing(numbers), paths: numbers[8], high: numbers[9] ?? PATHS_HIGH };
 }
