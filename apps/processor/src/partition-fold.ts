@@ -39,9 +39,21 @@ export interface PartitionFoldOptions {
   onRelearn: (key: string, problem: string) => void;
 }
 
-/** State of an actor, of the peers on a service or of an endpoint, while it is in memory. */
+/** State of the peers on a service or of an endpoint, while it is in memory. */
 interface Held<State> {
   state: State;
+  changed: boolean;
+}
+
+/**
+ * An actor while it is in memory. Among a million, most do not call again soon: such a state is decoded, folded into and encoded
+ * within the batch that loads it, so that a text outlives the batch instead of a hundred objects, which the garbage collector
+ * would copy and follow. From its second batch on it stays decoded.
+ */
+interface HeldActor {
+  /** Undefined while there is a `text`. */
+  state: ActorState | undefined;
+  text: string | undefined;
   changed: boolean;
 }
 
@@ -90,8 +102,8 @@ export class PartitionFold implements Fold {
   readonly counts: FoldCounts = { folded: 0, duplicates: 0, unreadable: 0, relearnt: 0 };
   readonly #options: PartitionFoldOptions;
   readonly #recent: RecentIds;
-  #actors = new Map<string, Held<ActorState>>();
-  #olderActors = new Map<string, Held<ActorState>>();
+  #actors = new Map<string, HeldActor>();
+  #olderActors = new Map<string, HeldActor>();
   readonly #peers = new Map<string, Held<PeersState>>();
   readonly #endpoints = new Map<string, Held<ParametersState>>();
   readonly #parameterEpisodes: Held<ParameterEpisodes>;
@@ -104,7 +116,10 @@ export class PartitionFold implements Fold {
   #newIds: number[] = [];
   /** Chunks of ids in the store, oldest first. */
   #idChunks: [number, number][] = [];
+  /** Actors whose first batch this is. */
+  #firstBatch: HeldActor[] = [];
   /** By key: states are many, and those that the next checkpoint saves few. */
+  readonly #changedActors = new Map<string, HeldActor>();
   readonly #changed = new Map<string, { held: Held<unknown>; encode: () => string | null }>();
   #aggregator: PreAggregator | undefined;
   #unsaved = false;
@@ -130,7 +145,7 @@ export class PartitionFold implements Fold {
 
   /** States that the next checkpoint would save. */
   get changedStates(): number {
-    return this.#changed.size;
+    return this.#changedActors.size + this.#changed.size;
   }
 
   get unsaved(): boolean {
@@ -207,6 +222,7 @@ export class PartitionFold implements Fold {
       // After each call, not after each batch: where episodes end must not depend on where batches do.
       if (this.#watermark - latenessMs >= this.#nextClose) this.#close(this.#watermark - latenessMs, alerts);
     }
+    this.#encodeFirstBatch();
     return alerts;
   }
 
@@ -215,6 +231,7 @@ export class PartitionFold implements Fold {
     const alerts: Alert[] = [];
     await this.#loadDue(eventTimeMs, []);
     this.#close(eventTimeMs, alerts);
+    this.#encodeFirstBatch();
     return alerts;
   }
 
@@ -230,8 +247,10 @@ export class PartitionFold implements Fold {
   }
 
   async checkpoint(offset: number): Promise<void> {
-    const { state } = this.#options;
+    const { detection, state } = this.#options;
     const changes: StateChanges = new Map();
+    for (const [key, actor] of this.#changedActors)
+      changes.set(key, actor.text ?? detection.encodeActor(actor.state!));
     for (const [key, { encode }] of this.#changed) changes.set(key, encode());
     const chunks = this.#nextIdChunks(changes);
     const progress: Progress = { watermark: this.#watermark, open: [...this.#open], ids: chunks };
@@ -239,6 +258,8 @@ export class PartitionFold implements Fold {
     if (this.#aggregator) changes.set(aggregatesKey, this.#aggregator.encode());
     await state.checkpoint(changes, offset);
     this.#unsaved = false;
+    for (const actor of this.#changedActors.values()) actor.changed = false;
+    this.#changedActors.clear();
     for (const { held } of this.#changed.values()) held.changed = false;
     this.#changed.clear();
     this.#idChunks = chunks;
@@ -285,15 +306,16 @@ export class PartitionFold implements Fold {
   #foldOne({ call, actorKey: key, peersKey, parametersKey }: KeyedCall, alerts: Alert[]): void {
     const { detection } = this.#options;
     const actor = this.#actors.get(key)!;
+    const actorState = actor.state!;
     const peers = this.#peers.get(peersKey)!;
-    const raised = detection.fold(actor.state, peers.state, call);
+    const raised = detection.fold(actorState, peers.state, call);
     this.#changeActor(key, actor);
     if (!peers.changed) this.#change(peersKey, peers, () => detection.encodePeers(peers.state));
     this.#aggregator?.add(call);
     for (const alert of raised) this.#raise(alert, alerts);
     this.counts.folded++;
     if (call.startedAt > this.#watermark) this.#watermark = call.startedAt;
-    const closesAt = detection.closesAt(actor.state);
+    const closesAt = detection.closesAt(actorState);
     if (closesAt !== undefined || this.#open.size > 0) this.#setOpen(key, closesAt);
     if (parametersKey !== undefined) this.#foldParameters(call, parametersKey, alerts);
   }
@@ -325,8 +347,10 @@ export class PartitionFold implements Fold {
     if (closeAt !== undefined || this.#open.size > 0) this.#setOpen(parameterEpisodesKey, closeAt);
   }
 
-  #changeActor(key: string, held: Held<ActorState>): void {
-    if (!held.changed) this.#change(key, held, () => this.#options.detection.encodeActor(held.state));
+  #changeActor(key: string, held: HeldActor): void {
+    if (held.changed) return;
+    held.changed = true;
+    this.#changedActors.set(key, held);
   }
 
   #changeEndpoint(key: string, held: Held<ParametersState>): void {
@@ -352,7 +376,7 @@ export class PartitionFold implements Fold {
       .map(([key]) => key);
   }
 
-  /** The states that are due must be in memory. */
+  /** The states that are due must be in memory, and decoded. */
   #close(eventTimeMs: number, alerts: Alert[]): void {
     const { detection } = this.#options;
     const episodes = this.#parameterEpisodes;
@@ -367,9 +391,9 @@ export class PartitionFold implements Fold {
         continue;
       }
       const actor = this.#actors.get(key)!;
-      for (const alert of detection.close(actor.state, eventTimeMs)) this.#raise(alert, alerts);
+      for (const alert of detection.close(actor.state!, eventTimeMs)) this.#raise(alert, alerts);
       this.#changeActor(key, actor);
-      this.#setOpen(key, detection.closesAt(actor.state));
+      this.#setOpen(key, detection.closesAt(actor.state!));
     }
     // Last: what was released is part of them.
     if (detection.parameterEpisodesCloseAt(episodes.state) !== undefined) {
@@ -379,14 +403,14 @@ export class PartitionFold implements Fold {
     this.#nextClose = Math.min(Infinity, ...this.#open.values());
   }
 
-  /** One round trip for all states that the calls need and memory lacks. */
+  /** One round trip for all states that the calls need and memory lacks; those of actors are decoded then. */
   async #load(calls: readonly KeyedCall[]): Promise<void> {
     const { detection, state } = this.#options;
     const actors = new Set<string>();
     const peers = new Set<string>();
     const endpoints = new Set<string>();
     for (const { actorKey, peersKey, parametersKey } of calls) {
-      if (!this.#actors.has(actorKey)) actors.add(actorKey);
+      if (this.#actors.get(actorKey)?.state === undefined) actors.add(actorKey);
       if (!this.#peers.has(peersKey)) peers.add(peersKey);
       if (parametersKey !== undefined) endpoints.add(parametersKey);
     }
@@ -423,22 +447,38 @@ export class PartitionFold implements Fold {
   }
 
   async #loadActors(keys: readonly string[]): Promise<void> {
-    const missing: string[] = [];
-    for (const key of keys) {
-      if (this.#actors.has(key)) continue;
-      const older = this.#olderActors.get(key);
-      if (older) {
-        this.#actors.set(key, older);
-        this.#olderActors.delete(key);
-      } else missing.push(key);
-    }
-    if (missing.length === 0) return;
     const { detection, state } = this.#options;
-    const texts = await state.load(missing);
-    for (const key of missing) {
-      const read = this.#decode(key, (text) => detection.decodeActor(text), texts.get(key));
-      this.#actors.set(key, { state: read, changed: false });
+    const decode = (key: string, text: string | undefined): ActorState =>
+      this.#decode(key, (saved) => detection.decodeActor(saved), text);
+    const missing = new Set<string>();
+    for (const key of keys) {
+      const held = this.#actors.get(key) ?? this.#olderActors.get(key);
+      if (!held) {
+        missing.add(key);
+        continue;
+      }
+      if (this.#olderActors.delete(key)) this.#actors.set(key, held);
+      if (held.state !== undefined) continue;
+      held.state = decode(key, held.text);
+      held.text = undefined;
     }
+    if (missing.size === 0) return;
+    const texts = await state.load([...missing]);
+    for (const key of missing) {
+      const held: HeldActor = { state: decode(key, texts.get(key)), text: undefined, changed: false };
+      this.#actors.set(key, held);
+      this.#firstBatch.push(held);
+    }
+  }
+
+  /** At the end of a batch. */
+  #encodeFirstBatch(): void {
+    const { detection } = this.#options;
+    for (const held of this.#firstBatch) {
+      held.text = detection.encodeActor(held.state!);
+      held.state = undefined;
+    }
+    this.#firstBatch = [];
   }
 
   /** A state that cannot be read (another version, a damaged store) is begun anew and told: it must not stop the stream. */

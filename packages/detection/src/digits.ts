@@ -5,16 +5,13 @@ const CODES = Uint8Array.from(DIGITS, (digit) => digit.charCodeAt(0));
 /** A number goes on behind a digit from here on. */
 const MORE = 32;
 
-/** Room to work in: most of what states cost is what is thrown away when they are read and written. */
-const codes: number[] = [];
-
 /**
  * Whole numbers from 0 on, however large, as text without signs between them: five bits a digit, the lowest first, and a sixth that
  * says whether more follow. Small numbers, of which states are full, are one digit. Throws a RangeError on any other number, as its
  * text would be read back as something else.
  */
 export function toNumerals(numbers: readonly number[]): string {
-  codes.length = 0;
+  const codes: number[] = [];
   for (let at = 0; at < numbers.length; at++) {
     let left = numbers[at]!;
     if (!(Number.isInteger(left) && left >= 0))
@@ -63,7 +60,7 @@ export function signed(number: number): number {
  * beyond its digits is lost.
  */
 export function toDigits(numbers: readonly number[], width: number): string {
-  codes.length = 0;
+  const codes: number[] = [];
   for (const number of numbers)
     for (let shift = 6 * (width - 1); shift >= 0; shift -= 6) codes.push(CODES[(number >>> shift) & 63]!);
   return String.fromCharCode(...codes);
