@@ -217,7 +217,7 @@ describe('configuration and states', () => {
   it('needs no configuration and tells what is wrong with one', () => {
     const byDefault = detectionConfigSchema.parse({});
     for (const settings of Object.values(byDefault))
-      expect(settings).toEqual({ enabled: true, dryRun: false, exceptions: [] });
+      expect(settings).toEqual({ enabled: true, dryRun: false, sensitivity: 'normal', exceptions: [] });
     const exception = {
       consumers: ['a'],
       from: '2026-03-02T13:00:00Z',
@@ -231,7 +231,9 @@ describe('configuration and states', () => {
     expect(check({})).toContain('until must be later than from');
     expect(check({ until: 'tomorrow' })).toContain('ISO 8601');
     expect(check({ from: '2026-03-02T11:00:00Z' })).toBe('');
-    expect(detectionConfigSchema.safeParse({ requestSpike: { sensitivity: 3 } }).success).toBe(false);
+    expect(detectionConfigSchema.safeParse({ requestSpike: { sensitivity: 3 } }).error?.message).toContain(
+      'expected one of \\"low\\"|\\"normal\\"|\\"high\\"',
+    );
   });
 
   it('refuses a state that it did not write, and says what to do', () => {
