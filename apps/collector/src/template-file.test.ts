@@ -93,11 +93,17 @@ describe('learnt path templates', () => {
     const log: string[] = [];
     const { learner, close } = await open(path, log);
     log.length = 0;
+    let tries = 0;
+    const learnt = learner.learnt.bind(learner);
+    learner.learnt = () => {
+      tries++;
+      return learnt();
+    };
     teach(learner);
-    await expect.poll(() => log.join('')).toContain('cannot be saved');
+    await expect.poll(() => tries).toBeGreaterThan(3);
+    expect(log.join('').split('cannot be saved')).toHaveLength(2);
     rmSync(join(directory, 'in-the-way'));
     await close();
     expect(ask((await open(path)).learner)).toBe('/products/{id}');
-    expect(log.join('').split('cannot be saved')).toHaveLength(2);
   });
 });
