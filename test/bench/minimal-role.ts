@@ -114,16 +114,14 @@ async function collector(): Promise<void> {
 }
 
 async function processor(): Promise<void> {
-  let sum = 0;
   await consume((value) => {
     let from = 0;
     for (let end = value.indexOf(10); end >= 0; end = value.indexOf(10, from)) {
-      sum += (JSON.parse(value.toString('utf8', from, end)) as { status: number }).status;
+      JSON.parse(value.toString('utf8', from, end));
       lines++;
       from = end + 1;
     }
   });
-  process.once('exit', () => process.stderr.write(sum < 0 ? 'impossible' : ''));
 }
 
 async function archiver(): Promise<void> {
