@@ -390,7 +390,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
       await lake.migrate({ retentionDays: 30 });
       expect(await counted('')).toEqual(before);
       const versions = await lake.query('SELECT version FROM tripline.migrations ORDER BY version');
-      expect(versions).toEqual([{ version: 1 }, { version: 2 }, { version: 3 }]);
+      expect(versions).toEqual([{ version: 1 }, { version: 2 }, { version: 3 }, { version: 4 }]);
     });
 
     it('lets go of calls and alerts beyond the retention, and of responses that are over', async () => {
@@ -424,7 +424,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
       await under.write("INSERT INTO tripline.migrations VALUES (1000, 'later', now())");
       const failure: unknown = await lake.migrate({ retentionDays: 30 }).catch((error: unknown) => error);
       expect(failure).toBeInstanceOf(LakeTooNewError);
-      expect((failure as Error).message).toMatch(/version 1000.*up to 3.*Run that version/);
+      expect((failure as Error).message).toMatch(/version 1000.*up to 4.*Run that version/);
     });
   });
 }
@@ -455,6 +455,7 @@ function fullCall(id: string, startedAt: number): Required<ApiCall> {
   return {
     ...bareCall(id, startedAt + 123),
     actorKind: 'consumer',
+    verifiedBy: 'kong',
     consumerId: 'c0ffee00-0000-4000-8000-000000000001',
     consumerUsername: 'Søren "S" Ødegård',
     consumerCustomId: 'ACME/EU 7',
@@ -463,7 +464,11 @@ function fullCall(id: string, startedAt: number): Required<ApiCall> {
     credential: '~key~0123456789abcdefghijkl',
     user: '~user~0123456789abcdefghijkl',
     authScheme: 'basic',
+    presented: 'something',
+    auth: 'failure',
+    addressSuccesses: 3,
     ip: '2001:db8::1',
+    network: '2001:db8::/64',
     country: 'DE',
     city: 'Köln',
     latitude: 50.9375,
@@ -482,6 +487,8 @@ function fullCall(id: string, startedAt: number): Required<ApiCall> {
     status: 499,
     source: 'kong',
     upstreamStatus: '502, 200',
+    grpcStatus: 0,
+    routeGone: true,
     refused: true,
     requestBytes: 9_000_000_000,
     responseBytes: 0,

@@ -81,7 +81,7 @@ async function expectUpgraded(): Promise<void> {
     { name: 'responses', engine: 'ReplacingMergeTree' },
   ]);
   const [version] = await ask('SELECT max(version) AS version FROM tripline.migrations');
-  expect(version).toEqual({ version: 3 });
+  expect(version).toEqual({ version: 4 });
   const [definition] = await ask('SHOW CREATE TABLE tripline.api_calls');
   expect(JSON.stringify(definition)).toContain('toIntervalDay(7)');
   const remembering = await ask(

@@ -15,6 +15,7 @@ export const apiCallColumns: Record<keyof ApiCall, string> = {
   actorKind: name,
   actorId: 'String',
   actorName: 'String',
+  verifiedBy: name,
   consumerId: 'String',
   consumerUsername: 'String',
   consumerCustomId: 'String',
@@ -23,7 +24,11 @@ export const apiCallColumns: Record<keyof ApiCall, string> = {
   credential: 'String',
   user: 'String',
   authScheme: name,
+  presented: name,
+  auth: name,
+  addressSuccesses: 'UInt32',
   ip: 'String',
+  network: 'String',
   country: name,
   city: name,
   latitude: 'Nullable(Float64)',
@@ -45,6 +50,8 @@ export const apiCallColumns: Record<keyof ApiCall, string> = {
   status: 'UInt16',
   source: name,
   upstreamStatus: name,
+  grpcStatus: 'Nullable(UInt16)',
+  routeGone: 'Bool',
   refused: 'Bool',
   requestBytes: 'UInt64',
   responseBytes: 'UInt64',
@@ -52,6 +59,20 @@ export const apiCallColumns: Record<keyof ApiCall, string> = {
   upstreamMs: 'Nullable(UInt32)',
   workspace: name,
 };
+
+/** Columns that came after version 3: not in the tables that the first migrations make. */
+const columnsOfVersion4 = [
+  'verifiedBy',
+  'presented',
+  'auth',
+  'addressSuccesses',
+  'network',
+  'grpcStatus',
+  'routeGone',
+] as const satisfies (keyof ApiCall)[];
+const firstColumns = Object.fromEntries(
+  Object.entries(apiCallColumns).filter(([column]) => !columnsOfVersion4.some((added) => added === column)),
+);
 
 /** Alerts and responses stay whole in one column; what is searched for is taken out of it by the engine. */
 const alertColumns = {
@@ -122,7 +143,7 @@ export interface Migration {
 export function migrationsFor(cluster: string | undefined): Migration[] {
   const { on, engine, settings } = placement(cluster);
   const apiCalls = (table: string): string =>
-    `TABLE IF NOT EXISTS tripline.${table}${on} (${columnList(apiCallColumns)})
+    `TABLE IF NOT EXISTS tripline.${table}${on} (${columnList(firstColumns)})
      ENGINE = ${engine('ReplacingMergeTree')} PARTITION BY toDate(startedAt, 'UTC')
      PRIMARY KEY (actorKind, actorId, startedAt) ORDER BY (actorKind, actorId, startedAt, id)
      ${settings}, ttl_only_drop_parts = 1`;
@@ -165,6 +186,14 @@ export function migrationsFor(cluster: string | undefined): Migration[] {
       statements: Object.values(tables).map(
         (table) => `ALTER TABLE ${table.name}${on} MODIFY SETTING non_replicated_deduplication_window = 0`,
       ),
+    },
+    {
+      name: 'Who acts and why, and what came of credentials',
+      statements: [
+        `ALTER TABLE tripline.api_calls${on} ${columnsOfVersion4
+          .map((column) => `ADD COLUMN IF NOT EXISTS ${column} ${apiCallColumns[column]}`)
+          .join(', ')}`,
+      ],
     },
   ];
 }

@@ -105,7 +105,7 @@ describe('lake on a server that fails', () => {
       );
       expect(await counted(lakes[0]!, 'process-')).toEqual({ rows: 200, ids: 200 });
       const versions = await lakes[0]!.query('SELECT version FROM tripline.migrations ORDER BY version');
-      expect(versions).toEqual([{ version: 1 }, { version: 2 }, { version: 3 }]);
+      expect(versions).toEqual([{ version: 1 }, { version: 2 }, { version: 3 }, { version: 4 }]);
     } finally {
       for (const one of lakes) await one.close();
       await fresh.dispose();

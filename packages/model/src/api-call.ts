@@ -1,10 +1,23 @@
 import { z } from 'zod';
 
 /**
- * Whose behaviour is profiled: a Kong consumer; else the credential that was presented (never one that was refused:
- * an unverified credential is not an identity); else the source address.
+ * Whose behaviour is profiled: a Kong consumer; else a credential that somebody verified; else the source address. A
+ * credential that a client merely presented is never an actor, as anybody can invent one.
  */
 export type ActorKind = 'consumer' | 'credential' | 'address';
+
+/**
+ * Why a credential acts: Kong authenticated it without a consumer (`kong`); the operator named it as the service's own
+ * (`declared`); or the endpoint was seen to refuse whoever presents nothing, and whoever presents something wrong (`learnt`).
+ */
+export type VerifiedBy = 'kong' | 'declared' | 'learnt';
+
+/**
+ * What the call says about credentials. `challenge`: refused without having presented any, as the first leg of NTLM, a CORS
+ * preflight or a monitor is. `failure`: refused with what it presented, also where a login endpoint answers something else
+ * than 401. `success`: a login endpoint accepted it.
+ */
+export type AuthOutcome = 'challenge' | 'failure' | 'success';
 
 /**
  * One request, normalised and sanitised: the only form that leaves the collector, the record on the bus and the row in
@@ -19,16 +32,18 @@ export interface ApiCall {
   /** When Kong began to read the request: the event time. */
   startedAt: number;
   actorKind: ActorKind;
-  /** The consumer's uuid, the credential's token, or the address. */
+  /** The consumer's uuid, the credential's token, or the address: IPv4 whole, IPv6 by its /64 (`2001:db8:1:2::/64`). */
   actorId: string;
   /** What to show for it: username or custom id, else the id. */
   actorName: string;
+  /** Left out for consumers and addresses. */
+  verifiedBy?: VerifiedBy;
 
   consumerId?: string;
   consumerUsername?: string;
   consumerCustomId?: string;
   consumerTags?: string[];
-  /** Id of the Kong credential entity that authenticated the request. */
+  /** Id of the Kong credential entity that authenticated the request; a token where it is not a uuid. */
   credentialId?: string;
   /** Token of the secret that was presented, right or wrong. */
   credential?: string;
@@ -36,9 +51,16 @@ export interface ApiCall {
   user?: string;
   /** `basic`, `bearer`, `key`, … as far as the line tells. */
   authScheme?: string;
+  /** Whether the client presented a credential at all; left out where the line does not tell. */
+  presented?: 'nothing' | 'something';
+  auth?: AuthOutcome;
+  /** Calls that consumers or verified credentials made with success from the same address within the last hour. */
+  addressSuccesses?: number;
 
   /** Client address as Kong sees it; IPv6 compressed, IPv4-mapped addresses as IPv4. Left out if Kong had none. */
   ip?: string;
+  /** Of an IPv6 address its /64, which stands for it wherever an address is a source: one client has a whole /64. */
+  network?: string;
   /** ISO 3166-1 alpha-2, from the operator's database. */
   country?: string;
   city?: string;
@@ -73,6 +95,13 @@ export interface ApiCall {
   source: 'upstream' | 'kong';
   /** As Kong writes it: "502, 200", "-"; left out if it is the same as `status`, or if no upstream answered. */
   upstreamStatus?: string;
+  /** `grpc-status` of the answer, where the line has it: 16 is unauthenticated, 7 permission denied. */
+  grpcStatus?: number;
+  /**
+   * Kong had no route for the call, but for reasons that are not the client's: such paths were served lately, or hardly any
+   * call has a route at present.
+   */
+  routeGone?: true;
   /**
    * Kong itself turned an authenticated consumer away (request-termination, rate-limiting, acl, ip-restriction): not
    * the actor's normal behaviour and never learnt from. Our own blocks look exactly like this.
@@ -93,6 +122,7 @@ export const apiCallSchema = z.strictObject({
   actorKind: z.enum(['consumer', 'credential', 'address']),
   actorId: z.string().min(1),
   actorName: z.string().min(1),
+  verifiedBy: z.enum(['kong', 'declared', 'learnt']).optional(),
   consumerId: z.string().optional(),
   consumerUsername: z.string().optional(),
   consumerCustomId: z.string().optional(),
@@ -101,7 +131,11 @@ export const apiCallSchema = z.strictObject({
   credential: z.string().optional(),
   user: z.string().optional(),
   authScheme: z.string().optional(),
+  presented: z.enum(['nothing', 'something']).optional(),
+  auth: z.enum(['challenge', 'failure', 'success']).optional(),
+  addressSuccesses: z.int().min(1).optional(),
   ip: z.union([z.ipv4(), z.ipv6()]).optional(),
+  network: z.cidrv6().optional(),
   country: z.string().length(2).optional(),
   city: z.string().optional(),
   latitude: z.number().optional(),
@@ -123,6 +157,8 @@ export const apiCallSchema = z.strictObject({
   status: z.int().min(0).max(65535),
   source: z.enum(['upstream', 'kong']),
   upstreamStatus: z.string().optional(),
+  grpcStatus: z.int().min(0).optional(),
+  routeGone: z.literal(true).optional(),
   refused: z.literal(true).optional(),
   requestBytes: z.int().min(0),
   responseBytes: z.int().min(0),
@@ -134,4 +170,9 @@ export const apiCallSchema = z.strictObject({
 /** The bus key of a call: calls with the same key stay in order on one partition. */
 export function actorKey(call: Pick<ApiCall, 'actorKind' | 'actorId'>): string {
   return `${call.actorKind}:${call.actorId}`;
+}
+
+/** Where a call comes from, as it counts as a source: the IPv4 address, or the /64 of an IPv6 address. */
+export function sourceOf(call: Pick<ApiCall, 'ip' | 'network'>): string | undefined {
+  return call.network ?? call.ip;
 }
