@@ -321,6 +321,7 @@ export function createConfiguredNormaliser(
     maxAheadMs,
     keepHeaders,
     credentialNames,
+    services: config.services,
     templates,
     ...(token === undefined ? {} : { token }),
     ...(locate ? { locate } : {}),

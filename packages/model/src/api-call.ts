@@ -8,16 +8,17 @@ export type ActorKind = 'consumer' | 'credential' | 'address';
 
 /**
  * Why a credential acts: Kong authenticated it without a consumer (`kong`); the operator named it as the service's own
- * (`declared`); or the endpoint was seen to refuse whoever presents nothing, and whoever presents something wrong (`learnt`).
+ * (`declared`); or the endpoint was seen to refuse whoever presents nothing (`learnt`).
  */
 export type VerifiedBy = 'kong' | 'declared' | 'learnt';
 
 /**
  * What the call says about credentials. `challenge`: refused without having presented any, as the first leg of NTLM, a CORS
  * preflight or a monitor is. `failure`: refused with what it presented, also where a login endpoint answers something else
- * than 401. `success`: a login endpoint accepted it.
+ * than 401. `expired`: refused, but Kong's answer says that the token is past its time or the client's clock is wrong.
+ * `success`: a login endpoint accepted it.
  */
-export type AuthOutcome = 'challenge' | 'failure' | 'success';
+export type AuthOutcome = 'challenge' | 'failure' | 'expired' | 'success';
 
 /**
  * One request, normalised and sanitised: the only form that leaves the collector, the record on the bus and the row in
@@ -132,7 +133,7 @@ export const apiCallSchema = z.strictObject({
   user: z.string().optional(),
   authScheme: z.string().optional(),
   presented: z.enum(['nothing', 'something']).optional(),
-  auth: z.enum(['challenge', 'failure', 'success']).optional(),
+  auth: z.enum(['challenge', 'failure', 'expired', 'success']).optional(),
   addressSuccesses: z.int().min(1).optional(),
   ip: z.union([z.ipv4(), z.ipv6()]).optional(),
   network: z.cidrv6().optional(),

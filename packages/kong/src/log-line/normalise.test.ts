@@ -84,7 +84,9 @@ describe('the normaliser on recorded lines', () => {
         }
       }
       for (const cookie of [request.headers.cookie].flat()) {
-        for (const found of (typeof cookie === 'string' ? cookie : '').matchAll(/(?:sid|session)=([^;]+)/g))
+        for (const found of (typeof cookie === 'string' ? cookie : '').matchAll(
+          /(?:sid|session)=([^;]{3,})/g,
+        ))
           secrets.add(found[1]!);
       }
     }
@@ -161,15 +163,21 @@ describe('the normaliser', () => {
     }
   });
 
-  it('makes a credential an actor only when it was not refused', () => {
+  it('makes no presented credential an actor, served or refused', () => {
     const line = withRequest({ headers: { apikey: 'some-key-of-somebody' } });
-    expect(accepted(line)).toMatchObject({
-      actorKind: 'credential',
-      actorId: expect.stringMatching(/^~secret~/) as string,
-    });
-    expect(accepted({ ...line, response: { status: 401 } })).toMatchObject({
-      actorKind: 'address',
-      credential: expect.stringMatching(/^~secret~/) as string,
+    for (const status of [200, 401, 403, 404])
+      expect(accepted({ ...line, response: { status } })).toMatchObject({
+        actorKind: 'address',
+        actorId: '203.0.113.9',
+        credential: expect.stringMatching(/^~secret~/) as string,
+      });
+  });
+
+  it('takes the /64 of an IPv6 address for the one who acts, and keeps the address', () => {
+    expect(accepted({ ...plain, client_ip: '2001:db8:1:2:3::4' })).toMatchObject({
+      ip: '2001:db8:1:2:3::4',
+      network: '2001:db8:1:2::/64',
+      actorId: '2001:db8:1:2::/64',
     });
   });
 

@@ -1,11 +1,22 @@
 import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
-import type { ApiCall } from '@tripline/model';
+import { sourceOf, type ApiCall } from '@tripline/model';
 import type { Sanitizer } from '@tripline/sanitize';
+import { createAddressSuccesses } from './address-successes.ts';
+import { createAuthEndpoints, type AuthEndpointSettings } from './auth-endpoints.ts';
+import { authOutcomeOf } from './auth-outcome.ts';
+import { createCredentialAges } from './credential-ages.ts';
+import { createCredentialReader, credentialHeaders, type ShownCredentials } from './credentials.ts';
+import { createDeclaredCaller, declaredHeaders, type DeclaredIdentity } from './declared-identity.ts';
 import { createEndpointOf } from './endpoint-of.ts';
 import { bytesOf, type LineBytes } from './frames.ts';
+import { identityOf } from './identity.ts';
+import { ipv6NetworkOf, withoutIpv6Prefix } from './network.ts';
+import { hiddenBytesOf, presentedOf } from './presented.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
 import type { TemplateLearner } from './template-learner.ts';
+import { firstText, isGiven, joinedText } from './values.ts';
+import { createVerifyingEndpoints, type VerifyingEndpoints } from './verifying-endpoints.ts';
 
 /** Why a line was refused. */
 export type RejectReason =
@@ -32,18 +43,26 @@ export interface NormaliserOptions {
   locate?: (ip: string) => Place | undefined;
   /** Learns which path segments name objects. Left out: their looks and Kong's route paths alone tell. */
   templates?: TemplateLearner;
+  /** Learns which endpoints verify credentials themselves. Left out: begins with nothing learnt. */
+  verifying?: VerifyingEndpoints;
+  /** What the operator declares about services, by the name or id that Kong has for them. */
+  services?: readonly ServiceSettings[];
 }
 
-const usualCredentialNames = ['apikey', 'x-api-key', 'api-key', 'x-auth-token', 'x-access-token'];
-const credentialParameters = ['apikey', 'api_key', 'key', 'access_token', 'token', 'jwt'];
+export interface ServiceSettings {
+  name: string;
+  identity?: DeclaredIdentity | undefined;
+  authEndpoints?: readonly AuthEndpointSettings[] | undefined;
+}
+
 const readHeaders = [
   'host',
   'user-agent',
   'referer',
   'content-type',
-  'cookie',
-  'authorization',
   'x-anonymous-consumer',
+  'x-credential-identifier',
+  'access-control-request-method',
 ];
 
 // Kong 1.0 came out in December 2018: an older time is a wrong unit or a broken clock.
@@ -54,6 +73,18 @@ const maxPathChars = 2_000;
 const maxParameters = 100;
 const maxCookies = 50;
 const requestIdShape = /^[0-9A-Za-z-]{8,64}$/;
+const uuidShape = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** What of a line decides who acts, beside the call itself. */
+interface Judged {
+  line: KongLogLine;
+  source: LineBytes;
+  shown: ShownCredentials;
+  consumer: { id: string; name: string } | undefined;
+  byKong: boolean;
+  /** As sent, not sanitised. */
+  rawPath: string;
+}
 
 /**
  * Makes the function that turns one log line into an API call. `nowMs` is the
@@ -65,21 +96,33 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
   const endpointOf = createEndpointOf(options.templates);
   const maxAheadMs = options.maxAheadMs ?? 5 * 60_000;
   const keepHeaders = (options.keepHeaders ?? []).map((name) => name.toLowerCase());
-  const own = (options.credentialNames ?? []).map((name) => name.toLowerCase());
-  const credentialHeaders = [...own, ...usualCredentialNames];
-  const credentialQuery = [...own, ...credentialParameters];
-  const headerNames = [...new Set([...readHeaders, ...credentialHeaders, ...keepHeaders])];
+  const credentialNames = (options.credentialNames ?? []).map((name) => name.toLowerCase());
+  const services = options.services ?? [];
+  const headerNames = [
+    ...new Set([
+      ...readHeaders,
+      ...credentialHeaders(credentialNames),
+      ...declaredHeaders(services),
+      ...keepHeaders,
+    ]),
+  ];
   const read = createLogLineReader({ maxDepth: options.maxDepth ?? 32, headerNames });
   const indexOf = (name: string): number => headerNames.indexOf(name);
+  const credentialsOf = createCredentialReader(credentialNames, indexOf);
+  const declaredCallerOf = createDeclaredCaller(services, indexOf);
+  const authEndpointOf = createAuthEndpoints(services);
+  const verifying = options.verifying ?? createVerifyingEndpoints();
+  const ages = createCredentialAges();
+  const successes = createAddressSuccesses();
   const at = {
     host: indexOf('host'),
     userAgent: indexOf('user-agent'),
     referer: indexOf('referer'),
     contentType: indexOf('content-type'),
     cookie: indexOf('cookie'),
-    authorization: indexOf('authorization'),
     anonymous: indexOf('x-anonymous-consumer'),
-    credentials: credentialHeaders.map(indexOf),
+    credentialIdentifier: indexOf('x-credential-identifier'),
+    preflight: indexOf('access-control-request-method'),
     kept: keepHeaders.map(indexOf),
   };
 
@@ -89,15 +132,23 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     detail,
   });
 
+  const networks = new Map<string, string | undefined>();
+  const networkOf = (ip: string): string | undefined => {
+    if (!ip.includes(':')) return undefined;
+    if (networks.size >= 10_000) networks.clear();
+    if (!networks.has(ip)) networks.set(ip, ipv6NetworkOf(ip));
+    return networks.get(ip);
+  };
+
   // The same addresses come again and again, and `isIP` is a regular expression.
   let knownAddresses = new Map<string, string | null>();
 
-  /** IPv4-mapped IPv6 addresses become IPv4; anything that is no address undefined. */
+  /** Addresses that stand for an IPv4 address become that one; anything that is no address undefined. */
   const address = (value: unknown): string | undefined => {
     if (typeof value !== 'string' || value.length > 45) return undefined;
     const known = knownAddresses.get(value);
     if (known !== undefined) return known ?? undefined;
-    const unmapped = value.startsWith('::ffff:') && value.includes('.') ? value.slice(7) : value;
+    const unmapped = withoutIpv6Prefix(value);
     // Copies: a piece of a line would keep all the bytes that came with it in memory.
     const ip = isIP(unmapped) === 0 ? undefined : copyOf(unmapped);
     if (knownAddresses.size >= 10_000) knownAddresses = new Map();
@@ -128,38 +179,32 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     const headers = line.requestHeaders;
     const kongAnswered = answeredByKong(line);
     const upstreamStatus = text(line.upstreamStatus, 100);
-    const authorization = first(headers[at.authorization]);
+    // 502 and 504 of a dead upstream are Kong's answers, too, but an upstream was asked.
+    const byKong = kongAnswered && upstreamStatus === undefined;
     const consumerId = text(line.consumerId, maxNameChars);
     // Kong marks the consumer of an `anonymous` fallback so, and takes the header from clients on such routes: it stands
     // for everybody who did not authenticate, and is nobody.
-    const anonymous = line.authenticatedEntityId === undefined && first(headers[at.anonymous]) === 'true';
+    const anonymous = line.authenticatedEntityId === undefined && firstText(headers[at.anonymous]) === 'true';
     const known = consumerId !== undefined && !anonymous;
 
-    const ip = address(line.clientIp);
-    const credential = credentialOf(line, authorization);
-    const authScheme = schemeOf(line, authorization);
+    const shown = credentialsOf(line);
+    const credential = shown.secret === undefined ? undefined : sanitizer.token('secret', shown.secret);
     const username = maskedName(line.consumerUsername);
     const customId = maskedName(line.consumerCustomId);
 
     const uri = line.uri;
     const queryAt = uri.indexOf('?');
-    const path = cut(sanitizer.path(queryAt < 0 ? uri : uri.slice(0, queryAt)), maxPathChars);
+    const rawPath = queryAt < 0 ? uri : uri.slice(0, queryAt);
+    const path = cut(sanitizer.path(rawPath), maxPathChars);
     const method = (text(line.method, 20) ?? '').toUpperCase() || 'UNKNOWN';
 
-    // An identity counts only when it was not refused: keys that somebody guesses are not actors.
-    const refusedCredential = status === 401 || status === 403;
-    const actorKind = known
-      ? 'consumer'
-      : credential !== undefined && !refusedCredential
-        ? 'credential'
-        : 'address';
-    const actorId = known ? consumerId : actorKind === 'credential' ? credential! : (ip ?? 'unknown');
+    const ip = address(line.clientIp);
     const call: ApiCall = {
       id: callId(line, startedAt, source),
       startedAt,
-      actorKind,
-      actorId,
-      actorName: known ? (username ?? customId ?? consumerId) : actorId,
+      actorKind: 'address',
+      actorId: '',
+      actorName: '',
       method,
       path,
       endpoint: '',
@@ -179,44 +224,45 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
           .map((tag) => cut(sanitizer.text(String(tag)), maxNameChars));
       }
     }
-    const credentialId = text(line.authenticatedEntityId, maxNameChars);
+    const credentialId = credentialIdOf(line);
     if (credentialId !== undefined) call.credentialId = credentialId;
     if (credential !== undefined) call.credential = credential;
-    if (typeof line.user === 'string') call.user = sanitizer.token('user', line.user);
-    else if (authorization !== undefined) {
-      const user = basicUser(authorization);
-      if (user !== undefined) call.user = sanitizer.token('user', user);
-    }
-    if (authScheme !== undefined) call.authScheme = authScheme;
+    if (shown.user !== undefined) call.user = sanitizer.token('user', shown.user);
+    if (shown.scheme !== undefined) call.authScheme = shown.scheme;
     if (ip !== undefined) {
       call.ip = ip;
+      const network = networkOf(ip);
+      if (network !== undefined) call.network = network;
       const place = locate?.(ip);
       if (place) Object.assign(call, place);
     }
-    const host = clean(first(headers[at.host]), maxNameChars);
+    const host = clean(firstText(headers[at.host]), maxNameChars);
     if (host !== undefined) call.host = host;
     const service = text(line.serviceName, maxNameChars) ?? text(line.serviceId, maxNameChars);
     if (service !== undefined) call.service = service;
     const route = text(line.routeName, maxNameChars) ?? text(line.routeId, maxNameChars);
     if (route !== undefined) call.route = route;
-    call.endpoint = endpointOf(call, line.routePaths);
+    const grpcStatus = grpcStatusOf(line.grpcStatus);
+    if (grpcStatus !== undefined) call.grpcStatus = grpcStatus;
+    const consumer = known ? { id: consumerId, name: username ?? customId ?? consumerId } : undefined;
+    judge(call, { line, source, shown, consumer, byKong, rawPath });
     if (line.querystring.size > 0) call.query = queryOf(line.querystring);
-    const userAgent = clean(first(headers[at.userAgent]), maxTextChars);
+    const userAgent = clean(firstText(headers[at.userAgent]), maxTextChars);
     if (userAgent !== undefined) call.userAgent = userAgent;
-    const referer = first(headers[at.referer]);
+    const referer = firstText(headers[at.referer]);
     if (referer !== undefined) call.referer = cut(sanitizer.url(referer), maxTextChars);
-    const contentType = clean(first(headers[at.contentType]), maxNameChars);
+    const contentType = clean(firstText(headers[at.contentType]), maxNameChars);
     if (contentType !== undefined) call.contentType = contentType;
     const cookie = headers[at.cookie];
     if (cookie !== undefined) call.cookies = cookiesOf(cookie);
     for (const [index, name] of keepHeaders.entries()) {
-      const value = joined(headers[at.kept[index]!]);
+      const value = joinedText(headers[at.kept[index]!]);
       if (value) (call.headers ??= nameless())[name] = cut(sanitizer.parameter(name, value), maxTextChars);
     }
     // Mostly one upstream that answered what Kong passes on: not worth repeating in each record.
     if (upstreamStatus !== undefined && upstreamStatus !== String(status))
       call.upstreamStatus = upstreamStatus;
-    if (known && kongAnswered && !upstreamStatus && status >= 400) call.refused = true;
+    if (known && byKong && status >= 400 && call.auth === undefined) call.refused = true;
     const upstreamMs = line.latencyProxy;
     if (typeof upstreamMs === 'number' && upstreamMs >= 0) call.upstreamMs = Math.trunc(upstreamMs);
     const workspace = text(line.workspaceName, maxNameChars);
@@ -231,33 +277,107 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
   /** What operators call their consumers is kept, unless it is itself personal data such as an e-mail address. */
   const maskedName = (value: unknown): string | undefined => clean(value, maxNameChars);
 
-  const credentialOf = (line: KongLogLine, authorization: string | undefined): string | undefined => {
-    if (typeof line.credential === 'string') return sanitizer.token('secret', line.credential);
-    if (authorization !== undefined) return sanitizer.token('secret', authorization);
-    for (const index of at.credentials) {
-      const value = first(line.requestHeaders[index]);
-      if (value) return sanitizer.token('secret', value);
-    }
-    if (line.querystring.size > 0) {
-      for (const name of credentialQuery) {
-        const value = first(line.querystring.get(name));
-        if (value) return sanitizer.token('secret', value);
-      }
-    }
-    return undefined;
+  const credentialIdOf = (line: KongLogLine): string | undefined => {
+    const id = text(line.authenticatedEntityId, maxNameChars);
+    return id === undefined || uuidShape.test(id) ? id : sanitizer.token('credential', id);
   };
 
-  const schemeOf = (line: KongLogLine, authorization: string | undefined): string | undefined => {
-    if (authorization !== undefined) {
-      const scheme = /^([A-Za-z][A-Za-z0-9-]{1,19}) /.exec(authorization);
-      return scheme ? scheme[1]!.toLowerCase() : 'other';
+  /** The id of what Kong authenticated without a consumer. That of ldap-auth changes with the password; its user does not. */
+  const entityOf = (line: KongLogLine, credentialId: string | undefined): string | undefined => {
+    if (credentialId === undefined) return undefined;
+    const user = firstText(line.requestHeaders[at.credentialIdentifier]);
+    const isLdap = String(line.authenticatedEntityId).startsWith('ldap_auth_cache:');
+    return isLdap && user !== undefined ? sanitizer.token('user', user) : credentialId;
+  };
+
+  /** Decides who acts, and what the call says about credentials. All other fields of the call must be there. */
+  const judge = (call: ApiCall, { line, source, shown, consumer, byKong, rawPath }: Judged): void => {
+    const { method, status, startedAt } = call;
+    const place = sourceOf(call);
+    const caller = declaredCallerOf(call.service, line);
+    const facts = {
+      consumer,
+      authenticatedEntity: entityOf(line, call.credentialId),
+      byKong,
+      status,
+      declared: caller && sanitizer.token(caller.kind, caller.value),
+      presented: call.credential,
+      source: place,
+      endpointVerifies: () => verifying.verifies(endpointKey()),
+      endpointIsPublic: () => verifying.isPublic(endpointKey()),
+      isEstablished: (id: string) => ages.isEstablished(id, startedAt),
+      newcomersOf: (id: string) => ages.newcomersOf(place ?? '', id, startedAt),
+    };
+    const endpointKey = (): string => `${call.service ?? ''} ${call.endpoint}`;
+    // The learner of path templates asks who calls before the endpoint is known, and so before a service's word on it counts.
+    Object.assign(call, identityOf({ ...facts, byKong: true }));
+    call.endpoint = endpointOf(call, line.routePaths);
+    const identity = identityOf(facts);
+    Object.assign(call, identity);
+
+    const isAuthenticated = line.authenticatedEntityId !== undefined;
+    const authEndpoint = authEndpointOf(call.service, method, rawPath);
+    const isPreflight = method === 'OPTIONS' && isGiven(line.requestHeaders[at.preflight]);
+    const presented =
+      caller === undefined || isPreflight
+        ? presentedOf({
+            line,
+            shown,
+            method,
+            status,
+            byKong,
+            isAuthEndpoint: authEndpoint !== undefined,
+            isPreflight,
+            isAuthenticated,
+            isAnonymous: call.consumerId !== undefined && !consumer,
+            hiddenBytes: () =>
+              hiddenBytesOf(
+                (JSON.parse(bytesOf(source).toString()) as { request?: unknown }).request,
+                isAuthenticated,
+              ),
+          })
+        : 'something';
+    if (presented !== undefined && !consumer) call.presented = presented;
+    const auth = authOutcomeOf({
+      line,
+      call,
+      presented,
+      path: rawPath,
+      endpoint: authEndpoint,
+      isPreflight,
+      learnt: () => undefined,
+      showsCredential: call.user !== undefined || call.credential !== undefined,
+    });
+    if (auth !== undefined) call.auth = auth;
+    learn(call, presented, endpointKey(), facts.declared);
+  };
+
+  /** Notes what later calls are judged by, and tells what was noted of this one's address. */
+  const learn = (
+    call: ApiCall,
+    presented: ApiCall['presented'],
+    endpointKey: string,
+    declared: string | undefined,
+  ): void => {
+    const { status, startedAt, service, source, auth } = call;
+    if (service === undefined) return;
+    const place = sourceOf(call) ?? '';
+    if (auth === 'failure' || auth === 'expired') {
+      const count = successes.count(place, service, startedAt);
+      if (count > 0) call.addressSuccesses = count;
     }
-    if (typeof line.user === 'string') return 'basic';
-    if (typeof line.wwwAuthenticate === 'string') {
-      const scheme = /^(Basic|Bearer|Key|HMAC|Digest)\b/i.exec(line.wwwAuthenticate);
-      if (scheme) return scheme[1]!.toLowerCase();
+    if (source === 'kong') return;
+    const served = status >= 200 && status < 300;
+    if (presented === 'nothing' && call.method !== 'OPTIONS') {
+      if (served) verifying.note(endpointKey, place, 'served', startedAt);
+      else if (auth === 'challenge' || status === 403)
+        verifying.note(endpointKey, place, 'refused', startedAt);
     }
-    return at.credentials.some((index) => line.requestHeaders[index] !== undefined) ? 'key' : undefined;
+    if (!served) return;
+    const credential = declared ?? call.credential;
+    if (credential !== undefined && (declared !== undefined || verifying.verifies(endpointKey)))
+      ages.served(credential, startedAt);
+    if (call.actorKind !== 'address') successes.add(place, service, startedAt);
   };
 
   const queryOf = (query: Map<string, unknown>): Record<string, string[]> => {
@@ -308,6 +428,12 @@ function answeredByKong(line: KongLogLine): boolean {
   return line.latencyProxy === -1;
 }
 
+/** Header values are text; undefined for what is no number of gRPC. */
+function grpcStatusOf(value: unknown): number | undefined {
+  const status = typeof value === 'string' && /^[0-9]{1,3}$/.test(value) ? Number(value) : value;
+  return typeof status === 'number' && Number.isInteger(status) && status >= 0 ? status : undefined;
+}
+
 /** Kong's request id with the start time; before Kong 3.5 a hash of the line. */
 function callId(line: KongLogLine, startedAt: number, source: LineBytes): string {
   const id = line.requestId;
@@ -318,26 +444,8 @@ function callId(line: KongLogLine, startedAt: number, source: LineBytes): string
   return `${own}.${startedAt}`;
 }
 
-/** Name of a `Basic` credential in clear; Kong writes REDACTED, other gateways or versions may not. */
-function basicUser(authorization: string): string | undefined {
-  if (!/^basic /i.test(authorization)) return undefined;
-  const decoded = Buffer.from(authorization.slice(6), 'base64').toString('utf8');
-  const colon = decoded.indexOf(':');
-  return colon > 0 ? decoded.slice(0, colon) : undefined;
-}
-
 function copyOf(text: string): string {
   return Buffer.from(text).toString();
-}
-
-/** Headers and parameters are strings, `true`, or lists of them when repeated. REDACTED says nothing. */
-function first(value: unknown): string | undefined {
-  const one: unknown = Array.isArray(value) ? value[0] : value;
-  return typeof one === 'string' && one !== '' && one !== 'REDACTED' ? one : undefined;
-}
-
-function joined(value: unknown): string | undefined {
-  return Array.isArray(value) ? value.map(String).join(', ') : typeof value === 'string' ? value : undefined;
 }
 
 function text(value: unknown, maxChars: number): string | undefined {

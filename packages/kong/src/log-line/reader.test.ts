@@ -38,6 +38,9 @@ function byParse(text: string): KongLogLine {
     status: simple(response?.status),
     responseSize: simple(response?.size),
     wwwAuthenticate: simple(object(response?.headers)?.['www-authenticate']),
+    contentLength: simple(object(response?.headers)?.['content-length']),
+    location: simple(object(response?.headers)?.location),
+    grpcStatus: simple(object(response?.headers)?.['grpc-status']),
     latencyRequest: simple(object(line.latencies)?.request),
     latencyProxy: simple(object(line.latencies)?.proxy),
     consumerId: simple(object(line.consumer)?.id),
@@ -53,6 +56,7 @@ function byParse(text: string): KongLogLine {
     token: simple(object(line.tripline)?.token),
     credential: simple(object(line.tripline)?.credential),
     user: simple(object(line.tripline)?.user),
+    claim: simple(object(line.tripline)?.claim),
   };
 }
 

@@ -25,6 +25,10 @@ export interface KongLogLine {
   status: unknown;
   responseSize: unknown;
   wwwAuthenticate: unknown;
+  /** Response header `content-length`: Kong's own refusals are told apart by it. */
+  contentLength: unknown;
+  location: unknown;
+  grpcStatus: unknown;
   latencyRequest: unknown;
   latencyProxy: unknown;
   consumerId: unknown;
@@ -40,6 +44,7 @@ export interface KongLogLine {
   token: unknown;
   credential: unknown;
   user: unknown;
+  claim: unknown;
 }
 
 /** Why a text is no log line: `not-json`, `too-deep` or `not-a-log-line`. */
@@ -373,9 +378,12 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     else if (name === 'id') line.requestId = read(depth);
     else skip(depth);
   };
-  const responseHeaderNames = namesOf(['www-authenticate']);
+  const responseHeaderNames = namesOf(['www-authenticate', 'content-length', 'location', 'grpc-status']);
   const responseHeader = (name: string, depth: number): void => {
     if (name === 'www-authenticate') line.wwwAuthenticate = read(depth);
+    else if (name === 'content-length') line.contentLength = read(depth);
+    else if (name === 'location') line.location = read(depth);
+    else if (name === 'grpc-status') line.grpcStatus = read(depth);
     else skip(depth);
   };
   const responseNames = namesOf(['headers', 'status', 'size']);
@@ -442,11 +450,12 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     return entity;
   };
 
-  const triplineNames = namesOf(['token', 'credential', 'user']);
+  const triplineNames = namesOf(['token', 'credential', 'user', 'claim']);
   const tripline = (name: string, depth: number): void => {
     if (name === 'token') line.token = read(depth);
     else if (name === 'credential') line.credential = read(depth);
     else if (name === 'user') line.user = read(depth);
+    else if (name === 'claim') line.claim = read(depth);
     else skip(depth);
   };
   const topNames = namesOf([
@@ -579,6 +588,9 @@ function emptyLine(requestHeaders: readonly unknown[]): KongLogLine {
     status: undefined,
     responseSize: undefined,
     wwwAuthenticate: undefined,
+    contentLength: undefined,
+    location: undefined,
+    grpcStatus: undefined,
     latencyRequest: undefined,
     latencyProxy: undefined,
     consumerId: undefined,
@@ -594,5 +606,6 @@ function emptyLine(requestHeaders: readonly unknown[]): KongLogLine {
     token: undefined,
     credential: undefined,
     user: undefined,
+    claim: undefined,
   };
 }

@@ -1,0 +1,128 @@
+import type { ApiCall } from '@tripline/model';
+import type { ShownCredentials } from './credentials.ts';
+import type { KongLogLine } from './reader.ts';
+import { joinedText } from './values.ts';
+
+type Presented = NonNullable<ApiCall['presented']>;
+
+export interface PresentedFacts {
+  line: KongLogLine;
+  shown: ShownCredentials;
+  method: string;
+  status: number;
+  /** Kong answered without asking an upstream. */
+  byKong: boolean;
+  /** The path or the operator's settings say that credentials are sent here in the body. */
+  isAuthEndpoint: boolean;
+  /** An OPTIONS request with Access-Control-Request-Method, which never carries credentials. */
+  isPreflight: boolean;
+  /** Kong authenticated the client. */
+  isAuthenticated: boolean;
+  /** The route has an `anonymous` fallback, with which Kong says nothing about what was presented. */
+  isAnonymous: boolean;
+  /** Bytes of the request that no logged header accounts for; undefined where that cannot be computed. */
+  hiddenBytes: () => number | undefined;
+}
+
+/** `content-length` of Kong's answers of key-auth: JSON, HTML, text and XML; JSON before 3.5, which has no request id in it. */
+const noKeyLengths = new Set(['96', '236', '73', '163', '41']);
+const wrongKeyLengths = new Set(['81', '221', '58', '148', '92', '232', '69', '159', '26', '48']);
+/** Of hmac-auth: signature wrong; user unknown or malformed; date missing or out of tolerance. In JSON. */
+const wrongSignatureLengths = new Set(['98', '102', '169']);
+/** `Authorization: Basic eA==` and the line end. */
+const leastHiddenBytes = 20;
+
+/** Kong adds them to the request once it has authenticated it. */
+const addedByKong = /^x-(?:consumer-(?:id|username|custom-id)|credential-identifier|anonymous-consumer)$/;
+
+const withBody = new Set(['POST', 'PUT', 'PATCH']);
+
+/**
+ * Whether the client presented a credential, undefined where the line does not tell. A 401 that answers nothing is a challenge
+ * and no guess. Each authentication plugin of Kong tells it in its own way, also where it hides the credential from the line.
+ */
+export function presentedOf(facts: PresentedFacts): Presented | undefined {
+  const { shown, status, byKong, isPreflight, isAuthEndpoint, method } = facts;
+  if (isPreflight) return 'nothing';
+  if (status === 401) return byKong ? presentedToKong(facts) : presentedToUpstream(facts);
+  if (facts.isAuthenticated || shown.hasAuthorization || shown.hasKey || shown.hasSessionCookie)
+    return 'something';
+  const isHidden = facts.isAnonymous || shown.hasCookies || (isAuthEndpoint && withBody.has(method));
+  return isHidden ? undefined : 'nothing';
+}
+
+function presentedToKong({ line, shown, hiddenBytes }: PresentedFacts): Presented | undefined {
+  const challenge = joinedText(line.wwwAuthenticate) ?? '';
+  const length = joinedText(line.contentLength) ?? '';
+  const given = (was: boolean): Presented => (was ? 'something' : 'nothing');
+  switch (/^[a-z-]+/i.exec(challenge)?.[0].toLowerCase()) {
+    case 'key':
+      if (noKeyLengths.has(length)) return 'nothing';
+      if (wrongKeyLengths.has(length) || shown.hasKey) return 'something';
+      // gRPC answers have no body; of other lengths, such as those of an own error template, nothing is known.
+      return length === '0' ? 'nothing' : undefined;
+    case 'bearer':
+      return given(/\berror=/.test(challenge));
+    case 'ldap':
+      return given(shown.hasAuthorization);
+    case 'hmac':
+      if (shown.hasAuthorization || wrongSignatureLengths.has(length)) return 'something';
+      return length === '81' ? 'nothing' : byHiddenBytes(hiddenBytes());
+    case 'basic':
+      return shown.hasAuthorization ? 'something' : byHiddenBytes(hiddenBytes());
+    default:
+      return given(shown.hasAuthorization || shown.hasKey);
+  }
+}
+
+/** With `hide_credentials` the header is missing in the line, and in nothing but the size of the request. */
+function byHiddenBytes(bytes: number | undefined): Presented | undefined {
+  if (bytes === 0) return 'nothing';
+  return bytes !== undefined && bytes >= leastHiddenBytes ? 'something' : undefined;
+}
+
+function presentedToUpstream({ line, shown, method, isAuthEndpoint }: PresentedFacts): Presented | undefined {
+  const challenge = joinedText(line.wwwAuthenticate) ?? '';
+  // The handshake goes on: NTLM and Negotiate answer with a message of their own, Digest with a fresh nonce.
+  if (/\b(?:ntlm|negotiate) +[a-z0-9+/]{8}/i.test(challenge) || /\bstale *= *"?true/i.test(challenge))
+    return 'nothing';
+  if (shown.hasAuthorization || shown.hasKey || shown.hasSessionCookie) return 'something';
+  if (/\berror *= *"?invalid_token/i.test(challenge)) return 'something';
+  if (!withBody.has(method)) return 'nothing';
+  return isAuthEndpoint ? 'something' : undefined;
+}
+
+/**
+ * Bytes of an HTTP/1.1 request beyond its request line, the headers that are logged, and its body: what Kong hid from the line.
+ * `request` is the member of the log line; `isAuthenticated` says that Kong added headers of its own. Undefined where it cannot be computed: 100 headers are logged at most, REDACTED
+ * hides a length, HTTP/2 compresses headers (the difference is negative then).
+ */
+export function hiddenBytesOf(request: unknown, isAuthenticated: boolean): number | undefined {
+  if (typeof request !== 'object' || request === null) return undefined;
+  const { headers, method, uri, size } = request as Record<string, unknown>;
+  if (
+    typeof headers !== 'object' ||
+    headers === null ||
+    typeof method !== 'string' ||
+    typeof uri !== 'string'
+  )
+    return undefined;
+  const entries = Object.entries(headers as Record<string, unknown>)
+    .filter(([name]) => !isAuthenticated || !addedByKong.test(name))
+    .flatMap(([name, value]) =>
+      (Array.isArray(value) ? (value as unknown[]) : [value]).map((one) => [name, String(one)] as const),
+    );
+  if (
+    entries.length >= 100 ||
+    entries.some(([name, value]) => value === 'REDACTED' || name === 'transfer-encoding')
+  )
+    return undefined;
+  const lineBytes = Buffer.byteLength(`${method} ${uri} HTTP/1.1\r\n`);
+  const headerBytes = entries.reduce(
+    (sum, [name, value]) => sum + Buffer.byteLength(`${name}: ${value}\r\n`),
+    0,
+  );
+  const bodyBytes = Number(entries.find(([name]) => name === 'content-length')?.[1] ?? 0);
+  const hidden = Number(size) - lineBytes - headerBytes - 2 - bodyBytes;
+  return Number.isInteger(hidden) && hidden >= 0 ? hidden : undefined;
+}
