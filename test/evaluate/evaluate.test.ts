@@ -50,8 +50,7 @@ describe('judging alerts', () => {
     references: [],
     ...one,
   });
-  const tokens = { token: (kind: string, secret: string) => `~${kind}~${secret}` };
-  const kindOf = (one: Alert, ...labels: Label[]): string => judge([one], labels, tokens).get(one)!.kind;
+  const kindOf = (one: Alert, ...labels: Label[]): string => judge([one], labels).get(one)!.kind;
 
   it('an alert of the type, about an actor of the attack, in its time, finds it', () => {
     expect(kindOf(alert({}), label({}))).toBe('finds');
@@ -78,7 +77,7 @@ describe('judging alerts', () => {
     });
     const slow = label({ variant: 'credential-stuffing:6', startedAt: 0, endedAt: 500 * hourMs });
     const one = alert({ actor: { kind: 'endpoint', id: 'e', name: 'GET /orders' }, endpoint: 'GET /orders' });
-    expect(judge([one], [slow, many], tokens).get(one)).toEqual({ kind: 'finds', labels: [many] });
+    expect(judge([one], [slow, many]).get(one)).toEqual({ kind: 'finds', labels: [many] });
   });
 
   it('an alert about an endpoint goes to an attack of its type, though one of another type sent more', () => {
@@ -89,26 +88,21 @@ describe('judging alerts', () => {
       endpoint: 'GET /orders',
     } as const;
     const stuffing = alert({ ...about, type: 'credential-stuffing' });
-    expect(judge([stuffing], [ramp, guesses], tokens).get(stuffing)).toEqual({
+    expect(judge([stuffing], [ramp, guesses]).get(stuffing)).toEqual({
       kind: 'finds',
       labels: [guesses],
     });
     const probing = alert({ ...about, type: 'path-probing' });
-    expect(judge([probing], [ramp, guesses], tokens).get(probing)).toEqual({
+    expect(judge([probing], [ramp, guesses]).get(probing)).toEqual({
       kind: 'collateral',
       label: ramp,
     });
   });
 
-  it('a credential is recognised by the token of its fingerprint', () => {
-    const one = alert({ actor: { kind: 'credential', id: '~secret~f1', name: '' } });
-    expect(kindOf(one, label({ actors: new Set(['credential:f1']) }))).toBe('finds');
-  });
-
   it('what the catalogue tolerates is tolerated so often, and false from then on', () => {
     const migration = label({ kind: 'benign', tolerates: { types: ['request-spike'], most: 1 } });
     const [first, second] = [alert({}), alert({ id: 'a2', raisedAt: 10.5 * hourMs })];
-    const verdicts = judge([second, first], [migration], tokens);
+    const verdicts = judge([second, first], [migration]);
     expect(verdicts.get(first)!.kind).toBe('tolerated');
     expect(verdicts.get(second)!.kind).toBe('false');
   });

@@ -93,7 +93,7 @@ export async function evaluateSeed(
     collateral: [],
   };
   const byLabel = new Map<Label, Alert[]>();
-  for (const [alert, verdict] of judge(run.alerts, run.labels, sanitizer)) {
+  for (const [alert, verdict] of judge(run.alerts, run.labels)) {
     if (verdict.kind === 'finds')
       for (const label of verdict.labels) byLabel.set(label, [...(byLabel.get(label) ?? []), alert]);
     else if (verdict.kind === 'collateral') result.collateral.push(alert);

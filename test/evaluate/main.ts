@@ -2,15 +2,16 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import type { TrafficOptions } from '../traffic/stage.ts';
+import { inventedCredentials, type TrafficOptions } from '../traffic/stage.ts';
 import { evaluationOf, type SeedResult } from './evaluate.ts';
 import { details, detectorTable, page } from './report.ts';
 
-const usage = `npm run evaluate -- [--days N] [--consumers N] [--seeds LIST] [--quick] [--json] [--write]
+const usage = `npm run evaluate -- [--days N] [--consumers N] [--seeds LIST] [--invent KIND] [--quick] [--json] [--write]
 
   --days N        simulated days, at least 10; default 28
   --consumers N   consumers of the crowd; default 2000
   --seeds LIST    such as 1001 (default), 1001-1020 or 3,5,8; 1 to 99 are for tuning, 1001 and above for reports
+  --invent KIND   attackers without a consumer invent a credential for each request: header, bearer, basic, query or cookie
   --quick         10 days, 40 consumers, victims with two days of past: seconds instead of minutes
   --json          the figures as JSON on standard output
   --write         keep the report as docs/evaluation.md
@@ -30,6 +31,7 @@ function readOptions(): Omit<TrafficOptions, 'seed'> & { seeds: number[]; json: 
         days: { type: 'string' },
         consumers: { type: 'string' },
         seeds: { type: 'string', default: '1001' },
+        invent: { type: 'string' },
         quick: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         write: { type: 'boolean', default: false },
@@ -49,7 +51,11 @@ function readOptions(): Omit<TrafficOptions, 'seed'> & { seeds: number[]; json: 
     const first = whole('seeds', from, 1);
     return Array.from({ length: whole('seeds', to, first) - first + 1 }, (_, index) => first + index);
   });
+  const invent = inventedCredentials.find((kind) => kind === values.invent);
+  if (values.invent !== undefined && invent === undefined)
+    refuse(`--invent is "${values.invent}"; allowed: ${inventedCredentials.join(', ')}.`);
   return {
+    ...(invent ? { invent } : {}),
     seeds,
     days: whole('days', values.days ?? (values.quick ? '10' : '28'), 10),
     consumers: whole('consumers', values.consumers ?? (values.quick ? '40' : '2000'), 10),

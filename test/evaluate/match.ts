@@ -1,5 +1,4 @@
 import { actorKey, type Alert, type AlertType, type ApiCall } from '@tripline/model';
-import type { Sanitizer } from '@tripline/sanitize';
 import type { Label } from '../traffic/stage.ts';
 
 /**
@@ -38,16 +37,11 @@ export type Verdict =
   | { kind: 'false'; scenario: string };
 
 /** Judges the alerts (the last revision of each, in any order) of one run against what was planted. */
-export function judge(
-  alerts: readonly Alert[],
-  labels: readonly Label[],
-  sanitizer: Pick<Sanitizer, 'token'>,
-): Map<Alert, Verdict> {
+export function judge(alerts: readonly Alert[], labels: readonly Label[]): Map<Alert, Verdict> {
   const attacks = labels.filter((label) => label.kind === 'attack');
   const benign = labels.filter((label) => label.kind === 'benign');
-  const actors = new Map(labels.map((label) => [label, tokenised(label.actors, sanitizer)]));
   const tookPart = (label: Label, alert: Alert): boolean =>
-    actors.get(label)!.has(actorKeyOf(alert)) ||
+    label.actors.has(actorKeyOf(alert)) ||
     (alert.actor.kind === 'address' && label.addresses.has(alert.actor.id));
   const tolerated = new Map<Label, number>();
   const verdicts = new Map<Alert, Verdict>();
@@ -129,15 +123,4 @@ function scenarioOf(alert: Alert, own: readonly Label[], around: readonly Label[
 
 function actorKeyOf({ actor }: Alert): string {
   return actorKey({ actorKind: actor.kind as ApiCall['actorKind'], actorId: actor.id });
-}
-
-/** Labels know fingerprints, alerts their tokens. */
-function tokenised(actors: ReadonlySet<string>, sanitizer: Pick<Sanitizer, 'token'>): Set<string> {
-  return new Set(
-    [...actors].map((actor) =>
-      actor.startsWith('credential:')
-        ? `credential:${sanitizer.token('secret', actor.slice('credential:'.length))}`
-        : actor,
-    ),
-  );
 }

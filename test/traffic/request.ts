@@ -1,4 +1,10 @@
-import { createEndpointOf, createTemplateLearner, type Place } from '@tripline/kong';
+import {
+  createJudge,
+  createTemplateLearner,
+  ipv6NetworkOf,
+  type Place,
+  type ShownCredentials,
+} from '@tripline/kong';
 import type { ApiCall } from '@tripline/model';
 import type { Sanitizer } from '@tripline/sanitize';
 import { hashOf } from './random.ts';
@@ -80,7 +86,7 @@ export function createToApiCall(
   sanitizer: Sanitizer,
   locate: (ip: string, atMs: number) => Place | undefined,
 ): ToApiCall {
-  const endpointOf = createEndpointOf(createTemplateLearner());
+  const judge = createJudge({ templates: createTemplateLearner() });
   const agents = new Map<string, string>();
   const cleanAgent = (userAgent: string): string => {
     let clean = agents.get(userAgent);
@@ -90,21 +96,15 @@ export function createToApiCall(
   return (request) => {
     const { client, startedAt, status, ip, route, byKong } = request;
     const { consumer } = client;
-    const secret =
-      request.login !== null
-        ? basicFingerprint(request.login)
-        : request.bearer !== null
-          ? fingerprint(request.bearer)
-          : (request.wrongKey ?? consumer?.key);
+    const secret = secretOf(request);
     const credential = secret === undefined ? undefined : sanitizer.token('secret', secret);
-    const asCredential = credential !== undefined && status !== 401 && status !== 403;
     const path = sanitizer.path(request.path);
     const call: ApiCall = {
       id: `${request.id}.${startedAt}`,
       startedAt,
-      actorKind: consumer ? 'consumer' : asCredential ? 'credential' : 'address',
-      actorId: consumer ? consumer.id : asCredential ? credential : ip,
-      actorName: consumer ? consumer.username : asCredential ? credential : ip,
+      actorKind: 'address',
+      actorId: '',
+      actorName: '',
       method: request.method,
       path,
       endpoint: '',
@@ -126,6 +126,8 @@ export function createToApiCall(
     const scheme = schemeOf(request);
     if (scheme !== undefined) call.authScheme = scheme;
     call.ip = ip;
+    const network = ipv6NetworkOf(ip);
+    if (network !== undefined) call.network = network;
     const place = locate(ip, startedAt);
     if (place) {
       call.country = place.country!;
@@ -140,7 +142,18 @@ export function createToApiCall(
       call.service = route.service.name;
       call.route = route.name;
     }
-    call.endpoint = endpointOf(call, route?.paths);
+    judge(call, {
+      answer: { wwwAuthenticate: challengeOf(request), contentLength: undefined, location: undefined },
+      routePaths: route?.paths,
+      shown: shownOf(request, secret, scheme),
+      consumer: consumer ? { id: consumer.id, name: consumer.username } : undefined,
+      authenticatedEntity: consumer?.credentialId,
+      declared: undefined,
+      byKong,
+      isPreflight: false,
+      rawPath: request.path,
+      request: () => undefined,
+    });
     if (request.query) {
       const query: Record<string, string[]> = {};
       for (const name in request.query) {
@@ -156,7 +169,7 @@ export function createToApiCall(
     if (client.cookie !== null) call.cookies = sanitizer.cookies(client.cookie);
     if (request.accountHeader !== null)
       call.headers = { [keptHeader]: sanitizer.parameter(keptHeader, request.accountHeader) };
-    if (byKong && consumer && status >= 400) call.refused = true;
+    if (byKong && consumer && status >= 400 && call.auth === undefined) call.refused = true;
     if (!byKong) call.upstreamMs = upstreamMs(request);
     return call;
   };
@@ -164,12 +177,45 @@ export function createToApiCall(
 
 const host = 'api.example.com';
 
+/** The key, the session cookie, or the fingerprint of the Authorization header. */
+function secretOf(request: Request): string | undefined {
+  if (request.login !== null) return basicFingerprint(request.login);
+  if (request.bearer !== null) return fingerprint(request.bearer);
+  const key = request.query?.['apikey'];
+  return (
+    request.wrongKey ?? request.client.consumer?.key ?? (typeof key === 'string' ? key : sessionOf(request))
+  );
+}
+
+function sessionOf({ client }: Request): string | undefined {
+  return client.cookie === null ? undefined : /(?:^|; )s(?:id|ession)=([^;]+)/.exec(client.cookie)?.[1];
+}
+
+function shownOf(request: Request, secret: string | undefined, scheme: string | undefined): ShownCredentials {
+  const hasAuthorization = request.login !== null || request.bearer !== null;
+  const hasSessionCookie = sessionOf(request) !== undefined;
+  const { consumer, cookie } = request.client;
+  return {
+    secret,
+    user: request.login ? fingerprint(request.login.user) : undefined,
+    scheme,
+    hasAuthorization,
+    hasKey:
+      (request.wrongKey ?? (hasAuthorization ? undefined : consumer?.key) ?? request.query?.['apikey']) !==
+      undefined,
+    hasSessionCookie,
+    hasCookies: cookie !== null,
+  };
+}
+
 /** Kong logs the Authorization header as REDACTED; a user's fingerprint, a key or what the answer asks for tells the kind. */
 function schemeOf(request: Request): string | undefined {
   if (request.login) return 'basic';
   const asked = challengeOf(request);
   if (asked !== undefined) return asked.split(' ', 1)[0]!.toLowerCase();
-  return request.wrongKey !== null || request.client.consumer !== null ? 'key' : undefined;
+  const hasKey =
+    request.wrongKey !== null || request.client.consumer !== null || request.query?.['apikey'] !== undefined;
+  return hasKey ? 'key' : undefined;
 }
 
 function challengeOf(request: Request): string | undefined {

@@ -1,5 +1,5 @@
 import type { AlertType } from '@tripline/model';
-import { pathTemplate } from '@tripline/kong';
+import { ipv6NetworkOf, pathTemplate } from '@tripline/kong';
 import {
   dayMs,
   endMs,
@@ -12,7 +12,7 @@ import {
   type Profile,
   type Zone,
 } from './calendar.ts';
-import { basicFingerprint, fingerprint, type Request } from './request.ts';
+import { fingerprint, type Request } from './request.ts';
 import { hashOf, Random } from './random.ts';
 import { routes, type Site } from './site.ts';
 
@@ -34,7 +34,7 @@ export interface Label {
   /** Requests that belong to it, in order of emission: times at which they began. Empty for benign ones. */
   times: number[];
   calls: number;
-  /** Actors, `consumer:<id>`, `credential:<token of fingerprint>`, `address:<ip>`, as far as its requests had any. */
+  /** Actors: `consumer:<id>` and `address:<IPv4 address or /64>`. */
   actors: Set<string>;
   /** `GET /orders/{id}`. */
   endpoints: Set<string>;
@@ -71,7 +71,12 @@ export interface TrafficOptions {
   consumers: number;
   /** Days of ordinary traffic of a spike's victim before its spike, default 10: less is cheaper, and known less well. */
   pastDays?: number;
+  /** Attackers whom Kong does not know present a fresh invented credential of this kind with each request. Left out: none. */
+  invent?: InventedCredential;
 }
+
+export const inventedCredentials = ['header', 'bearer', 'basic', 'query', 'cookie'] as const;
+export type InventedCredential = (typeof inventedCredentials)[number];
 
 export type Span = readonly [fromMs: number, untilMs: number];
 
@@ -133,6 +138,7 @@ export class Stage {
     Label
   >;
   readonly #idPrefix: string;
+  readonly #invent: InventedCredential | undefined;
   #sent = 0;
 
   constructor(options: TrafficOptions) {
@@ -141,6 +147,7 @@ export class Stage {
     this.days = days;
     this.crowd = consumers;
     this.pastDays = options.pastDays ?? 10;
+    this.#invent = options.invent;
     this.startMs = endMs - days * dayMs;
     this.#delays = this.random('delays');
     this.#idPrefix = hashOf('ids', seed).toString(16).padStart(8, '0');
@@ -312,6 +319,7 @@ export class Stage {
     const attack = label?.kind === 'attack';
     if (!attack) this.#happenings(one);
     this.#sent++;
+    if (attack && this.#invent !== undefined) present(this.#invent, one, this.#sent);
     one.id = `${this.#idPrefix}${this.#sent.toString(16).padStart(12, '0')}`;
     if (label) note(label, one);
     const held = within(world.collectorOutage, at);
@@ -424,13 +432,24 @@ function touch(label: Label, atMs: number): void {
   if (atMs > label.endedAt) label.endedAt = atMs;
 }
 
+/** Adds a credential that nobody knows to a request that has none. */
+function present(kind: InventedCredential, one: Request, serial: number): void {
+  const { consumer } = one.client;
+  if (consumer !== null || one.login !== null || one.bearer !== null || one.wrongKey !== null) return;
+  const invented = hashOf('invented', serial).toString(36).padStart(14, 'k7');
+  if (kind === 'header') one.wrongKey = invented;
+  else if (kind === 'bearer') one.bearer = invented;
+  else if (kind === 'basic') one.login = { user: `u${invented}`, password: invented };
+  else if (kind === 'query') one.query = { ...one.query, apikey: invented };
+  else one.client = { ...one.client, cookie: `session=${invented}` };
+}
+
 function note(label: Label, one: Request): void {
   touch(label, one.startedAt);
   const { consumer } = one.client;
-  label.actors.add(consumer ? `consumer:${consumer.id}` : `address:${one.ip}`);
-  label.addresses.add(one.ip);
-  if (one.bearer !== null) label.actors.add(`credential:${fingerprint(one.bearer)}`);
-  if (one.login && one.status === 200) label.actors.add(`credential:${basicFingerprint(one.login)}`);
+  const address = ipv6NetworkOf(one.ip) ?? one.ip;
+  label.actors.add(consumer ? `consumer:${consumer.id}` : `address:${address}`);
+  label.addresses.add(address);
   if (label.kind === 'benign') return;
   label.times.push(one.startedAt);
   label.endpoints.add(`${one.method} ${pathTemplate(one.path)}`);

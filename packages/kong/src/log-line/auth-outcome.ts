@@ -5,7 +5,7 @@ import { simplePattern } from './simple-pattern.ts';
 import { joinedText } from './values.ts';
 
 export interface OutcomeFacts {
-  line: KongLogLine;
+  answer: Pick<KongLogLine, 'wwwAuthenticate' | 'contentLength' | 'location'>;
   call: Pick<ApiCall, 'status' | 'source' | 'grpcStatus' | 'responseBytes' | 'actorKind'>;
   presented: ApiCall['presented'];
   /** As it was sent, without query. */
@@ -39,11 +39,11 @@ export function authOutcomeOf(facts: OutcomeFacts): AuthOutcome | undefined {
   return forbidden && facts.showsCredential ? 'failure' : undefined;
 }
 
-function isExpired({ line, call }: OutcomeFacts): boolean {
-  const challenge = joinedText(line.wwwAuthenticate) ?? '';
+function isExpired({ answer, call }: OutcomeFacts): boolean {
+  const challenge = joinedText(answer.wwwAuthenticate) ?? '';
   if (/\bexpired\b/i.test(challenge) && !/invalid or has expired/i.test(challenge)) return true;
   if (call.source !== 'kong') return false;
-  const length = joinedText(line.contentLength);
+  const length = joinedText(answer.contentLength);
   return (
     (/^bearer/i.test(challenge) && length === expiredLengths.bearer) ||
     (/^hmac/i.test(challenge) && length === expiredLengths.hmac)
@@ -51,7 +51,7 @@ function isExpired({ line, call }: OutcomeFacts): boolean {
 }
 
 function atEndpoint(
-  { line, call, path, learnt }: OutcomeFacts,
+  { answer, call, path, learnt }: OutcomeFacts,
   endpoint: AuthEndpoint,
 ): AuthOutcome | undefined {
   const { status, grpcStatus } = call;
@@ -62,7 +62,7 @@ function atEndpoint(
   if (status < 200 || status >= 400) return undefined;
   if (failure?.responseBytesBelow !== undefined)
     return call.responseBytes < failure.responseBytesBelow ? 'failure' : 'success';
-  const target = pathOf(joinedText(line.location));
+  const target = pathOf(joinedText(answer.location));
   if (status >= 300 && target !== undefined) {
     const pathOnly = target.split('?', 1)[0]!;
     if (failure?.redirectTo !== undefined)

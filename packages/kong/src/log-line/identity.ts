@@ -8,19 +8,21 @@ export interface IdentityFacts {
   consumer: { id: string; name: string } | undefined;
   /** Sanitised id of what Kong authenticated without a consumer. */
   authenticatedEntity: string | undefined;
-  /** Kong answered without asking an upstream, so that no service verified anything. */
-  byKong: boolean;
-  status: number;
+  /** IPv4 address, or the /64 of an IPv6 address; undefined if Kong had none. */
+  source: string | undefined;
+  /** What the service itself may have verified; left out if it answered 401, or was not asked. */
+  service?: ServiceEvidence | undefined;
+}
+
+export interface ServiceEvidence {
   /** Token of the caller, where the operator declared which credential of the service it is. */
   declared: string | undefined;
   /** Token of the credential that the line shows. Evidence: anybody can invent one. */
   presented: string | undefined;
-  /** IPv4 address, or the /64 of an IPv6 address; undefined if Kong had none. */
-  source: string | undefined;
-  /** The endpoint refuses whoever presents nothing. */
-  endpointVerifies: () => boolean;
   /** Calls without a credential get through at this endpoint. */
-  endpointIsPublic: () => boolean;
+  isPublic: () => boolean;
+  /** The endpoint refuses whoever presents nothing. */
+  verifies: () => boolean;
   /** A call with the credential was served an hour ago already. */
   isEstablished: (credential: string) => boolean;
   /** How many new credentials this source has brought within the hour, `credential` included. */
@@ -36,27 +38,24 @@ const newcomersMost = 20;
  * the endpoint was seen to verify; the address. A credential that nobody verified never makes an actor, as detection could
  * then be switched off by inventing another one for each request.
  */
-export function identityOf(facts: IdentityFacts): Identity {
-  const { consumer, authenticatedEntity } = facts;
+export function identityOf({ consumer, authenticatedEntity, source, service }: IdentityFacts): Identity {
   if (consumer) return { actorKind: 'consumer', actorId: consumer.id, actorName: consumer.name };
   if (authenticatedEntity !== undefined) return credential(authenticatedEntity, 'kong');
-  const verified = verifiedByService(facts);
+  const verified = service && verifiedByService(service);
   if (verified) return verified;
-  const address = facts.source ?? 'unknown';
+  const address = source ?? 'unknown';
   return { actorKind: 'address', actorId: address, actorName: address };
 }
 
-function verifiedByService(facts: IdentityFacts): Identity | undefined {
-  const { byKong, status, declared, presented } = facts;
-  // What was refused is a guess, and what Kong answered itself was verified by nobody.
-  if (byKong || status === 401) return undefined;
+function verifiedByService(service: ServiceEvidence): Identity | undefined {
+  const { declared, presented } = service;
   if (declared !== undefined) {
-    const isTrusted = facts.isEstablished(declared) || facts.newcomersOf(declared) <= newcomersMost;
-    return isTrusted && !facts.endpointIsPublic() ? credential(declared, 'declared') : undefined;
+    const isTrusted = service.isEstablished(declared) || service.newcomersOf(declared) <= newcomersMost;
+    return isTrusted && !service.isPublic() ? credential(declared, 'declared') : undefined;
   }
   // Tokens that live for minutes are no identity, nor are those that are invented anew for each request.
-  if (presented === undefined || !facts.isEstablished(presented)) return undefined;
-  return facts.endpointVerifies() ? credential(presented, 'learnt') : undefined;
+  if (presented === undefined || !service.isEstablished(presented)) return undefined;
+  return service.verifies() ? credential(presented, 'learnt') : undefined;
 }
 
 function credential(id: string, verifiedBy: NonNullable<ApiCall['verifiedBy']>): Identity {

@@ -8,7 +8,14 @@ export {
   type RejectReason,
 } from './normalise.ts';
 export { pathTemplate } from './endpoint.ts';
-export { createEndpointOf } from './endpoint-of.ts';
+export type { ShownCredentials } from './credentials.ts';
+export { createJudge, type JudgeOptions, type ServiceSettings } from './judge.ts';
+export { ipv6NetworkOf } from './network.ts';
+export {
+  createVerifyingEndpoints,
+  type EndpointEvidence,
+  type VerifyingEndpoints,
+} from './verifying-endpoints.ts';
 export {
   createTemplateLearner,
   type LearntTemplate,

@@ -1,22 +1,14 @@
 import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
-import { sourceOf, type ApiCall } from '@tripline/model';
+import type { ApiCall } from '@tripline/model';
 import type { Sanitizer } from '@tripline/sanitize';
-import { createAddressSuccesses } from './address-successes.ts';
-import { createAuthEndpoints, type AuthEndpointSettings } from './auth-endpoints.ts';
-import { authOutcomeOf } from './auth-outcome.ts';
-import { createCredentialAges } from './credential-ages.ts';
-import { createCredentialReader, credentialHeaders, type ShownCredentials } from './credentials.ts';
-import { createDeclaredCaller, declaredHeaders, type DeclaredIdentity } from './declared-identity.ts';
-import { createEndpointOf } from './endpoint-of.ts';
+import { createCredentialReader, credentialHeaders } from './credentials.ts';
+import { createDeclaredCaller, declaredHeaders } from './declared-identity.ts';
 import { bytesOf, type LineBytes } from './frames.ts';
-import { identityOf } from './identity.ts';
+import { createJudge, type JudgeOptions } from './judge.ts';
 import { ipv6NetworkOf, withoutIpv6Prefix } from './network.ts';
-import { hiddenBytesOf, presentedOf } from './presented.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
-import type { TemplateLearner } from './template-learner.ts';
 import { firstText, isGiven, joinedText } from './values.ts';
-import { createVerifyingEndpoints, type VerifyingEndpoints } from './verifying-endpoints.ts';
 
 /** Why a line was refused. */
 export type RejectReason =
@@ -28,7 +20,7 @@ export type Normalised =
 /** Where an address is, from the operator's databases. */
 export type Place = Pick<ApiCall, 'country' | 'city' | 'latitude' | 'longitude' | 'asn' | 'asOrganization'>;
 
-export interface NormaliserOptions {
+export interface NormaliserOptions extends JudgeOptions {
   sanitizer: Sanitizer;
   /** Deepest nesting that is followed; Kong's own lines have 4. */
   maxDepth?: number;
@@ -41,18 +33,6 @@ export interface NormaliserOptions {
   /** How far a line's time may be ahead of `nowMs`, in ms. */
   maxAheadMs?: number;
   locate?: (ip: string) => Place | undefined;
-  /** Learns which path segments name objects. Left out: their looks and Kong's route paths alone tell. */
-  templates?: TemplateLearner;
-  /** Learns which endpoints verify credentials themselves. Left out: begins with nothing learnt. */
-  verifying?: VerifyingEndpoints;
-  /** What the operator declares about services, by the name or id that Kong has for them. */
-  services?: readonly ServiceSettings[];
-}
-
-export interface ServiceSettings {
-  name: string;
-  identity?: DeclaredIdentity | undefined;
-  authEndpoints?: readonly AuthEndpointSettings[] | undefined;
 }
 
 const readHeaders = [
@@ -75,17 +55,6 @@ const maxCookies = 50;
 const requestIdShape = /^[0-9A-Za-z-]{8,64}$/;
 const uuidShape = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** What of a line decides who acts, beside the call itself. */
-interface Judged {
-  line: KongLogLine;
-  source: LineBytes;
-  shown: ShownCredentials;
-  consumer: { id: string; name: string } | undefined;
-  byKong: boolean;
-  /** As sent, not sanitised. */
-  rawPath: string;
-}
-
 /**
  * Makes the function that turns one log line into an API call. `nowMs` is the
  * collector's clock, to refuse times ahead of it; Infinity where lines are replayed. Pure apart from the sanitiser's
@@ -93,7 +62,6 @@ interface Judged {
  */
 export function createNormaliser(options: NormaliserOptions): (line: LineBytes, nowMs: number) => Normalised {
   const { sanitizer, token, locate } = options;
-  const endpointOf = createEndpointOf(options.templates);
   const maxAheadMs = options.maxAheadMs ?? 5 * 60_000;
   const keepHeaders = (options.keepHeaders ?? []).map((name) => name.toLowerCase());
   const credentialNames = (options.credentialNames ?? []).map((name) => name.toLowerCase());
@@ -110,10 +78,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
   const indexOf = (name: string): number => headerNames.indexOf(name);
   const credentialsOf = createCredentialReader(credentialNames, indexOf);
   const declaredCallerOf = createDeclaredCaller(services, indexOf);
-  const authEndpointOf = createAuthEndpoints(services);
-  const verifying = options.verifying ?? createVerifyingEndpoints();
-  const ages = createCredentialAges();
-  const successes = createAddressSuccesses();
+  const judge = createJudge(options);
   const at = {
     host: indexOf('host'),
     userAgent: indexOf('user-agent'),
@@ -245,7 +210,19 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     const grpcStatus = grpcStatusOf(line.grpcStatus);
     if (grpcStatus !== undefined) call.grpcStatus = grpcStatus;
     const consumer = known ? { id: consumerId, name: username ?? customId ?? consumerId } : undefined;
-    judge(call, { line, source, shown, consumer, byKong, rawPath });
+    const caller = declaredCallerOf(call.service, line);
+    judge(call, {
+      answer: line,
+      routePaths: line.routePaths,
+      shown,
+      consumer,
+      authenticatedEntity: entityOf(line, credentialId),
+      declared: caller && sanitizer.token(caller.kind, caller.value),
+      byKong,
+      isPreflight: method === 'OPTIONS' && isGiven(headers[at.preflight]),
+      rawPath,
+      request: () => (JSON.parse(bytesOf(source).toString()) as { request?: unknown }).request,
+    });
     if (line.querystring.size > 0) call.query = queryOf(line.querystring);
     const userAgent = clean(firstText(headers[at.userAgent]), maxTextChars);
     if (userAgent !== undefined) call.userAgent = userAgent;
@@ -288,96 +265,6 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     const user = firstText(line.requestHeaders[at.credentialIdentifier]);
     const isLdap = String(line.authenticatedEntityId).startsWith('ldap_auth_cache:');
     return isLdap && user !== undefined ? sanitizer.token('user', user) : credentialId;
-  };
-
-  /** Decides who acts, and what the call says about credentials. All other fields of the call must be there. */
-  const judge = (call: ApiCall, { line, source, shown, consumer, byKong, rawPath }: Judged): void => {
-    const { method, status, startedAt } = call;
-    const place = sourceOf(call);
-    const caller = declaredCallerOf(call.service, line);
-    const facts = {
-      consumer,
-      authenticatedEntity: entityOf(line, call.credentialId),
-      byKong,
-      status,
-      declared: caller && sanitizer.token(caller.kind, caller.value),
-      presented: call.credential,
-      source: place,
-      endpointVerifies: () => verifying.verifies(endpointKey()),
-      endpointIsPublic: () => verifying.isPublic(endpointKey()),
-      isEstablished: (id: string) => ages.isEstablished(id, startedAt),
-      newcomersOf: (id: string) => ages.newcomersOf(place ?? '', id, startedAt),
-    };
-    const endpointKey = (): string => `${call.service ?? ''} ${call.endpoint}`;
-    // The learner of path templates asks who calls before the endpoint is known, and so before a service's word on it counts.
-    Object.assign(call, identityOf({ ...facts, byKong: true }));
-    call.endpoint = endpointOf(call, line.routePaths);
-    const identity = identityOf(facts);
-    Object.assign(call, identity);
-
-    const isAuthenticated = line.authenticatedEntityId !== undefined;
-    const authEndpoint = authEndpointOf(call.service, method, rawPath);
-    const isPreflight = method === 'OPTIONS' && isGiven(line.requestHeaders[at.preflight]);
-    const presented =
-      caller === undefined || isPreflight
-        ? presentedOf({
-            line,
-            shown,
-            method,
-            status,
-            byKong,
-            isAuthEndpoint: authEndpoint !== undefined,
-            isPreflight,
-            isAuthenticated,
-            isAnonymous: call.consumerId !== undefined && !consumer,
-            hiddenBytes: () =>
-              hiddenBytesOf(
-                (JSON.parse(bytesOf(source).toString()) as { request?: unknown }).request,
-                isAuthenticated,
-              ),
-          })
-        : 'something';
-    if (presented !== undefined && !consumer) call.presented = presented;
-    const auth = authOutcomeOf({
-      line,
-      call,
-      presented,
-      path: rawPath,
-      endpoint: authEndpoint,
-      isPreflight,
-      learnt: () => undefined,
-      showsCredential: call.user !== undefined || call.credential !== undefined,
-    });
-    if (auth !== undefined) call.auth = auth;
-    learn(call, presented, endpointKey(), facts.declared);
-  };
-
-  /** Notes what later calls are judged by, and tells what was noted of this one's address. */
-  const learn = (
-    call: ApiCall,
-    presented: ApiCall['presented'],
-    endpointKey: string,
-    declared: string | undefined,
-  ): void => {
-    const { status, startedAt, service, source, auth } = call;
-    if (service === undefined) return;
-    const place = sourceOf(call) ?? '';
-    if (auth === 'failure' || auth === 'expired') {
-      const count = successes.count(place, service, startedAt);
-      if (count > 0) call.addressSuccesses = count;
-    }
-    if (source === 'kong') return;
-    const served = status >= 200 && status < 300;
-    if (presented === 'nothing' && call.method !== 'OPTIONS') {
-      if (served) verifying.note(endpointKey, place, 'served', startedAt);
-      else if (auth === 'challenge' || status === 403)
-        verifying.note(endpointKey, place, 'refused', startedAt);
-    }
-    if (!served) return;
-    const credential = declared ?? call.credential;
-    if (credential !== undefined && (declared !== undefined || verifying.verifies(endpointKey)))
-      ages.served(credential, startedAt);
-    if (call.actorKind !== 'address') successes.add(place, service, startedAt);
   };
 
   const queryOf = (query: Map<string, unknown>): Record<string, string[]> => {

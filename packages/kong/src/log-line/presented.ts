@@ -6,7 +6,7 @@ import { joinedText } from './values.ts';
 type Presented = NonNullable<ApiCall['presented']>;
 
 export interface PresentedFacts {
-  line: KongLogLine;
+  answer: Pick<KongLogLine, 'wwwAuthenticate' | 'contentLength'>;
   shown: ShownCredentials;
   method: string;
   status: number;
@@ -16,8 +16,8 @@ export interface PresentedFacts {
   isAuthEndpoint: boolean;
   /** An OPTIONS request with Access-Control-Request-Method, which never carries credentials. */
   isPreflight: boolean;
-  /** Kong authenticated the client. */
-  isAuthenticated: boolean;
+  /** Kong authenticated the client, or it showed the credential that the operator declared for the service. */
+  isIdentified: boolean;
   /** The route has an `anonymous` fallback, with which Kong says nothing about what was presented. */
   isAnonymous: boolean;
   /** Bytes of the request that no logged header accounts for; undefined where that cannot be computed. */
@@ -45,15 +45,15 @@ export function presentedOf(facts: PresentedFacts): Presented | undefined {
   const { shown, status, byKong, isPreflight, isAuthEndpoint, method } = facts;
   if (isPreflight) return 'nothing';
   if (status === 401) return byKong ? presentedToKong(facts) : presentedToUpstream(facts);
-  if (facts.isAuthenticated || shown.hasAuthorization || shown.hasKey || shown.hasSessionCookie)
+  if (facts.isIdentified || shown.hasAuthorization || shown.hasKey || shown.hasSessionCookie)
     return 'something';
   const isHidden = facts.isAnonymous || shown.hasCookies || (isAuthEndpoint && withBody.has(method));
   return isHidden ? undefined : 'nothing';
 }
 
-function presentedToKong({ line, shown, hiddenBytes }: PresentedFacts): Presented | undefined {
-  const challenge = joinedText(line.wwwAuthenticate) ?? '';
-  const length = joinedText(line.contentLength) ?? '';
+function presentedToKong({ answer, shown, hiddenBytes }: PresentedFacts): Presented | undefined {
+  const challenge = joinedText(answer.wwwAuthenticate) ?? '';
+  const length = joinedText(answer.contentLength) ?? '';
   const given = (was: boolean): Presented => (was ? 'something' : 'nothing');
   switch (/^[a-z-]+/i.exec(challenge)?.[0].toLowerCase()) {
     case 'key':
@@ -81,12 +81,18 @@ function byHiddenBytes(bytes: number | undefined): Presented | undefined {
   return bytes !== undefined && bytes >= leastHiddenBytes ? 'something' : undefined;
 }
 
-function presentedToUpstream({ line, shown, method, isAuthEndpoint }: PresentedFacts): Presented | undefined {
-  const challenge = joinedText(line.wwwAuthenticate) ?? '';
+function presentedToUpstream({
+  answer,
+  isIdentified,
+  shown,
+  method,
+  isAuthEndpoint,
+}: PresentedFacts): Presented | undefined {
+  const challenge = joinedText(answer.wwwAuthenticate) ?? '';
   // The handshake goes on: NTLM and Negotiate answer with a message of their own, Digest with a fresh nonce.
   if (/\b(?:ntlm|negotiate) +[a-z0-9+/]{8}/i.test(challenge) || /\bstale *= *"?true/i.test(challenge))
     return 'nothing';
-  if (shown.hasAuthorization || shown.hasKey || shown.hasSessionCookie) return 'something';
+  if (isIdentified || shown.hasAuthorization || shown.hasKey || shown.hasSessionCookie) return 'something';
   if (/\berror *= *"?invalid_token/i.test(challenge)) return 'something';
   if (!withBody.has(method)) return 'nothing';
   return isAuthEndpoint ? 'something' : undefined;

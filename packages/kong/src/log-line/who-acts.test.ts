@@ -4,7 +4,8 @@ import type { ApiCall } from '@tripline/model';
 import { createSanitizer } from '@tripline/sanitize';
 import { describe, expect, it } from 'vitest';
 import { lineOf } from './frames.ts';
-import { createNormaliser, type NormaliserOptions, type ServiceSettings } from './normalise.ts';
+import type { ServiceSettings } from './judge.ts';
+import { createNormaliser, type NormaliserOptions } from './normalise.ts';
 
 const sanitizer = createSanitizer({ key: Buffer.alloc(32, 1) });
 const fixtures = fileURLToPath(new URL('../../../../test/fixtures/tcp-log/', import.meta.url));
