@@ -10,6 +10,7 @@ import { createBackends, isEmbedded } from './backends.ts';
 import { mindDataFiles } from './data-files.ts';
 import { askRunning, runningUrl, type CollectorStatus, type Status } from './running.ts';
 import { createConfiguredAdmin } from './system.ts';
+import { checkWhoActs } from './who-acts.ts';
 
 /** How a check came out; `note` is for what is fine but worth knowing. */
 export interface Finding {
@@ -38,7 +39,8 @@ export async function doctor(args: string[]): Promise<number> {
   const status = await askRunning<Status>(loaded, 'GET', '/status');
   const lines = status?.collector;
   if (status && lines) {
-    tell(...checkLines(status.now, lines), ...checkAddresses(lines), checkClock(lines), ...checkLag(status));
+    tell(...checkLines(status.now, lines), ...checkWhoActs(lines.observations.services));
+    tell(...checkAddresses(lines), checkClock(lines), ...checkLag(status));
   } else if (status) {
     tell(...checkLag(status), {
       level: 'note',

@@ -2,7 +2,7 @@ import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
-import { openGeo } from '@tripline/app-collector';
+import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
 import { createTemplateLearner, FrameSplitter } from '@tripline/kong';
 import type { Alert, Policies } from '@tripline/model';
 import { decide, parsePolicies } from '@tripline/policy';
@@ -17,6 +17,7 @@ import {
   createConfiguredNormaliser,
   createConfiguredSanitizer,
 } from './system.ts';
+import { describeActors } from './who-acts.ts';
 
 /** So many lines are folded at a time, and the states checkpointed after so many. */
 const batchLines = 2_000;
@@ -113,6 +114,7 @@ export async function replay(args: string[]): Promise<number> {
       if (result.kind === 'rejected') reject(summary, result.reason);
       else {
         gathered.push(JSON.stringify(result.call));
+        summary.services.saw(result.call);
         if (summary.actors.size < 10_000_000)
           summary.actors.add(`${result.call.actorKind}:${result.call.actorId}`);
         summary.from = Math.min(summary.from, result.call.startedAt);
@@ -170,6 +172,7 @@ interface Summary {
   rejected: Map<string, number>;
   duplicates: number;
   actors: Set<string>;
+  services: ServiceActorCounts;
   from: number;
   to: number;
   alerts: Map<string, number>;
@@ -185,6 +188,7 @@ function newSummary(): Summary {
     rejected: new Map(),
     duplicates: 0,
     actors: new Set(),
+    services: new ServiceActorCounts(),
     from: Infinity,
     to: -Infinity,
     alerts: new Map(),
@@ -229,6 +233,10 @@ function describeSummary(summary: Summary, policies: Policies): string {
     `  accepted    ${summary.lines - rejected}, of which ${summary.duplicates} were duplicates`,
     `  rejected    ${rejected}${rejected === 0 ? '' : list(summary.rejected)}`,
     `  actors      ${summary.actors.size}`,
+    ...summary.services
+      .report()
+      .slice(0, 20)
+      .map((actors) => `    on ${actors.service}: ${describeActors(actors)}`),
     `  alerts     ${list(summary.alerts)}`,
     `  responses  ${policies.policies.length === 0 ? ' no policies were given' : list(summary.responses)}`,
     '',

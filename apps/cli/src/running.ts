@@ -1,3 +1,4 @@
+import type { ServiceActors } from '@tripline/app-collector';
 import { UserError, type LoadedConfig } from '@tripline/runtime';
 
 /** What `GET /status` of a running Tripline says, as far as its roles can tell. */
@@ -37,6 +38,7 @@ export interface CollectorStatus {
       topPlaceActors: number;
     };
     senders: { address: string; lines: number }[];
+    services: ServiceActors[];
   };
 }
 

@@ -6,3 +6,4 @@ export { createLogHandler, type LogHandlerOptions } from './log-handler.ts';
 export { openTemplateFile, type TemplateFile, type TemplateFileOptions } from './template-file.ts';
 export type { Accounting, DropReason } from './publisher.ts';
 export type { Observations } from './observations.ts';
+export { ServiceActorCounts, type ServiceActors } from './service-actors.ts';

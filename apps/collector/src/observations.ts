@@ -1,4 +1,5 @@
 import type { ApiCall } from '@tripline/model';
+import { ServiceActorCounts, type ServiceActors } from './service-actors.ts';
 
 /** What `doctor` wants to know about the lines, beyond their number. */
 export interface Observations {
@@ -20,6 +21,8 @@ export interface Observations {
   };
   /** Addresses that send lines, with their number. */
   senders: { address: string; lines: number }[];
+  /** Who acts on each service, and why. */
+  services: ServiceActors[];
 }
 
 const windowLines = 2_000;
@@ -36,12 +39,14 @@ type Seen = {
 export class Observer {
   readonly #seen: Seen[] = [];
   readonly #offsets: number[] = [];
+  readonly #services = new ServiceActorCounts();
   #next = 0;
   #lastLineAt: number | undefined;
   readonly #senders = new Map<string, number>();
 
   saw(call: ApiCall, nowMs: number): void {
     this.#lastLineAt = nowMs;
+    this.#services.saw(call);
     const { ip, asn, country, city, latitude, longitude } = call;
     // A copy, and only where it is asked for: a piece of a line keeps all the bytes that came with it in memory.
     const actorId = isLocated(call) ? Buffer.from(call.actorId).toString() : '';
@@ -81,6 +86,7 @@ export class Observer {
         .map(([address, count]) => ({ address, lines: count }))
         .sort((a, b) => b.lines - a.lines)
         .slice(0, 20),
+      services: this.#services.report(),
     };
   }
 
