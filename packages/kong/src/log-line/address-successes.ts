@@ -7,8 +7,10 @@ export interface AddressSuccesses {
   count: (address: string, service: string, atMs: number) => number;
 }
 
-/** At most `maxEntries` addresses are kept per service and address; beyond, the one that was used longest ago is forgotten. */
-export function createAddressSuccesses(maxEntries = 50_000): AddressSuccesses {
+const entriesMost = 50_000;
+
+/** At most 50,000 pairs of address and service are kept; beyond, the one that succeeded longest ago is forgotten. */
+export function createAddressSuccesses(): AddressSuccesses {
   const counts = new Map<string, { hour: number; now: number; before: number }>();
 
   const at = (key: string, hour: number): { hour: number; now: number; before: number } | undefined => {
@@ -29,7 +31,7 @@ export function createAddressSuccesses(maxEntries = 50_000): AddressSuccesses {
       known.now++;
       counts.delete(key);
       counts.set(key, known);
-      if (counts.size > maxEntries) counts.delete(counts.keys().next().value!);
+      if (counts.size > entriesMost) counts.delete(counts.keys().next().value!);
     },
     count(address, service, atMs) {
       const known = at(`${address} ${service}`, Math.floor(atMs / hourMs));

@@ -25,11 +25,11 @@ export interface ServiceEvidence {
   verifies: () => boolean;
   /** A call with the credential was served an hour ago already. */
   isEstablished: (credential: string) => boolean;
-  /** How many new credentials this source has brought within the hour, `credential` included. */
+  /** How many credentials that are not established this source has brought on this day, `credential` included. */
   newcomersOf: (credential: string) => number;
 }
 
-/** More new callers of a service from one address within an hour are one that invents them, or an office: the address acts. */
+/** More new callers from one address on a day are one who invents them, or an office: the address acts for the others. */
 const newcomersMost = 20;
 
 /**

@@ -2,6 +2,7 @@
 const leastRefused = 5;
 const leastSources = 2;
 const sourcesKept = 4;
+const endpointsMost = 5_000;
 
 /** What was seen of calls without a credential at one endpoint. */
 export interface EndpointEvidence {
@@ -26,14 +27,13 @@ export interface VerifyingEndpoints {
 
 /**
  * Makes the learner. Nobody can teach it that an endpoint verifies which does not: there, calls without a credential are
- * served. A single call that is served without one takes back what was learnt. At most `maxEndpoints` are kept; beyond, the one
+ * served. A single call that is served without one takes back what was learnt. At most 5,000 endpoints are kept; beyond, the one
  * that was noted longest ago is forgotten, and its callers count by their address again. Pure.
  */
 export function createVerifyingEndpoints(
-  options: { learnt?: readonly [string, EndpointEvidence][]; maxEndpoints?: number } = {},
+  learnt: readonly [endpoint: string, evidence: EndpointEvidence][] = [],
 ): VerifyingEndpoints {
-  const { maxEndpoints = 5_000 } = options;
-  const evidence = new Map<string, EndpointEvidence>(options.learnt);
+  const evidence = new Map<string, EndpointEvidence>(learnt);
 
   return {
     note(endpoint, source, outcome, atMs) {
@@ -41,7 +41,7 @@ export function createVerifyingEndpoints(
       const one = known ?? { refused: 0, sources: [], servedAtMs: 0 };
       // Again at the end: the first of the map is the one to forget.
       if (known) evidence.delete(endpoint);
-      else if (evidence.size >= maxEndpoints) evidence.delete(evidence.keys().next().value!);
+      else if (evidence.size >= endpointsMost) evidence.delete(evidence.keys().next().value!);
       evidence.set(endpoint, one);
       if (outcome === 'served') {
         one.servedAtMs = Math.max(one.servedAtMs, atMs);
