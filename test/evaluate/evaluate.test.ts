@@ -140,4 +140,15 @@ describe('evaluation', () => {
     expect(evaluation.detectors['credential-stuffing'].found).toBeGreaterThanOrEqual(8);
     expect(page(evaluation)).toContain('| request-spike');
   }, 300_000);
+
+  it('every attack that is found is found, too, when the attacker invents a credential for each request', async () => {
+    const options = { seed: 5, days: 10, consumers: 40, pastDays: 2 };
+    const found = async (invent?: 'mixed'): Promise<string[]> => {
+      const { outcomes } = await evaluateSeed({ ...options, ...(invent ? { invent } : {}) });
+      return outcomes.flatMap(({ label, alerts }) => (alerts.length > 0 ? [label.variant] : [])).sort();
+    };
+    const plain = await found();
+    expect(plain.length).toBeGreaterThan(40);
+    expect(await found('mixed')).toEqual(expect.arrayContaining(plain));
+  }, 300_000);
 });

@@ -11,7 +11,8 @@ const usage = `npm run evaluate -- [--days N] [--consumers N] [--seeds LIST] [--
   --days N        simulated days, at least 10; default 28
   --consumers N   consumers of the crowd; default 2000
   --seeds LIST    such as 1001 (default), 1001-1020 or 3,5,8; 1 to 99 are for tuning, 1001 and above for reports
-  --invent KIND   attackers without a consumer invent a credential for each request: header, bearer, basic, query or cookie
+  --invent KIND   attackers without a consumer invent a credential for each request: header, bearer, basic, query,
+                  cookie, or mixed: one of them for each attack
   --quick         10 days, 40 consumers, victims with two days of past: seconds instead of minutes
   --json          the figures as JSON on standard output
   --write         keep the report as docs/evaluation.md
@@ -51,9 +52,10 @@ function readOptions(): Omit<TrafficOptions, 'seed'> & { seeds: number[]; json: 
     const first = whole('seeds', from, 1);
     return Array.from({ length: whole('seeds', to, first) - first + 1 }, (_, index) => first + index);
   });
-  const invent = inventedCredentials.find((kind) => kind === values.invent);
+  const kinds = [...inventedCredentials, 'mixed'] as const;
+  const invent = kinds.find((kind) => kind === values.invent);
   if (values.invent !== undefined && invent === undefined)
-    refuse(`--invent is "${values.invent}"; allowed: ${inventedCredentials.join(', ')}.`);
+    refuse(`--invent is "${values.invent}"; allowed: ${kinds.join(', ')}.`);
   return {
     ...(invent ? { invent } : {}),
     seeds,

@@ -72,7 +72,7 @@ export interface TrafficOptions {
   /** Days of ordinary traffic of a spike's victim before its spike, default 10: less is cheaper, and known less well. */
   pastDays?: number;
   /** Attackers whom Kong does not know present a fresh invented credential of this kind with each request. Left out: none. */
-  invent?: InventedCredential;
+  invent?: InventedCredential | 'mixed';
 }
 
 export const inventedCredentials = ['header', 'bearer', 'basic', 'query', 'cookie'] as const;
@@ -138,7 +138,7 @@ export class Stage {
     Label
   >;
   readonly #idPrefix: string;
-  readonly #invent: InventedCredential | undefined;
+  readonly #invent: TrafficOptions['invent'];
   #sent = 0;
 
   constructor(options: TrafficOptions) {
@@ -319,7 +319,7 @@ export class Stage {
     const attack = label?.kind === 'attack';
     if (!attack) this.#happenings(one);
     this.#sent++;
-    if (attack && this.#invent !== undefined) present(this.#invent, one, this.#sent);
+    if (attack && this.#invent !== undefined) present(this.#inventedBy(label), one, this.#sent);
     one.id = `${this.#idPrefix}${this.#sent.toString(16).padStart(12, '0')}`;
     if (label) note(label, one);
     const held = within(world.collectorOutage, at);
@@ -330,6 +330,14 @@ export class Stage {
     this.#arrive(one);
     if (this.#delays.chance(duplicated))
       this.#arrive({ ...one, arrivesAt: one.arrivesAt + this.#delays.next() * minuteMs });
+  }
+
+  /** Mixed: one kind per attack, all kinds over the attacks. */
+  #inventedBy(label: Label): InventedCredential {
+    const kinds = inventedCredentials;
+    return this.#invent === 'mixed' || this.#invent === undefined
+      ? kinds[(this.labels.indexOf(label) + this.seed) % kinds.length]!
+      : this.#invent;
   }
 
   #happenings(one: Request): void {
