@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import {
   inheritedSockets,
   openGeo,
+  openServedPathsFile,
   openTemplateFile,
   startCollector,
   type Collector,
@@ -26,7 +27,7 @@ import {
   type Detection,
   type EndpointDetection,
 } from '@tripline/detection';
-import { createKongAdmin, createNormaliser, type KongAdmin, type TemplateLearner } from '@tripline/kong';
+import { createKongAdmin, createNormaliser, type KongAdmin, type NormaliserOptions } from '@tripline/kong';
 import type { Lake } from '@tripline/lake';
 import {
   createMetrics,
@@ -209,13 +210,23 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
         logger: logger.child({ role: 'collector' }),
       });
       shutdown.add('templates', () => templates.close());
+      const servedPaths = await openServedPathsFile({
+        path: join(dataDir, 'served-paths.json'),
+        logger: logger.child({ role: 'collector' }),
+      });
+      shutdown.add('served paths', () => servedPaths.close());
       const { tls, spool } = config.collector;
       collector = add(
         await startCollector({
           ...context('collector'),
           bus,
           sanitizer,
-          normalise: createConfiguredNormaliser(config, sanitizer, templates.learner, locate),
+          normalise: createConfiguredNormaliser(config, {
+            sanitizer,
+            templates: templates.learner,
+            served: servedPaths.served,
+            ...(locate ? { locate } : {}),
+          }),
           settings: config.collector,
           spoolDir: spool.dir === undefined ? join(dataDir, 'spool') : resolvePath(loaded, spool.dir),
           sockets: inheritedSockets(process.env, process.pid),
@@ -308,22 +319,16 @@ export function createConfiguredSanitizer(loaded: LoadedConfig, dataDir: string)
   return createSanitizer({ key: loadTokenKey(path, keyFile === undefined), secretNames, secretPatterns });
 }
 
+/** A normaliser with the settings of the configuration; `parts` are what it works with. */
 export function createConfiguredNormaliser(
   config: Config,
-  sanitizer: Sanitizer,
-  templates: TemplateLearner,
-  locate?: Awaited<ReturnType<typeof openGeo>>,
+  parts: Pick<NormaliserOptions, 'sanitizer' | 'templates' | 'served' | 'locate'>,
 ): ReturnType<typeof createNormaliser> {
   const { token, maxDepth, maxAheadMs, keepHeaders, credentialNames } = config.collector;
   return createNormaliser({
-    sanitizer,
-    maxDepth,
-    maxAheadMs,
-    keepHeaders,
-    credentialNames,
-    templates,
+    ...parts,
+    ...{ maxDepth, maxAheadMs, keepHeaders, credentialNames },
     ...(token === undefined ? {} : { token }),
-    ...(locate ? { locate } : {}),
   });
 }
 

@@ -10,6 +10,13 @@ export {
 export { pathTemplate } from './endpoint.ts';
 export { createEndpointOf } from './endpoint-of.ts';
 export {
+  createServedPaths,
+  type SavedServedPaths,
+  type ServedPaths,
+  type ServedPathsOptions,
+} from './served-paths.ts';
+export type { RouteMatch } from './reader.ts';
+export {
   createTemplateLearner,
   type LearntTemplate,
   type Teacher,

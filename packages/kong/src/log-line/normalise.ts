@@ -5,6 +5,7 @@ import type { Sanitizer } from '@tripline/sanitize';
 import { createEndpointOf } from './endpoint-of.ts';
 import { bytesOf, type LineBytes } from './frames.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
+import type { ServedPaths } from './served-paths.ts';
 import type { TemplateLearner } from './template-learner.ts';
 
 /** Why a line was refused. */
@@ -32,6 +33,8 @@ export interface NormaliserOptions {
   locate?: (ip: string) => Place | undefined;
   /** Learns which path segments name objects. Left out: their looks and Kong's route paths alone tell. */
   templates?: TemplateLearner;
+  /** Remembers what was served, for `pathGone`. Left out: no call has it. */
+  served?: ServedPaths;
 }
 
 const usualCredentialNames = ['apikey', 'x-api-key', 'api-key', 'x-auth-token', 'x-access-token'];
@@ -58,7 +61,7 @@ const requestIdShape = /^[0-9A-Za-z-]{8,64}$/;
 /**
  * Makes the function that turns one log line into an API call. `nowMs` is the
  * collector's clock, to refuse times ahead of it; Infinity where lines are replayed. Pure apart from the sanitiser's
- * cache and what `templates` learns; never throws on any input.
+ * cache and what `templates` and `served` learn; never throws on any input.
  */
 export function createNormaliser(options: NormaliserOptions): (line: LineBytes, nowMs: number) => Normalised {
   const { sanitizer, token, locate } = options;
@@ -221,6 +224,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     if (typeof upstreamMs === 'number' && upstreamMs >= 0) call.upstreamMs = Math.trunc(upstreamMs);
     const workspace = text(line.workspaceName, maxNameChars);
     if (workspace !== undefined && workspace !== 'default') call.workspace = workspace;
+    if (options.served?.observe(call, line.routeMatch)) call.pathGone = true;
     return { kind: 'accepted', call };
   };
 
