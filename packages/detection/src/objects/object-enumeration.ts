@@ -197,8 +197,12 @@ function isThere({ status }: ApiCall): boolean {
   return (status >= 200 && status < 300) || status === 304;
 }
 
-/** The upstream's word on an object: what Kong answers itself is about credentials or routes. */
-function isMissed({ status, source }: ApiCall): boolean {
+/**
+ * The upstream's word on an object: what Kong answers itself is about credentials or routes. A path with an id is gone only
+ * where another route takes it since.
+ */
+function isMissed({ status, source, pathGone, endpoint }: ApiCall): boolean {
+  if (pathGone === true && endpoint.includes('{')) return false;
   return (status === 404 || status === 403 || status === 410) && source === 'upstream';
 }
 
