@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
 import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
-import { createTemplateLearner, FrameSplitter } from '@tripline/kong';
+import { createServedPaths, createTemplateLearner, FrameSplitter } from '@tripline/kong';
 import type { Alert, Policies } from '@tripline/model';
 import { decide, parsePolicies } from '@tripline/policy';
 import { onSignals, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
@@ -55,7 +55,12 @@ export async function replay(args: string[]): Promise<number> {
       cityFile: cityFile && resolvePath(loaded, cityFile),
       asnFile: asnFile && resolvePath(loaded, asnFile),
     });
-    const normalise = createConfiguredNormaliser(loaded.config, sanitizer, createTemplateLearner(), locate);
+    const normalise = createConfiguredNormaliser(loaded.config, {
+      sanitizer,
+      templates: createTemplateLearner(),
+      served: createServedPaths(),
+      ...(locate ? { locate } : {}),
+    });
     const { detection, endpointDetection } = createConfiguredDetection(loaded.config);
     const fold = new PartitionFold({
       detection,

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import {
   inheritedSockets,
   openGeo,
+  openServedPathsFile,
+  openVerifyingEndpointsFile,
   openTemplateFile,
   startCollector,
   type Collector,
@@ -26,7 +28,7 @@ import {
   type Detection,
   type EndpointDetection,
 } from '@tripline/detection';
-import { createKongAdmin, createNormaliser, type KongAdmin, type TemplateLearner } from '@tripline/kong';
+import { createKongAdmin, createNormaliser, type KongAdmin, type NormaliserOptions } from '@tripline/kong';
 import type { Lake } from '@tripline/lake';
 import {
   createMetrics,
@@ -209,13 +211,29 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
         logger: logger.child({ role: 'collector' }),
       });
       shutdown.add('templates', () => templates.close());
+      const servedPaths = await openServedPathsFile({
+        path: join(dataDir, 'served-paths.json'),
+        logger: logger.child({ role: 'collector' }),
+      });
+      shutdown.add('served paths', () => servedPaths.close());
+      const endpoints = await openVerifyingEndpointsFile({
+        path: join(dataDir, 'verifying-endpoints.json'),
+        logger: logger.child({ role: 'collector' }),
+      });
+      shutdown.add('verifying endpoints', () => endpoints.close());
       const { tls, spool } = config.collector;
       collector = add(
         await startCollector({
           ...context('collector'),
           bus,
           sanitizer,
-          normalise: createConfiguredNormaliser(config, sanitizer, templates.learner, locate),
+          normalise: createConfiguredNormaliser(config, {
+            sanitizer,
+            templates: templates.learner,
+            served: servedPaths.served,
+            verifying: endpoints.verifying,
+            ...(locate ? { locate } : {}),
+          }),
           settings: config.collector,
           spoolDir: spool.dir === undefined ? join(dataDir, 'spool') : resolvePath(loaded, spool.dir),
           sockets: inheritedSockets(process.env, process.pid),
@@ -308,23 +326,17 @@ export function createConfiguredSanitizer(loaded: LoadedConfig, dataDir: string)
   return createSanitizer({ key: loadTokenKey(path, keyFile === undefined), secretNames, secretPatterns });
 }
 
+/** A normaliser with the settings of the configuration; `parts` are what it works with. */
 export function createConfiguredNormaliser(
   config: Config,
-  sanitizer: Sanitizer,
-  templates: TemplateLearner,
-  locate?: Awaited<ReturnType<typeof openGeo>>,
+  parts: Pick<NormaliserOptions, 'sanitizer' | 'templates' | 'served' | 'verifying' | 'locate'>,
 ): ReturnType<typeof createNormaliser> {
   const { token, maxDepth, maxAheadMs, keepHeaders, credentialNames } = config.collector;
   return createNormaliser({
-    sanitizer,
-    maxDepth,
-    maxAheadMs,
-    keepHeaders,
-    credentialNames,
+    ...parts,
+    ...{ maxDepth, maxAheadMs, keepHeaders, credentialNames },
     services: config.services,
-    templates,
     ...(token === undefined ? {} : { token }),
-    ...(locate ? { locate } : {}),
   });
 }
 

@@ -1,4 +1,4 @@
-import type { ApiCall } from '@tripline/model';
+import { isPrivateAddress, type ApiCall } from '@tripline/model';
 import { ServiceActorCounts, type ServiceActors } from './service-actors.ts';
 
 /** What `doctor` wants to know about the lines, beyond their number. */
@@ -67,7 +67,7 @@ export class Observer {
     for (const { ip } of this.#seen) {
       if (ip === undefined) continue;
       lines++;
-      if (isPrivate(ip)) inPrivate++;
+      if (isPrivateAddress(ip)) inPrivate++;
       counts.set(ip, (counts.get(ip) ?? 0) + 1);
     }
     const [top, topCount] = [...counts].sort((a, b) => b[1] - a[1])[0] ?? [undefined, 0];
@@ -119,11 +119,4 @@ function isLocated({ asn, country }: Pick<ApiCall, 'asn' | 'country'> | Seen): b
 function wordsOf({ asn, country, city }: Seen): string {
   const where = [city, country].filter((part) => part !== undefined).join(', ') || 'an unknown country';
   return asn === undefined ? where : `${where} (AS${asn})`;
-}
-
-/** Loopback, private (RFC 1918, RFC 4193), link-local and carrier-grade (RFC 6598) addresses. */
-function isPrivate(ip: string): boolean {
-  return /^(127\.|10\.|192\.168\.|172\.(1[6-9]|2[0-9]|3[01])\.|169\.254\.|100\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.|::1$|f[cd]|fe80:)/i.test(
-    ip,
-  );
 }

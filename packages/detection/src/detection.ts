@@ -1,4 +1,4 @@
-import { actorKey, type Alert, type ApiCall } from '@tripline/model';
+import { actorKey, isPrivateAddress, type Alert, type ApiCall } from '@tripline/model';
 import { actorDetectors } from './actor-detector.ts';
 import type { DetectionConfig } from './config.ts';
 import { dryRunMarker } from './dry-run.ts';
@@ -27,6 +27,13 @@ import {
   type EncodedOnePlace,
   type OnePlace,
 } from './places/one-place.ts';
+import {
+  decodeSharedAddress,
+  encodeSharedAddress,
+  isSharedAddress,
+  newSharedAddress,
+  type SharedAddress,
+} from './places/shared-address.ts';
 import { REQUEST_FLOORS } from './constants.ts';
 import { floorsAt, type PeersState as SpikePeers } from './profile.ts';
 import {
@@ -56,6 +63,8 @@ export interface ActorState {
   requestSpike: SpikeState;
   /** In the order of the detectors; those that the actor's calls have not concerned yet are undefined. */
   others: unknown[];
+  /** Of a private address. */
+  shared?: SharedAddress;
 }
 
 /**
@@ -113,6 +122,7 @@ type EncodedActor = [
   lastSeenAt: number,
   requestSpike: EncodedSpike,
   others?: Record<string, unknown>,
+  shared?: string,
 ];
 type EncodedPeers = [
   version: number,
@@ -140,6 +150,12 @@ export function createDetection(config: DetectionConfig): Detection {
     return foldSpike(actor.requestSpike, peers, call);
   };
 
+  const restsForShared = (actor: ActorState, call: ApiCall): boolean => {
+    if (call.actorKind !== 'address') return false;
+    if (call.ip !== undefined && !isPrivateAddress(call.ip)) return false;
+    return isSharedAddress((actor.shared ??= newSharedAddress()), call);
+  };
+
   return {
     actorStateKey: (call) => `a:${actorKey(call)}`,
     peersStateKey: (call) => `p:${call.service ?? ''}`,
@@ -151,8 +167,13 @@ export function createDetection(config: DetectionConfig): Detection {
     decodeActor(text) {
       if (text === undefined)
         return { lastSeenAt: 0, requestSpike: newSpikeState(floors), others: others.map(() => undefined) };
-      const [, lastSeenAt, requestSpike, parts] = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
+      const [, lastSeenAt, requestSpike, parts, shared] = parseState(
+        text,
+        STATE_VERSION,
+        'an actor',
+      ) as EncodedActor;
       return {
+        ...(shared === undefined ? {} : { shared: decodeSharedAddress(shared) }),
         lastSeenAt,
         requestSpike: decodeSpike(requestSpike, lastSeenAt, floors),
         others: others.map((detector) => {
@@ -169,6 +190,10 @@ export function createDetection(config: DetectionConfig): Detection {
         if (part === undefined) continue;
         const detector = others[at]!;
         (encoded[3] ??= {})[detector.key] = detector.encode(part, lastSeenAt);
+      }
+      if (state.shared) {
+        encoded[3] ??= {};
+        encoded[4] = encodeSharedAddress(state.shared);
       }
       return JSON.stringify(encoded);
     },
@@ -199,6 +224,8 @@ export function createDetection(config: DetectionConfig): Detection {
 
     fold(actor, peers, call) {
       if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;
+      // Neither judged nor learnt from, by any detector: their open episodes are ended by `close`.
+      if (restsForShared(actor, call)) return [];
       const alerts = foldSpikes(actor, peers, call);
       if (call.refused === true) return marked(alerts);
       const inSpike = spikeClosesAt(actor.requestSpike) !== undefined;

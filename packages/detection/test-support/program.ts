@@ -91,6 +91,8 @@ export const phaseSchema = z.strictObject({
   anonymous: z.boolean().default(false),
   /** Kong has no route for it, and answers itself. */
   routed: z.boolean().default(true),
+  /** The collector knows that what is asked for is gone. */
+  gone: z.boolean().default(false),
   latencyMs: z.int().min(0).default(12),
   addresses: z.int().min(1).default(1),
   /** Where the calls come from and with which client, one after the other in turn; unknown if left out. */
@@ -284,6 +286,7 @@ function* arrivalsOf(
     if (phase.asks) ask(call, phase.asks, index, random);
     index++;
     if (phase.refused) call.refused = true;
+    if (phase.gone) call.pathGone = true;
     const arrivesAt = Math.max(
       heldUntilMs,
       startedAt + (phase.lateSeconds > 0 ? random() * phase.lateSeconds * 1000 : 0),

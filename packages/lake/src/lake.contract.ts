@@ -488,7 +488,7 @@ function fullCall(id: string, startedAt: number): Required<ApiCall> {
     source: 'kong',
     upstreamStatus: '502, 200',
     grpcStatus: 0,
-    routeGone: true,
+    pathGone: true,
     refused: true,
     requestBytes: 9_000_000_000,
     responseBytes: 0,

@@ -51,7 +51,7 @@ export const apiCallColumns: Record<keyof ApiCall, string> = {
   source: name,
   upstreamStatus: name,
   grpcStatus: 'Nullable(UInt16)',
-  routeGone: 'Bool',
+  pathGone: 'Bool',
   refused: 'Bool',
   requestBytes: 'UInt64',
   responseBytes: 'UInt64',
@@ -68,7 +68,7 @@ const columnsOfVersion4 = [
   'addressSuccesses',
   'network',
   'grpcStatus',
-  'routeGone',
+  'pathGone',
 ] as const satisfies (keyof ApiCall)[];
 const firstColumns = Object.fromEntries(
   Object.entries(apiCallColumns).filter(([column]) => !columnsOfVersion4.some((added) => added === column)),

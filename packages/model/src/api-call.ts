@@ -99,10 +99,10 @@ export interface ApiCall {
   /** `grpc-status` of the answer, where the line has it: 16 is unauthenticated, 7 permission denied. */
   grpcStatus?: number;
   /**
-   * Kong had no route for the call, but for reasons that are not the client's: such paths were served lately, or hardly any
-   * call has a route at present.
+   * A 404, by Kong without a route or by the upstream, that says more about the gateway than about the client: such a path was
+   * served lately, or hardly any call has a route at present.
    */
-  routeGone?: true;
+  pathGone?: true;
   /**
    * Kong itself turned an authenticated consumer away (request-termination, rate-limiting, acl, ip-restriction): not
    * the actor's normal behaviour and never learnt from. Our own blocks look exactly like this.
@@ -159,7 +159,7 @@ export const apiCallSchema = z.strictObject({
   source: z.enum(['upstream', 'kong']),
   upstreamStatus: z.string().optional(),
   grpcStatus: z.int().min(0).optional(),
-  routeGone: z.literal(true).optional(),
+  pathGone: z.literal(true).optional(),
   refused: z.literal(true).optional(),
   requestBytes: z.int().min(0),
   responseBytes: z.int().min(0),

@@ -1,3 +1,4 @@
+export * from './address.ts';
 export * from './api-call.ts';
 export * from './alert.ts';
 export * from './response.ts';

@@ -90,7 +90,8 @@ export const newWalked = (): Walked => new Sample(IDS_KEPT);
 export function addWalked(walked: Walked | null, call: ApiCall, { numbers }: Asked): Walked | null {
   const { status, source } = call;
   const missed = (status === 404 || status === 403 || status === 410) && source === 'upstream';
-  if (!missed && !(status >= 200 && status < 300) && status !== 304) return walked;
+  // What is created has the next id, and is no walk.
+  if (status === 201 || (!missed && !(status >= 200 && status < 300) && status !== 304)) return walked;
   for (const number of numbers) {
     if (Number.isNaN(number)) continue;
     walked ??= newWalked();

@@ -18,6 +18,14 @@ const NO_OBJECT_NAME = /request|correlation|trace|span|session|device|client|ide
 const PAGE_NAME = /^(page|offset|skip|cursor|after|before|page_?token|next_?token|continuation)$/i;
 const LIMIT_NAME = /^(limit|size|count|top|first|per_?page|page_?size|max_?results)$/i;
 
+/**
+ * Pictures and pieces of maps and films come by the dozen with each page that somebody looks at: one in 8, chosen by hash,
+ * counts. A service that takes any suffix for the same object gives away the seven others.
+ */
+const MEDIA_BITS = 3;
+const MEDIA_WORD = /\/(previews?|thumbs?|thumbnails?|tiles?|avatars?|icons?)(\/|$)/i;
+const MEDIA_FILE = /\.(png|jpe?g|gif|webp|avif|svg|ico|mp4|m4s|ts|mp3|pbf|mvt)$/i;
+
 const OBJECT = 1;
 const PAGE = 2;
 const LIMIT = 3;
@@ -38,11 +46,13 @@ export interface Asked {
   page: number;
   /** As the call asked for; 0 if it did not. */
   limit: number;
+  /** Hash of the path before the last id in it; the first of `objects` is then the path's; -1 if no object is in the path. */
+  collection: number;
 }
 
 /** Reads what calls ask for. Holds a bounded memory of names; what it returns is overwritten by the next call. */
 export function createAsked(): (call: ApiCall) => Asked {
-  const asked: Asked = { objects: [], numbers: [], page: -1, limit: 0 };
+  const asked: Asked = { objects: [], numbers: [], page: -1, limit: 0, collection: -1 };
   const kinds = new Map<string, number>();
   const kindOf = (name: string): number => {
     let kind = kinds.get(name);
@@ -77,6 +87,7 @@ export function createAsked(): (call: ApiCall) => Asked {
     asked.numbers.length = 0;
     asked.page = -1;
     asked.limit = 0;
+    asked.collection = -1;
     if (call.endpoint.includes('{')) addPath(asked, call);
     const { query, headers } = call;
     if (query !== undefined) {
@@ -111,11 +122,13 @@ function addPath(asked: Asked, { endpoint, path }: ApiCall): void {
   let begin = 0;
   let guessable = false;
   let largest = NaN;
+  let collectionEnd = 0;
   // Segment by segment, of the template and of the path together.
   while (at >= 0 && begin >= 0 && begin < path.length) {
     const next = path.indexOf('/', begin + 1);
     if (endpoint.charCodeAt(at + 1) === 123) {
       const to = next < 0 ? path.length : next;
+      collectionEnd = begin;
       if (!isRandom(path, begin + 1, to)) {
         guessable = true;
         const number = numberIn(path, begin + 1, to);
@@ -126,8 +139,23 @@ function addPath(asked: Asked, { endpoint, path }: ApiCall): void {
     begin = next;
   }
   if (!guessable) return;
-  asked.objects.push(objectHash(path, 0));
+  const hash = objectHash(path, 0);
+  if (isMedia(endpoint, path) && hash >>> (24 - MEDIA_BITS) !== 0) return;
+  asked.objects.push(hash);
   asked.numbers.push(largest);
+  asked.collection = collectionHash(path, collectionEnd);
+}
+
+/** Of a path up to `end`, without a slash there. */
+export function collectionHash(path: string, end = path.length): number {
+  return objectHash(path, 1, 0, end > 1 && path.charCodeAt(end - 1) === 47 ? end - 1 : end);
+}
+
+/** By a word of the endpoint, which is the service's, or by the kind of file. */
+function isMedia(endpoint: string, path: string): boolean {
+  if (MEDIA_WORD.test(endpoint)) return true;
+  const mark = path.lastIndexOf('.');
+  return mark >= path.length - 6 && mark > 0 && MEDIA_FILE.test(path);
 }
 
 /** Is it drawn by lot: a uuid, a hash, a secret's token? Tokens of e-mail addresses, user names and phones are not. */

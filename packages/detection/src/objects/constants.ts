@@ -31,8 +31,6 @@ export const CHANCE_DEVIATIONS = 3;
 export const TOP_PER_DAY = 0.5 ** (1 / 30);
 /** Guessing: at least half of the new objects are refused or not there. */
 export const MISSED_SHARE = 0.5;
-/** What an actor created itself is its own: so many objects, unread so far, are remembered as a number. */
-export const CREATED_MOST = 200;
 /** Calls for so many objects each, on average, are volume rather than walking. */
 export const BATCH = 5;
 

@@ -1,3 +1,4 @@
+import type { ApiCall } from '@tripline/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, type PhaseInput } from '../../test-support/program.ts';
@@ -29,6 +30,190 @@ const walk = (from: string, until: string, rest: Partial<PhaseInput> = {}): Phas
     asks: { path: '/orders/{n}', first: 1_001 },
     ...rest,
   });
+
+/** An hour of `count` objects after nine quiet days, a step of several calls for each; `each` gives method, path and status. */
+function steps(
+  count: number,
+  each: (id: number) => [method: string, path: string, status: number][],
+): ApiCall[] {
+  const calls = callsFrom([phase('9d', {})]);
+  for (let index = 0; index < count; index++) {
+    for (const [at, [method, path, status]] of each(30_000 + index).entries()) {
+      const startedAt = startMs + 9 * 86_400_000 + index * 1_700 + at * 300;
+      const endpoint = `${method} ${path.replace(/[0-9]+/g, '{id}')}`;
+      calls.push({ ...calls[0]!, id: `step-${index}-${at}`, startedAt, method, path, endpoint, status });
+    }
+  }
+  return calls;
+}
+
+describe('what an actor creates is its own', () => {
+  it.each<[string, (id: number) => [string, string, number][]]>([
+    [
+      'looked for and put',
+      (id) => [
+        ['GET', `/c/${id}`, 404],
+        ['PUT', `/c/${id}`, 201],
+      ],
+    ],
+    [
+      'looked for and upserted',
+      (id) => [
+        ['HEAD', `/c/${id}`, 404],
+        ['PUT', `/c/${id}`, 200],
+      ],
+    ],
+    [
+      'looked for and patched',
+      (id) => [
+        ['GET', `/c/${id}`, 410],
+        ['PATCH', `/c/${id}`, 204],
+      ],
+    ],
+    [
+      'looked for and posted',
+      (id) => [
+        ['GET', `/c/${id}`, 404],
+        ['POST', '/c', 201],
+      ],
+    ],
+    [
+      'posted and read',
+      (id) => [
+        ['POST', '/c', 201],
+        ['GET', `/c/${id}`, 200],
+      ],
+    ],
+    [
+      'posted, to be done later, and read',
+      (id) => [
+        ['POST', '/c/', 202],
+        ['GET', `/c/${id}`, 200],
+      ],
+    ],
+    [
+      'put and read',
+      (id) => [
+        ['PUT', `/c/${id}`, 201],
+        ['GET', `/c/${id}`, 200],
+      ],
+    ],
+    [
+      'deleted and put again',
+      (id) => [
+        ['DELETE', `/c/${id}`, 204],
+        ['PUT', `/c/${id}`, 201],
+      ],
+    ],
+    [
+      'deleted in vain and put',
+      (id) => [
+        ['DELETE', `/c/${id}`, 404],
+        ['PUT', `/c/${id}`, 201],
+      ],
+    ],
+  ])('600 objects, each %s', (_what, each) => {
+    expect(detectorRevisions(detector, steps(600, each))).toEqual([]);
+  });
+
+  it('also if an importer first looks for 100 and then writes them', () => {
+    const batch = (first: number): ApiCall[] =>
+      steps(100, (id) => [['HEAD', `/c/${id + first}`, 404]]).concat(
+        steps(100, (id) => [['PUT', `/c/${id + first}`, 201]]).map((call) => ({
+          ...call,
+          id: `put-${call.id}`,
+          startedAt: call.startedAt + 180_000,
+        })),
+      );
+    const known = steps(20, (id) => [
+      ['GET', `/c/${id}`, 404],
+      ['PUT', `/c/${id}`, 201],
+    ]);
+    const later = batch(1_000)
+      .filter(({ id }) => id.includes('step-'))
+      .map((call) => ({ ...call, startedAt: call.startedAt + 3_600_000 }));
+    expect(detectorRevisions(detector, [...known, ...later])).toEqual([]);
+    expect(
+      detectorRevisions(detector, [...callsFrom([phase('9d', {})]), ...later]).length,
+      'without having imported',
+    ).toBeGreaterThan(0);
+  });
+
+  it.each<[string, (id: number) => [string, string, number][]]>([
+    [
+      'puts that are refused',
+      (id) => [
+        ['GET', `/c/${id}`, 404],
+        ['PUT', `/c/${id}`, 403],
+      ],
+    ],
+    [
+      'puts of another object',
+      (id) => [
+        ['GET', `/c/${id}`, 404],
+        ['PUT', '/c/7', 200],
+      ],
+    ],
+    [
+      'objects created elsewhere',
+      (id) => [
+        ['GET', `/c/${id}`, 200],
+        ['POST', '/notes', 201],
+      ],
+    ],
+    [
+      'an object created for each tenth',
+      (id) => [
+        ['GET', `/c/${id}`, 200],
+        ...(id % 10 ? [] : [['POST', '/c', 201] as [string, string, number]]),
+      ],
+    ],
+    [
+      'an object created for each',
+      (id) => [
+        ['GET', `/c/${id}`, 200],
+        ['POST', '/c', 201],
+      ],
+    ],
+    [
+      'searches by POST',
+      (id) => [
+        ['POST', '/c/search', 200],
+        ['GET', `/c/${id}`, 200],
+      ],
+    ],
+    [
+      'puts of objects that were there',
+      (id) => [
+        ['GET', `/c/${id}`, 200],
+        ['PUT', `/c/${id}`, 200],
+      ],
+    ],
+  ])('but not a walk through 2,000 that interleaves %s', (_what, each) => {
+    expect(detectorRevisions(detector, steps(2_000, each)).length).toBeGreaterThan(0);
+  });
+});
+
+describe('pictures', () => {
+  const look = (path: string, count: number): number =>
+    detectorRevisions(
+      detector,
+      steps(count, (id) => [['GET', path.replace('7', String(id)), 200]]),
+    ).length;
+
+  it.each(['/image/preview/7', '/photos/7/thumbnail', '/tiles/12/7.png'])(
+    'count an eighth, so that 700 within an hour are somebody who looks at them: %s',
+    (path) => {
+      expect(look(path, 700)).toBe(0);
+      expect(look(path, 2_000)).toBeGreaterThan(0);
+    },
+  );
+
+  it('are told by the names of the service, not by what a client adds', () => {
+    expect(look('/photos/7', 700)).toBeGreaterThan(0);
+    expect(look('/accounts/7/statement', 700)).toBeGreaterThan(0);
+  });
+});
 
 describe('object enumeration', () => {
   it('says what was asked for, in which order, and what is usual', () => {

@@ -34,13 +34,12 @@ import {
   type EncodedTally,
   type Tally,
 } from '../tally.ts';
-import { createAsked, type Asked } from './asked.ts';
+import { collectionHash, createAsked, type Asked } from './asked.ts';
 import {
   BATCH,
   CHANCE_DEVIATIONS,
   COLD,
   COLD_DAYS,
-  CREATED_MOST,
   DAY,
   FACTOR,
   FIVE_DAYS,
@@ -56,6 +55,21 @@ import {
   WORDS,
 } from './constants.ts';
 import { decodeOrder, encodeOrder, newOrder, orderOf, step, type EncodedOrder, type Order } from './order.ts';
+import {
+  decodeOwn,
+  encodeOwn,
+  endDays,
+  endHour,
+  heldBy,
+  isWritten,
+  newOwn,
+  noteCreated,
+  noteMissing,
+  takeCreated,
+  takeWritten,
+  type EncodedOwn,
+  type Own,
+} from './own.ts';
 import {
   decodeSeen,
   encodeSeen,
@@ -117,8 +131,7 @@ export interface ObjectsState {
   knownDays: number;
   /** The most so far of each count, fading. */
   tops: number[];
-  /** Objects that the actor made, less those that it has read since. */
-  created: number;
+  own: Own;
   seen: Seen;
   examined: Examined | null;
   episode: Episode | null;
@@ -153,7 +166,7 @@ function newState(): ObjectsState {
     pagesKb: 0,
     knownDays: 0,
     tops: [0, 0, 0, 0, 0],
-    created: 0,
+    own: newOwn(),
     seen: newSeen(),
     examined: null,
     episode: null,
@@ -179,11 +192,8 @@ export function createObjectEnumerationDetector(
     create: (call) => (concerns(read(call), call) && !isExcepted(call) ? newState() : undefined),
     fold(state, call) {
       if (isExcepted(call)) return close(state, call.startedAt);
-      if (call.method === 'POST' && call.status === 201) {
-        state.created = Math.min(CREATED_MOST, state.created + 1);
-        return [];
-      }
       const asked = read(call);
+      if (isWritten(call) && noteWritten(state, call, asked)) return [];
       return concerns(asked, call) ? fold(state, call, asked, limits) : [];
     },
     close,
@@ -197,9 +207,39 @@ function isThere({ status }: ApiCall): boolean {
   return (status >= 200 && status < 300) || status === 304;
 }
 
-/** The upstream's word on an object: what Kong answers itself is about credentials or routes. */
-function isMissed({ status, source }: ApiCall): boolean {
+/**
+ * The upstream's word on an object: what Kong answers itself is about credentials or routes. A path with an id is gone only
+ * where another route takes it since.
+ */
+function isMissed({ status, source, pathGone, endpoint }: ApiCall): boolean {
+  if (pathGone === true && endpoint.includes('{')) return false;
   return (status === 404 || status === 403 || status === 410) && source === 'upstream';
+}
+
+/**
+ * What the actor creates is its own, and what it missed just before and writes now was about to be: that is taken back. True if
+ * nothing is left to judge.
+ */
+function noteWritten(state: ObjectsState, call: ApiCall, { objects, collection }: Asked): boolean {
+  const { own, seen } = state;
+  const { method, status, path, startedAt } = call;
+  const weight = weightOf(seen);
+  if (collection >= 0) {
+    const counted = takeWritten(own, objects[0]!, startedAt, weight);
+    if (counted === 'missed') state.missed = Math.max(0, state.missed - weight);
+    if (counted === 'deleted') {
+      state.found = Math.max(0, state.found - weight);
+      state.days[0] = Math.max(0, state.days[0]! - weight);
+    }
+    if (counted !== undefined) return true;
+    if (status === 201 && method !== 'POST') {
+      look(seen, objects[0]!);
+      return true;
+    }
+  }
+  if (method !== 'POST' || status === 204) return false;
+  state.missed = Math.max(0, state.missed - noteCreated(own, collectionHash(path), startedAt, weight));
+  return status === 201;
 }
 
 function fold(state: ObjectsState, call: ApiCall, asked: Asked, limits: Limits): Alert[] {
@@ -218,21 +258,25 @@ function fold(state: ObjectsState, call: ApiCall, asked: Asked, limits: Limits):
   const succeeded = isThere(call);
   let news = 0;
   let unknown = false;
-  for (const hash of asked.objects) {
+  for (const [at, hash] of asked.objects.entries()) {
     const weight = look(state.seen, hash);
     if (weight === KNOWN) continue;
+    const collection = at === 0 ? asked.collection : -1;
     unknown = true;
     if (weight === 0) continue;
     if (!succeeded) {
       state.missed += weight;
       news += weight;
+      if (collection >= 0 && call.status !== 403)
+        noteMissing(state.own, hash, collection, atMs, weight, false);
       continue;
     }
-    const own = Math.min(state.created, weight);
-    state.created -= own;
+    const own = takeCreated(state.own, collection, weight);
     state.found += weight - own;
     state.days[0]! += weight - own;
     news += weight - own;
+    if (collection >= 0 && call.method === 'DELETE')
+      noteMissing(state.own, hash, collection, atMs, weight, true);
   }
   if (asked.page >= 0 && succeeded) {
     const weight = look(state.seen, asked.page);
@@ -263,7 +307,8 @@ function fold(state: ObjectsState, call: ApiCall, asked: Asked, limits: Limits):
 
 function countsOf(state: ObjectsState): number[] {
   const five = state.days.reduce((sum, day) => sum + day, 0);
-  return [state.found, state.days[0]!, five, state.missed, state.pagesKb];
+  const missed = Math.max(0, state.missed - heldBy(state.own, weightOf(state.seen)));
+  return [state.found, state.days[0]!, five, missed, state.pagesKb];
 }
 
 /** The count that is the most times what is allowed. */
@@ -275,7 +320,7 @@ function worstOf(state: ObjectsState, limits: Limits): Excess {
     const high = allowed(state, what, weight, limits);
     // Five days count on a day that has its part of them: not for days after the last of it.
     if (what === FIVE_DAYS && state.days[0]! * DAYS_KEPT < high) continue;
-    if (what === MISSED && state.missed < MISSED_SHARE * (state.missed + state.found)) continue;
+    if (what === MISSED && value < MISSED_SHARE * (value + state.found)) continue;
     const factor = value / high;
     if (factor > worst.factor) worst = { what, value, high, top: state.tops[what]!, factor, weight };
   }
@@ -314,6 +359,7 @@ function moveOn(state: ObjectsState, hour: number, { normal }: Limits): Alert[] 
   if (!state.episode) state.examined = null;
   state.found = 0;
   state.missed = 0;
+  endHour(state.own);
   state.hour = hour;
   if (day === today) return alerts;
 
@@ -322,6 +368,7 @@ function moveOn(state: ObjectsState, hour: number, { normal }: Limits): Alert[] 
   for (const [what, top] of tops.entries()) tops[what] = Math.round(top * TOP_PER_DAY ** passed);
   state.days = Array.from({ length: DAYS_KEPT }, (_, at) => state.days[at - passed] ?? 0);
   state.pagesKb = 0;
+  endDays(state.own, passed);
   if (!first) state.knownDays++;
   rotate(state.seen, Math.floor(day / DAYS_PER_WEEK));
   return alerts;
@@ -458,36 +505,40 @@ export type EncodedObjects = [
   numbers: string,
   seen: EncodedSeen,
   examined?: [EncodedTally, EncodedOrder, objects: number, limit: number] | 0,
-  episode?: EncodedEpisode,
+  episode?: EncodedEpisode | 0,
+  own?: EncodedOwn,
 ];
 
 function encode(state: ObjectsState, lastSeenAt: number): EncodedObjects {
-  const { newestMs, late, found, missed, pagesKb, knownDays, created, days, tops, examined, episode } = state;
-  const numbers = [lastSeenAt - newestMs, late, found, missed, pagesKb, knownDays, created, ...days, ...tops];
+  const { newestMs, late, found, missed, pagesKb, knownDays, days, tops, examined, episode } = state;
+  // The number in between was of created objects, in states that were written before `own`.
+  const numbers = [lastSeenAt - newestMs, late, found, missed, pagesKb, knownDays, 0, ...days, ...tops];
   const encoded: EncodedObjects = [toNumerals(numbers), encodeSeen(state.seen)];
-  if (examined)
-    encoded.push([
-      encodeTally(examined.tally),
-      encodeOrder(examined.order),
-      examined.objects,
-      examined.limit,
-    ]);
-  if (episode) {
-    const { what, value, high, top, factor, weight } = episode.worst;
-    encoded.push([
-      episode.id,
-      episode.type,
-      episode.actor,
-      [...encodeGrowing(episode), what, value, high, top, factor, weight],
-    ]);
-  }
+  const own = encodeOwn(state.own, lastSeenAt);
+  if (examined || own)
+    encoded.push(
+      examined
+        ? [encodeTally(examined.tally), encodeOrder(examined.order), examined.objects, examined.limit]
+        : 0,
+    );
+  if (episode || own) encoded.push(episode ? encodeEpisode(episode) : 0);
+  if (own) encoded.push(own);
   return encoded;
 }
 
-function decode([text, seen, examined, episode]: EncodedObjects, lastSeenAt: number): ObjectsState {
+function encodeEpisode(episode: Episode): EncodedEpisode {
+  const { what, value, high, top, factor, weight } = episode.worst;
+  return [
+    episode.id,
+    episode.type,
+    episode.actor,
+    [...encodeGrowing(episode), what, value, high, top, factor, weight],
+  ];
+}
+
+function decode([text, seen, examined, episode, own]: EncodedObjects, lastSeenAt: number): ObjectsState {
   const numbers = fromNumerals(text);
-  const [ageMs, late, found, missed, pagesKb, knownDays, created] = numbers as [
-    number,
+  const [ageMs, late, found, missed, pagesKb, knownDays] = numbers as [
     number,
     number,
     number,
@@ -504,7 +555,7 @@ function decode([text, seen, examined, episode]: EncodedObjects, lastSeenAt: num
     missed,
     pagesKb,
     knownDays,
-    created,
+    own: decodeOwn(own, lastSeenAt),
     days: numbers.slice(7, 7 + DAYS_KEPT),
     tops: numbers.slice(7 + DAYS_KEPT),
     seen: decodeSeen(seen),

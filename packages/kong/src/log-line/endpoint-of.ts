@@ -20,18 +20,17 @@ export function createEndpointOf(
   };
 
   return (call, routePaths) => {
-    const { method, path, service } = call;
+    // Operators can have the service left out of the lines: what is learnt then is of all such calls together.
+    const { method, path, service = '' } = call;
     if (path === '') return method;
     const expected = expectedSegments(shapesOf(routePaths), path);
-    if (templates && service !== undefined)
+    if (templates)
       return `${method} ${templates.template(service, path, expected, teaches(call) ? call : undefined)}`;
     return `${method} ${pathTemplate(path, (_path, from, to, index) => placeholderBy(expected[index], path, from, to))}`;
   };
 }
 
-/** Was something there? Preflights are answered for any path. */
-function teaches({ status, source, route, method }: ApiCall): boolean {
-  return (
-    status >= 200 && status < 300 && source === 'upstream' && route !== undefined && method !== 'OPTIONS'
-  );
+/** Did the upstream have something there? Preflights are answered for any path. */
+function teaches({ status, source, method }: ApiCall): boolean {
+  return status >= 200 && status < 300 && source === 'upstream' && method !== 'OPTIONS';
 }

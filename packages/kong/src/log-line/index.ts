@@ -17,6 +17,13 @@ export {
   type VerifyingEndpoints,
 } from './verifying-endpoints.ts';
 export {
+  createServedPaths,
+  type SavedServedPaths,
+  type ServedPaths,
+  type ServedPathsOptions,
+} from './served-paths.ts';
+export type { RouteMatch } from './reader.ts';
+export {
   createTemplateLearner,
   type LearntTemplate,
   type Teacher,

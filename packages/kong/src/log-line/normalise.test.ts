@@ -5,6 +5,7 @@ import { createSanitizer } from '@tripline/sanitize';
 import { describe, expect, it } from 'vitest';
 import { lineOf } from './frames.ts';
 import { createNormaliser, type NormaliserOptions } from './normalise.ts';
+import { createServedPaths } from './served-paths.ts';
 import { createTemplateLearner } from './template-learner.ts';
 
 const fixtures = fileURLToPath(new URL('../../../../test/fixtures/tcp-log/', import.meta.url));
@@ -215,24 +216,31 @@ describe('the normaliser', () => {
       ...{ service: { name: 'catalog' }, route: { name: 'products', paths: ['/products'] } },
       client_ip: `203.0.113.${index % 100}`,
     });
-    const endpointAfter = (change: (line: typeof plain) => object): string => {
+    const endpointAfter = (
+      change: (line: typeof plain) => object,
+      last: object = lineOfProduct(1_001),
+    ): string => {
       const normalise = normaliser({ templates: createTemplateLearner() });
       const read = (line: object) => normalise(lineOf(Buffer.from(JSON.stringify(line))), Infinity);
       for (let index = 0; index < 1_000; index++) read(change(lineOfProduct(index)));
-      const result = read(lineOfProduct(1_001));
+      const result = read(last);
       return result.kind === 'accepted' ? result.call.endpoint : result.reason;
     };
 
-    it('from calls that reached their service and succeeded', () => {
-      expect(endpointAfter((line) => line)).toBe('GET /products/{id}');
+    it.each<[string, (line: typeof plain) => object]>([
+      ['as they are', (line) => line],
+      // As an operator's `custom_fields_by_lua` leaves them.
+      ['without their route', (line) => ({ ...line, route: undefined })],
+      ['without their service', (line) => ({ ...line, service: undefined })],
+      ['without both', (line) => ({ ...line, route: undefined, service: undefined })],
+    ])('from calls that reached their service and succeeded, %s', (_what, change) => {
+      expect(endpointAfter(change, change(lineOfProduct(1_001)))).toBe('GET /products/{id}');
     });
 
     it.each<[string, (line: typeof plain) => object]>([
       ['missing', (line) => ({ ...line, response: { ...line.response, status: 404 } })],
       ['redirected', (line) => ({ ...line, response: { ...line.response, status: 302 } })],
       ["Kong's own", (line) => ({ ...line, source: 'kong', upstream_status: undefined })],
-      ['without a route', (line) => ({ ...line, route: undefined })],
-      ['without a service', (line) => ({ ...line, service: undefined })],
       ['preflights', (line) => ({ ...line, request: { ...line.request, method: 'OPTIONS' } })],
       ["one client's", (line) => ({ ...line, client_ip: '203.0.113.66' })],
     ])('from no calls that are %s', (_what, change) => {
@@ -255,6 +263,28 @@ describe('the normaliser', () => {
     });
   });
 
+  it('tells a path that is gone from one that nobody was served, also where the lines do not tell their route', () => {
+    const served = createServedPaths();
+    const normalise = normaliser({ served });
+    const read = (line: object): true | undefined => {
+      const result = normalise(lineOf(Buffer.from(JSON.stringify(line))), Infinity);
+      return result.kind === 'accepted' ? result.call.pathGone : undefined;
+    };
+    const routed = { ...plain, service: { name: 'orders' }, route: { name: 'orders', paths: ['/orders'] } };
+    const noRoute = (uri: string): object => ({
+      ...withRequest({ uri }),
+      client_ip: '203.0.113.10',
+      response: { status: 404, size: 200, headers: {} },
+      latencies: { request: 1, proxy: -1, kong: 1 },
+      ...{ upstream_status: '', upstream_uri: '', source: 'kong' },
+    });
+    for (const line of [routed, plain]) {
+      expect(read(line)).toBeUndefined();
+      expect(read(noRoute('/orders/18?page=2'))).toBe(true);
+      expect(read(noRoute('/.env'))).toBeUndefined();
+    }
+  });
+
   it('survives any type in any place', () => {
     const odd = [null, true, 17, '', 'text', [], ['a', 1, true], {}, { a: 1 }];
     for (const value of odd) {
@@ -270,6 +300,10 @@ describe('the normaliser', () => {
         'upstream_status',
       ]) {
         expect(apiCallSchema.safeParse(accepted({ ...plain, [key]: value })).error).toBeUndefined();
+      }
+      for (const key of ['paths', 'hosts', 'methods', 'headers', 'snis']) {
+        const line = { ...plain, route: { name: 'orders', paths: ['/orders'], [key]: value } };
+        expect(accepted(line, { served: createServedPaths() }).route).toBe('orders');
       }
       for (const key of ['headers', 'querystring', 'id', 'method', 'size']) {
         expect(apiCallSchema.safeParse(accepted(withRequest({ [key]: value }))).error).toBeUndefined();

@@ -8,6 +8,7 @@ import { bytesOf, type LineBytes } from './frames.ts';
 import { createJudge, type JudgeOptions } from './judge.ts';
 import { ipv6NetworkOf, withoutIpv6Prefix } from './network.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
+import type { ServedPaths } from './served-paths.ts';
 import { firstText, isGiven, joinedText } from './values.ts';
 
 /** Why a line was refused. */
@@ -33,6 +34,8 @@ export interface NormaliserOptions extends JudgeOptions {
   /** How far a line's time may be ahead of `nowMs`, in ms. */
   maxAheadMs?: number;
   locate?: (ip: string) => Place | undefined;
+  /** Remembers what was served, for `pathGone`. Left out: no call has it. */
+  served?: ServedPaths;
 }
 
 const readHeaders = [
@@ -58,7 +61,7 @@ const uuidShape = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /**
  * Makes the function that turns one log line into an API call. `nowMs` is the
  * collector's clock, to refuse times ahead of it; Infinity where lines are replayed. Pure apart from the sanitiser's
- * cache and what `templates` learns; never throws on any input.
+ * cache and what `templates` and `served` learn; never throws on any input.
  */
 export function createNormaliser(options: NormaliserOptions): (line: LineBytes, nowMs: number) => Normalised {
   const { sanitizer, token, locate } = options;
@@ -244,6 +247,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     if (typeof upstreamMs === 'number' && upstreamMs >= 0) call.upstreamMs = Math.trunc(upstreamMs);
     const workspace = text(line.workspaceName, maxNameChars);
     if (workspace !== undefined && workspace !== 'default') call.workspace = workspace;
+    if (options.served?.observe(call, line.routeMatch)) call.pathGone = true;
     return { kind: 'accepted', call };
   };
 

@@ -23,6 +23,13 @@ function byParse(text: string): KongLogLine {
     new Map(Object.entries(object(value) ?? {}).map(([name, one]) => [name, simple(one)]));
   const own = (value: Any, name: string): unknown =>
     value && Object.hasOwn(value, name) ? value[name] : undefined;
+  const match = (route: Any): KongLogLine['routeMatch'] => ({
+    paths: simple(route?.paths),
+    hosts: simple(route?.hosts),
+    methods: simple(route?.methods),
+    headers: simple(route?.headers),
+    snis: simple(route?.snis),
+  });
   return {
     startedAt: simple(line.started_at),
     clientIp: simple(line.client_ip),
@@ -53,6 +60,7 @@ function byParse(text: string): KongLogLine {
     routeId: simple(object(line.route)?.id),
     routeName: simple(object(line.route)?.name),
     routePaths: simple(object(line.route)?.paths),
+    routeMatch: Object.hasOwn(line, 'route') ? match(object(line.route)) : undefined,
     token: simple(object(line.tripline)?.token),
     credential: simple(object(line.tripline)?.credential),
     user: simple(object(line.tripline)?.user),

@@ -8,6 +8,18 @@ import type { LineBytes } from './frames.ts';
  * A property test holds it against `JSON.parse`.
  */
 
+/**
+ * What a call must be like for a route to take it, as the route entity says it, of any type. Of a route that was read before
+ * it is the same object.
+ */
+export interface RouteMatch {
+  paths: unknown;
+  hosts: unknown;
+  methods: unknown;
+  headers: unknown;
+  snis: unknown;
+}
+
 /** What a log line says, as it says it: untrusted, nothing sanitised, types as they come. Absent is undefined. */
 export interface KongLogLine {
   startedAt: unknown;
@@ -41,6 +53,8 @@ export interface KongLogLine {
   routeId: unknown;
   routeName: unknown;
   routePaths: unknown;
+  /** Undefined without a route. */
+  routeMatch: RouteMatch | undefined;
   token: unknown;
   credential: unknown;
   user: unknown;
@@ -111,9 +125,16 @@ interface KnownEntity {
   bytes: Buffer;
   id: unknown;
   name: unknown;
-  /** Of a route. */
-  paths: unknown;
+  /** Empty for a service. */
+  match: RouteMatch;
 }
+
+const newEntity = (): KnownEntity => ({
+  bytes: noBytes,
+  id: undefined,
+  name: undefined,
+  match: { paths: undefined, hosts: undefined, methods: undefined, headers: undefined, snis: undefined },
+});
 
 /** Bounds of what is remembered of each kind. */
 const maxKnownEntities = 2_000;
@@ -412,12 +433,16 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     if (name === 'id') line.authenticatedEntityId = read(depth);
     else skip(depth);
   };
-  let entity: KnownEntity = { bytes: noBytes, id: undefined, name: undefined, paths: undefined };
-  const entityMemberNames = namesOf(['id', 'name', 'paths']);
+  let entity = newEntity();
+  const entityMemberNames = namesOf(['id', 'name', 'paths', 'hosts', 'methods', 'headers', 'snis']);
   const entityMember = (name: string, depth: number): void => {
     if (name === 'id') entity.id = ownOf(read(depth));
     else if (name === 'name') entity.name = ownOf(read(depth));
-    else if (name === 'paths') entity.paths = ownOf(read(depth));
+    else if (name === 'paths') entity.match.paths = ownOf(read(depth));
+    else if (name === 'hosts') entity.match.hosts = ownOf(read(depth));
+    else if (name === 'methods') entity.match.methods = ownOf(read(depth));
+    else if (name === 'headers') entity.match.headers = ownOf(read(depth));
+    else if (name === 'snis') entity.match.snis = ownOf(read(depth));
     else skip(depth);
   };
   /** A service or route: about half of a line, and to the letter the same as in many lines before. */
@@ -438,7 +463,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
         }
       }
     }
-    entity = { bytes: noBytes, id: undefined, name: undefined, paths: undefined };
+    entity = newEntity();
     members(depth, entityMember, entityMemberNames);
     if (bytes[begin] === openBrace && at - begin <= maxKnownEntityChars) {
       // A copy, since a piece would keep the whole line in memory.
@@ -495,7 +520,8 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
         const route = readEntity(routes, depth);
         line.routeId = route.id;
         line.routeName = route.name;
-        line.routePaths = route.paths;
+        line.routePaths = route.match.paths;
+        line.routeMatch = route.match;
         return;
       }
       case 'tripline':
@@ -603,6 +629,7 @@ function emptyLine(requestHeaders: readonly unknown[]): KongLogLine {
     routeId: undefined,
     routeName: undefined,
     routePaths: undefined,
+    routeMatch: undefined,
     token: undefined,
     credential: undefined,
     user: undefined,

@@ -21,6 +21,8 @@ export interface VerifyingEndpoints {
   verifies: (endpoint: string) => boolean;
   /** Calls that present nothing get through there. */
   isPublic: (endpoint: string) => boolean;
+  /** Another number whenever there is something to save. */
+  readonly revision: number;
   /** Everything that was learnt, in the order in which endpoints came, to be kept over a restart. */
   learnt: () => [endpoint: string, evidence: EndpointEvidence][];
 }
@@ -34,6 +36,7 @@ export function createVerifyingEndpoints(
   learnt: readonly [endpoint: string, evidence: EndpointEvidence][] = [],
 ): VerifyingEndpoints {
   const evidence = new Map<string, EndpointEvidence>(learnt);
+  let revision = 0;
 
   return {
     note(endpoint, source, outcome, atMs) {
@@ -44,10 +47,12 @@ export function createVerifyingEndpoints(
       else if (evidence.size >= endpointsMost) evidence.delete(evidence.keys().next().value!);
       evidence.set(endpoint, one);
       if (outcome === 'served') {
+        if (one.servedAtMs === 0) revision++;
         one.servedAtMs = Math.max(one.servedAtMs, atMs);
         return;
       }
       one.refused++;
+      revision++;
       if (one.sources.length < sourcesKept && !one.sources.includes(source)) one.sources.push(source);
     },
     verifies(endpoint) {
@@ -60,6 +65,9 @@ export function createVerifyingEndpoints(
       );
     },
     isPublic: (endpoint) => (evidence.get(endpoint)?.servedAtMs ?? 0) > 0,
+    get revision() {
+      return revision;
+    },
     learnt: () => [...evidence],
   };
 }
