@@ -484,10 +484,20 @@ interface Found {
   factor: number;
 }
 
+/**
+ * Whether an open episode may be about this from here on. One that others may share is published by way of its endpoint, see
+ * `isOneOfMany`, so that it stays one that others may share; and a day adds nothing to what an hour already showed.
+ */
+function mayBecome(episode: Episode | null, pattern: Measure): boolean {
+  if (episode === null || episode.pattern === 'stale' || episode.pattern === pattern) return true;
+  return pattern !== 'daily' && (pattern === 'guesses') === (episode.pattern === 'guesses');
+}
+
 /** What exceeds its threshold most; below 1 if nothing does. */
 function worst(state: BruteForceState, loops: readonly RetryLoop[], { floors, usualFactor }: Limits): Found {
   let found: Found = { pattern: 'guesses', value: 0, high: 1, factor: 0 };
   for (const pattern of measures) {
+    if (!mayBecome(state.episode, pattern)) continue;
     const value = valueOf(state, pattern, loops);
     if (value * 2 <= floors[pattern]) continue;
     const high = Math.max(floors[pattern], Math.floor(usualFactor * state.usual[pattern]));
