@@ -244,6 +244,7 @@ describe('the re-key step', () => {
         ip: one.ip!,
         user: `~user~${n}`,
         status: 401,
+        auth: 'failure' as const,
         endpoint: 'POST /login',
       },
     }));

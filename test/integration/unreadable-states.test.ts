@@ -21,6 +21,7 @@ const calls = Array.from({ length: 240 }, (_, n): ApiCall => {
     endpoint: 'POST /login',
     service: 'accounts',
     status: 401,
+    auth: 'failure',
     source: 'upstream',
     requestBytes: 1,
     responseBytes: 1,

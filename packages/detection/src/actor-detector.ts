@@ -50,7 +50,7 @@ export function actorDetectors(config: DetectionConfig): readonly ActorDetector[
   const add = <State>(detector: ActorDetector<State>): void => {
     detectors.push(detector);
   };
-  if (config.bruteForce.enabled) add(createBruteForceDetector(config.bruteForce));
+  if (config.bruteForce.enabled || config.staleCredential.enabled) add(createBruteForceDetector(config));
   if (config.objectEnumeration.enabled) add(createObjectEnumerationDetector(config.objectEnumeration));
   if (config.pathProbing.enabled) add(createPathProbingDetector(config.pathProbing));
   if (config.impossibleTravel.enabled || config.credentialSharing.enabled) add(createPlacesDetector(config));

@@ -90,6 +90,7 @@ export const detectionConfigSchema = z
       })
       .prefault({}),
     bruteForce: actorDetectorSchema,
+    staleCredential: actorDetectorSchema,
     objectEnumeration: actorDetectorSchema.describe(
       'Alerts of the types object-enumeration and data-scraping.',
     ),

@@ -6,6 +6,7 @@ const settingsOf: Record<AlertType, keyof DetectionConfig> = {
   'request-spike': 'requestSpike',
   'credential-stuffing': 'credentialStuffing',
   'brute-force': 'bruteForce',
+  'stale-credential': 'staleCredential',
   'impossible-travel': 'impossibleTravel',
   'credential-sharing': 'credentialSharing',
   'data-scraping': 'objectEnumeration',

@@ -1,4 +1,4 @@
-import type { AlertSource, ApiCall } from '@tripline/model';
+import { sourceOf, type AlertSource, type ApiCall } from '@tripline/model';
 import { DOMINANT_SHARE, ENDPOINTS_MOST, SAMPLES_MOST, SOURCES_MOST, TALLY_KEYS } from './constants.ts';
 
 /** Counts per value: at most TALLY_KEYS values, those that came later under `''`. */
@@ -45,11 +45,12 @@ function add(counts: Counts, key: string): void {
 export function tallyCall(tally: Tally, call: ApiCall, serverFailed: boolean): void {
   tally.calls++;
   if (serverFailed) tally.serverErrors++;
-  if (call.ip !== undefined) {
-    const source = tally.sources.get(call.ip);
+  const from = sourceOf(call);
+  if (from !== undefined) {
+    const source = tally.sources.get(from);
     if (source) source.count++;
     else if (tally.sources.size < TALLY_KEYS) {
-      tally.sources.set(call.ip, { count: 1, country: call.country, asn: call.asn });
+      tally.sources.set(from, { count: 1, country: call.country, asn: call.asn });
     }
   }
   add(tally.endpoints, call.endpoint);
@@ -73,7 +74,7 @@ export function largestFirst<T>(
   return [...entries].sort((a, b) => countOf(b[1]) - countOf(a[1]) || (a[0] < b[0] ? -1 : 1));
 }
 
-/** Calls of one address, and where it is as far as that is known. */
+/** Calls of one source (an address, of IPv6 its /64), and where it is as far as that is known. */
 interface CallsFrom {
   ip: string;
   count: number;

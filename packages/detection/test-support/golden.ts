@@ -71,6 +71,7 @@ export function runGolden(
     requestSpike: { exceptions, sensitivity },
     credentialStuffing: { sensitivity },
     bruteForce: { sensitivity },
+    staleCredential: { sensitivity },
     objectEnumeration: { exceptions, sensitivity },
     pathProbing: { exceptions, sensitivity },
     impossibleTravel: { sensitivity },

@@ -29,6 +29,23 @@ export const loginsSchema = z.strictObject({
   expired: z.boolean().default(false),
   /** Instead of 401 and 200: an outage. */
   status: z.int().optional(),
+  /** What a try that fails is answered, and what the collector made of it. */
+  failedStatus: z.int().default(401),
+  failedAs: z.enum(['challenge', 'failure']).default('failure'),
+  /** Tries that fail are answered by Kong, not by the service. */
+  byKong: z.boolean().default(false),
+  /** Visits come evenly, as those of a program do. */
+  even: z.boolean().default(false),
+  /** Requests have so many different sizes: the lengths of the words of a list. */
+  lengths: z.int().min(1).default(1),
+  /** What the lines show of the credential: nothing, that it is the same each time, or that it is another one each time. */
+  credential: z.enum(['hidden', 'same', 'other']).default('hidden'),
+  authScheme: z.string().optional(),
+  presented: z.enum(['nothing', 'something']).optional(),
+  addressSuccesses: z.int().min(1).optional(),
+  /** All addresses are of one /64. */
+  ipv6: z.boolean().default(false),
+  userAgent: z.string().optional(),
   service: z.string().default('accounts'),
   endpoint: z.string().default('POST /login'),
   network: z.int().default(64_500),
@@ -50,13 +67,14 @@ function* visits(program: Logins, index: number, startMs: number, random: () => 
   const meanGapMs = 60_000 / program.perMinute;
   let number = 0;
   for (let atMs = fromMs - Math.log(1 - random()) * meanGapMs; atMs < untilMs;) {
-    const gapMs = -Math.log(1 - random()) * meanGapMs;
+    const gapMs = program.even ? meanGapMs : -Math.log(1 - random()) * meanGapMs;
     if (random() < shareAt(program.profile, atMs)) {
       const visitor = Math.floor(random() * Math.max(program.addresses, program.accounts));
       for (let attempt = 0; attempt < program.tries; attempt++) {
         const fails = program.expired ? attempt === 0 : random() < program.failing;
         const startedAt = Math.floor(atMs + attempt * program.gapSeconds * 1_000);
-        yield login(program, index, visitor, number++, startedAt, program.status ?? (fails ? 401 : 200));
+        const requestBytes = 300 + (program.lengths > 1 ? Math.floor(random() * program.lengths) : 0);
+        yield login(program, index, visitor, number++, startedAt, fails, requestBytes);
         if (!fails) break;
       }
     }
@@ -70,31 +88,45 @@ function login(
   visitor: number,
   number: number,
   startedAt: number,
-  status: number,
+  fails: boolean,
+  requestBytes: number,
 ): ApiCall {
+  const status = program.status ?? (fails ? program.failedStatus : 200);
+  const isRefused = program.status === undefined ? fails : status === 401;
   const address = visitor % program.addresses;
   const account = `account-${index === 0 || program.ofFirst ? '' : `${index}-`}${visitor % program.accounts}`;
-  const ip = `10.${index}.${address >> 8}.${address & 255}`;
-  const consumer = program.consumers && status < 400;
+  const network = `2001:db8:${index}:1::/64`;
+  const ip = program.ipv6
+    ? `2001:db8:${index}:1::${(address + 1).toString(16)}`
+    : `10.${index}.${address >> 8}.${address & 255}`;
+  const source = program.ipv6 ? network : ip;
+  const consumer = program.consumers && !isRefused && status < 400;
+  const { credential, authScheme, presented, addressSuccesses } = program;
   return {
     id: `${index}-${number}.${startedAt}`.padStart(8, '0'),
     startedAt,
     actorKind: consumer ? 'consumer' : 'address',
-    actorId: consumer ? account : ip,
-    actorName: consumer ? account : ip,
+    actorId: consumer ? account : source,
+    actorName: consumer ? account : source,
     ...(consumer ? { consumerId: account, consumerUsername: account } : {}),
     ...(program.accountsKnown ? { user: `~user~${account}` } : {}),
+    ...(credential === 'hidden' ? {} : { credential: `~secret~${credential === 'same' ? index : number}` }),
+    ...(authScheme === undefined ? {} : { authScheme }),
+    ...(presented === undefined ? {} : { presented }),
+    ...(isRefused ? { auth: program.failedAs } : {}),
+    ...(addressSuccesses === undefined ? {} : { addressSuccesses }),
     ip,
+    ...(program.ipv6 ? { network } : {}),
     country: index === 0 ? 'NO' : 'VN',
     asn: program.network + (address % 3),
     method: 'POST',
     path: '/login',
     endpoint: program.endpoint,
     service: program.service,
-    userAgent: `client/${index}`,
+    userAgent: program.userAgent ?? `client/${index}`,
     status,
-    source: 'upstream',
-    requestBytes: 300,
+    source: isRefused && program.byKong ? 'kong' : 'upstream',
+    requestBytes,
     responseBytes: 200,
     latencyMs: 20,
   };

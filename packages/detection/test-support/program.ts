@@ -285,6 +285,8 @@ function* arrivalsOf(
     if (phase.origins) comeFrom(call, phase.origins[index % phase.origins.length]!, address);
     if (phase.asks) ask(call, phase.asks, index, random);
     index++;
+    // As the collector does where nothing else is known.
+    if (status === 401) call.auth = 'failure';
     if (phase.refused) call.refused = true;
     if (phase.gone) call.pathGone = true;
     const arrivesAt = Math.max(

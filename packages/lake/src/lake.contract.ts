@@ -312,6 +312,47 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
         expect(await risks()).toMatchObject({ a1: 45, a2: 75, a3: 30, bob: 15, moved: 35, phone: 45 });
       });
 
+      it('takes the addresses of an IPv6 /64 for one: for an alert about it, and for a session', async () => {
+        const from = at + 5 * 3_600_000;
+        const later = { ...range, fromMs: from, untilMs: from + 3_600_000 };
+        const scan = (id: string, ip: string, network: string): ApiCall => ({
+          ...bareCall(`risk-v6-${id}`, from + minuteMs),
+          actorKind: 'address',
+          actorId: network,
+          actorName: network,
+          ip,
+          network,
+          userAgent: 'scanner',
+        });
+        const calls = [
+          scan('a', '2001:db8:77:1::a', '2001:db8:77:1::/64'),
+          scan('b', '2001:db8:77:1::b', '2001:db8:77:1::/64'),
+          scan('c', '2001:db8:77:2::a', '2001:db8:77:2::/64'),
+        ];
+        await lake.insert('apiCalls', ndjson(calls));
+        const times = { raisedAt: from, startedAt: from, lastSeenAt: from + 10 * minuteMs };
+        const about = finding('v6-about', {
+          ...times,
+          actor: { kind: 'address', id: '2001:db8:77:1::/64', name: '2001:db8:77:1::/64' },
+        });
+        const endpoint = finding('v6-endpoint', {
+          ...times,
+          actor: { kind: 'endpoint', id: 'accounts POST /login', name: 'accounts POST /login' },
+          sources: [{ ip: '2001:db8:77:1::/64', count: 2 }],
+        });
+        await lake.insert('alerts', ndjson([about, endpoint]));
+        const rated = await lake.ratedCalls(later);
+        expect(Object.fromEntries(rated.map(({ id, risk }) => [id.slice(8), risk]))).toEqual({
+          a: 30,
+          b: 30,
+          c: 0,
+        });
+        expect((await lake.sessions(later)).map(({ ip, calls, risk }) => [ip, calls, risk])).toEqual([
+          ['2001:db8:77:1::/64', 2, 30],
+          ['2001:db8:77:2::/64', 1, 0],
+        ]);
+      });
+
       it('rates a session by the sum of its findings, each once, and never above 100', async () => {
         const [worst] = await lake.sessions(range);
         expect(worst).toMatchObject({ risk: 75, findings: { 'risk-about': 60, 'risk-endpoint': 15 } });

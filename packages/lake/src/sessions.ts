@@ -36,7 +36,10 @@ export interface RatedCall {
   findings: Findings;
 }
 
-/** Calls of one actor, address and user agent without a long pause. Empty text where the calls say nothing. Times are ms. */
+/**
+ * Calls of one actor, address and user agent without a long pause; `ip` is the address, of IPv6 its /64. Empty text where the calls
+ * say nothing. Times are ms.
+ */
 export interface Session {
   /** Id of its first call. */
   id: string;
@@ -71,6 +74,9 @@ const reachesTo = `if(status = 'open', lastSeenAt + toIntervalMillisecond(greate
 const inScope = `c.startedAt BETWEEN a.startedAt AND a.reachesTo
   AND a.service IN ('', c.service) AND a.endpoint IN ('', c.endpoint)`;
 
+/** Of a call, as alerts name it: the address, or the /64 of an IPv6 address. */
+const address = `if(network = '', ip, network)`;
+
 const risk = (findings: string): string => `toUInt8(least(100, arraySum(mapValues(${findings}))))`;
 
 /** Rows are `RatedCall`s, newest first. */
@@ -88,10 +94,10 @@ export function ratedCallsSql(filter: RiskFilter): string {
 
 /** Rows are `Session`s, riskiest first, then those of the latest calls. */
 export function sessionsSql(filter: RiskFilter): string {
-  const key = 'actorKind, actorId, ip, userAgent';
+  const key = 'actorKind, actorId, address, userAgent';
   return `WITH ${findingsOf(filter)}
-    SELECT argMin(s.id, (s.startedAt, s.id)) AS id, actorKind, actorId, any(s.actorName) AS actorName, ip,
-      any(s.country) AS country, any(s.asn) AS asn, userAgent,
+    SELECT argMin(s.id, (s.startedAt, s.id)) AS id, actorKind, actorId, any(s.actorName) AS actorName,
+      address AS ip, any(s.country) AS country, any(s.asn) AS asn, userAgent,
       toUnixTimestamp64Milli(min(s.startedAt)) AS startedAt,
       toUnixTimestamp64Milli(max(s.startedAt)) AS lastSeenAt,
       count() AS calls, countIf(s.status >= 400) AS failedCalls, uniqExact(s.service, s.endpoint) AS endpoints,
@@ -99,7 +105,8 @@ export function sessionsSql(filter: RiskFilter): string {
     FROM (
       SELECT *, sum(begins) OVER (PARTITION BY ${key} ORDER BY startedAt, id) AS number
       FROM (
-        SELECT ${key}, id, startedAt, actorName, country, asn, status, service, endpoint,
+        SELECT actorKind, actorId, ${address} AS address, userAgent, id, startedAt, actorName, country, asn, status,
+          service, endpoint,
           startedAt - lagInFrame(startedAt) OVER (
             PARTITION BY ${key} ORDER BY startedAt, id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
           ) > ${SESSION_GAP_MS / 1_000} AS begins
@@ -136,7 +143,7 @@ function calls({ actor }: RiskFilter): string {
  * behind the same address are innocent.
  */
 function findingsOf(filter: RiskFilter): string {
-  const from = `(SELECT id, startedAt, actorKind, actorId, ip, service, endpoint FROM tripline.api_calls
+  const from = `(SELECT id, startedAt, actorKind, actorId, ${address} AS address, service, endpoint FROM tripline.api_calls
     WHERE ${calls(filter)}) AS c`;
   const during = `${reachesTo} >= fromUnixTimestamp64Milli({fromMs:Int64})
     AND startedAt < fromUnixTimestamp64Milli({untilMs:Int64})`;
@@ -150,9 +157,9 @@ function findingsOf(filter: RiskFilter): string {
       UNION ALL
       SELECT c.id, a.id, ${points} / 2 FROM ${from}
       INNER JOIN (${alerts}, arrayJoin(if(actorKind = 'address', [actorId],
-          arrayMap(source -> JSONExtractString(source, 'ip'), JSONExtractArrayRaw(alert, 'sources')))) AS ip
+          arrayMap(source -> JSONExtractString(source, 'ip'), JSONExtractArrayRaw(alert, 'sources')))) AS address
         FROM tripline.alerts WHERE actorKind NOT IN ('consumer', 'credential') AND ${during}) AS a
-      ON c.ip = a.ip WHERE ${inScope}
+      ON c.address = a.address WHERE ${inScope}
       UNION ALL
       SELECT c.id, a.id, ${points} FROM ${from}
       INNER JOIN (SELECT id, severity, arrayJoin(JSONExtract(alert, 'sampleCallIds', 'Array(String)')) AS callId

@@ -2,6 +2,7 @@ export const alertTypes = [
   'request-spike',
   'credential-stuffing',
   'brute-force',
+  'stale-credential',
   'impossible-travel',
   'credential-sharing',
   'data-scraping',
@@ -38,6 +39,7 @@ export interface AlertActor {
 }
 
 export interface AlertSource {
+  /** IPv4 address, or the /64 of IPv6 addresses (`2001:db8:1:2::/64`). */
   ip: string;
   count: number;
   country?: string;

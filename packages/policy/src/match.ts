@@ -1,5 +1,5 @@
 import { severities, type Alert, type PolicyMatch } from '@tripline/model';
-import { networkContains, parseAddress, parseNetwork } from './network.ts';
+import { networksOverlap, parseNetwork } from './network.ts';
 
 /** True if the pattern has no wildcard: it then matches exactly one text. */
 export function isLiteral(pattern: string): boolean {
@@ -61,13 +61,18 @@ function matchesConsumer(consumer: PolicyMatch['consumer'], alert: Alert): boole
   );
 }
 
+/**
+ * The source of IPv6 calls is their /64. A condition on a part of it holds: any address of it may be the one, and a policy that
+ * spares an address must not touch it.
+ */
 function matchesNetwork(networks: OneOrMore<string> | undefined, alert: Alert): boolean {
   if (networks === undefined) return true;
-  const addresses = alert.sources.map((source) => parseAddress(source.ip));
+  const sources = alert.sources.map((source) => parseNetwork(source.ip));
   return list(networks).some((text) => {
     const network = parseNetwork(text);
     return (
-      typeof network !== 'string' && addresses.some((address) => address && networkContains(network, address))
+      typeof network !== 'string' &&
+      sources.some((source) => typeof source !== 'string' && networksOverlap(network, source))
     );
   });
 }

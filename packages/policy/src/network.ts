@@ -83,10 +83,11 @@ function maskByte(prefixBits: number, at: number): number {
   return (0xff << (8 - bits)) & 0xff;
 }
 
-/** True if the address lies in the network. IPv4 and IPv6 never contain one another. */
-export function networkContains(network: Network, address: Address): boolean {
+/** True if one of the networks lies in the other; a single address is a network. IPv4 and IPv6 never do. */
+export function networksOverlap(a: Network, b: Network): boolean {
+  const prefixBits = Math.min(a.prefixBits, b.prefixBits);
   return (
-    network.address.length === address.length &&
-    network.address.every((byte, at) => byte === (address[at]! & maskByte(network.prefixBits, at)))
+    a.address.length === b.address.length &&
+    a.address.every((byte, at) => ((byte ^ b.address[at]!) & maskByte(prefixBits, at)) === 0)
   );
 }

@@ -20,6 +20,7 @@ function guessing(addresses: number, minutes: number, fromMs = beganMs): ApiCall
     endpoint: 'GET /orders',
     service: 'orders',
     status: 401,
+    auth: 'failure',
     source: 'kong',
     requestBytes: 1,
     responseBytes: 1,
@@ -29,7 +30,7 @@ function guessing(addresses: number, minutes: number, fromMs = beganMs): ApiCall
   return Array.from({ length: minutes * 20 }, (_, n) => [
     call(n, `10.0.0.${n % addresses}`, { credential: `~secret~${n}`, authScheme: 'apikey' }),
     ...Array.from({ length: 15 }, (_, other) =>
-      call(n, `10.1.${n % 40}.${other}`, { status: 200, source: 'upstream' }),
+      call(n, `10.1.${n % 40}.${other}`, { status: 200, auth: 'success', source: 'upstream' }),
     ),
   ]).flat();
 }

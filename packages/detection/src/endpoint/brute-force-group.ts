@@ -19,7 +19,7 @@ export interface BruteForceGroup extends Growing {
 
 /**
  * Is this an alert about an address that tries many accounts or keys? Others may do the same on the same endpoint: the alert
- * is passed on to there. Who guesses at one account, or only forgot its new password, stands alone.
+ * is passed on to there. Who guesses at one account stands alone, and a stale credential is no brute force.
  */
 export function isOneOfMany(alert: Alert): boolean {
   const pattern = alert.evidence['pattern'];
@@ -27,7 +27,7 @@ export function isOneOfMany(alert: Alert): boolean {
     alert.type === 'brute-force' &&
     alert.actor.kind === 'address' &&
     alert.endpoint !== null &&
-    (pattern === 'accounts' || pattern === 'keys' || pattern === 'failures')
+    (pattern === 'accounts' || pattern === 'keys' || pattern === 'failures' || pattern === 'daily')
   );
 }
 

@@ -1,4 +1,4 @@
-import { severityOf, type Alert, type ApiCall } from '@tripline/model';
+import { severityOf, sourceOf, type Alert, type ApiCall } from '@tripline/model';
 import {
   CALL_WEIGHT,
   HOUR_MS,
@@ -102,7 +102,8 @@ export function addCaller(callers: Callers, call: ApiCall): void {
   const name = call.actorName.slice(0, NAME_LENGTH_MOST);
   const hash = sampleHash(name);
   if (!callers.takes(hash)) return;
-  const { id: callId, ip = '', country = null, asn = null } = call;
+  const { id: callId, country = null, asn = null } = call;
+  const ip = sourceOf(call) ?? '';
   const caller = callers.pick(name, hash, () => ({ calls: 0, callId, ip, country, asn }));
   if (!caller) return;
   caller.calls++;

@@ -1,4 +1,5 @@
-import type { Alert, ApiCall } from '@tripline/model';
+import { sourceOf, type Alert, type ApiCall } from '@tripline/model';
+import { isAuthFailure, isAuthSuccess } from '../auth-outcome.ts';
 import {
   AGENT_LENGTH_MOST,
   ATTEMPTS_KEPT,
@@ -30,7 +31,7 @@ import {
 import { Sample, sampleHash } from './sample.ts';
 import { addTry, decodeTried, encodeTried, mergeTried, type EncodedTried, type Tried } from './tries.ts';
 
-/** A source address whose calls failed. */
+/** A source address (of IPv6 its /64, see `sourceOf`) whose calls failed. Wherever it says `ip` below, that is meant. */
 interface FailingSource {
   failures: number;
   country: string | null;
@@ -125,26 +126,21 @@ export function addReport(minute: EndpointMinute, alert: Alert): void {
 /** How the tokens of users begin, other than those of keys. */
 const USER_TOKEN = '~user~';
 
-/**
- * Credentials were judged and refused: 401, or 403 to nobody in particular. A 403 to a consumer that Kong knows is about
- * what it may do, not about who it is.
- */
-function isFailure(call: ApiCall): boolean {
-  return call.status === 401 || (call.status === 403 && call.consumerId === undefined);
-}
-
-/** Adds a call. `call.refused` must not be set. */
+/** Adds a call; a challenge only to the number of calls. `call.refused` must not be set. */
 export function addToMinute(minute: EndpointMinute, call: ApiCall): void {
   minute.calls++;
   const { status } = call;
-  if (status >= 200 && status < 400) {
+  if (isAuthSuccess(call)) {
     minute.successes++;
-    if (call.ip !== undefined) addSuccess((minute.succeeded ??= new Sample(SUCCEEDED_KEPT)), call, call.ip);
+    const source = sourceOf(call);
+    if (source !== undefined) addSuccess((minute.succeeded ??= new Sample(SUCCEEDED_KEPT)), call, source);
     minute.tried = addTry(minute.tried, call, true);
-  } else if (isFailure(call)) {
+  } else if (isAuthFailure(call)) {
     minute.failures++;
     addFailure((minute.failing ??= newFailing()), call);
     minute.tried = addTry(minute.tried, call, false);
+    return;
+  } else if (call.auth === 'challenge') {
     return;
   } else if (status >= 500 || status === 499) {
     minute.serverErrors++;
@@ -167,10 +163,10 @@ function newFailing(): Failing {
 const noCalls = (): SucceededSource => ({ calls: 0, names: [] });
 const noFailures = (): { failures: number } => ({ failures: 0 });
 
-function addSuccess(succeeded: Sample<SucceededSource>, call: ApiCall, ip: string): void {
-  const hash = sampleHash(ip);
+function addSuccess(succeeded: Sample<SucceededSource>, call: ApiCall, from: string): void {
+  const hash = sampleHash(from);
   if (!succeeded.takes(hash)) return;
-  const source = succeeded.pick(ip, hash, noCalls);
+  const source = succeeded.pick(from, hash, noCalls);
   if (!source) return;
   source.calls++;
   const name = call.consumerId === undefined ? (call.user ?? call.credential) : call.actorName;
@@ -192,7 +188,8 @@ export function attemptKey(ip: string, account: string): string {
 }
 
 function addFailure(failing: Failing, call: ApiCall): void {
-  const { ip = '', country = null, asn = null } = call;
+  const { country = null, asn = null } = call;
+  const ip = sourceOf(call) ?? '';
   failing.newestAt = Math.max(failing.newestAt, call.startedAt);
   if (call.source === 'kong') failing.byKong++;
 

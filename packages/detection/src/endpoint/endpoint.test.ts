@@ -43,6 +43,7 @@ function call(more: Partial<ApiCall>): ApiCall {
     requestBytes: 1,
     responseBytes: 1,
     latencyMs: 1,
+    ...((more.status ?? 401) === 401 ? { auth: 'failure' as const } : {}),
     ...more,
   };
 }
@@ -76,17 +77,19 @@ const anyCall = fc
     address: fc.nat(300),
     account: fc.nat(300),
     status: fc.constantFrom(200, 401, 401, 401, 403, 404, 503),
+    auth: fc.constantFrom(undefined, 'challenge' as const, 'success' as const),
     consumer: fc.boolean(),
     country: fc.constantFrom(undefined, 'NO', 'SE'),
     n: fc.nat(1_000_000),
   })
-  .map(({ address, account, status, consumer, country, n }) =>
+  .map(({ address, account, status, auth, consumer, country, n }) =>
     call({
-      id: `call-${n}-${address}-${account}-${status}-${country}-${consumer}`,
+      id: `call-${n}-${address}-${account}-${status}-${auth}-${country}-${consumer}`,
       startedAt: beganMs + n,
       ip: `10.0.${address >> 8}.${address & 255}`,
       user: `~user~${account}`,
       status,
+      ...(auth === undefined ? {} : { auth }),
       ...(consumer ? { consumerId: `c${account}`, actorName: `consumer ${account}` } : {}),
       ...(country === undefined ? {} : { country, asn: n % 7 }),
     }),
@@ -207,14 +210,39 @@ describe('a minute of an endpoint', () => {
     expect(Math.abs(sum / 40 / 20 - 1)).toBeLessThan(0.2);
   });
 
-  it('counts neither what the server failed nor a 403 to a known consumer as a failure', () => {
+  it('counts as failures what was refused for its credentials, whatever the status, and a challenge as nothing', () => {
     const minute = minuteOf([
       call({ status: 503 }),
       call({ status: 499 }),
-      call({ status: 403, consumerId: 'c1' }),
       call({ status: 403 }),
+      call({ status: 403, auth: 'failure' }),
+      call({ status: 400, auth: 'failure' }),
+      call({ status: 200, auth: 'failure' }),
+      call({ status: 302, auth: 'success' }),
+      call({ status: 401, auth: 'challenge' }),
+      call({ status: 200, auth: 'challenge' }),
     ]);
-    expect(minute).toMatchObject({ calls: 4, failures: 1, serverErrors: 2, successes: 0 });
+    expect(minute).toMatchObject({ calls: 9, failures: 3, serverErrors: 2, successes: 1 });
+    expect(minute.callers?.size, 'the callers of a 403 and of a success are one').toBe(1);
+    expect(minuteOf([call({ auth: 'challenge' })])).toEqual({ ...newMinute(), calls: 1 });
+  });
+
+  it('counts the addresses of one /64 as one source', () => {
+    const scan = (status: number): ApiCall[] =>
+      Array.from({ length: 600 }, (_, n) =>
+        call({
+          id: `scan-${status}-${n}`,
+          ip: `2001:db8:77:1::${(n + 1).toString(16)}`,
+          network: '2001:db8:77:1::/64',
+          user: `~user~${n}`,
+          status,
+        }),
+      );
+    const minute = minuteOf([...scan(401), ...scan(200)]);
+    expect(minute.failing!.sources.sorted().map(([source]) => source)).toEqual(['2001:db8:77:1::/64']);
+    expect(minute.succeeded!.sorted().map(([source]) => source)).toEqual(['2001:db8:77:1::/64']);
+    for (const [, { value }] of minute.tried!.entries())
+      for (const { ip } of value.values()) expect(ip).toBe('2001:db8:77:1::/64');
   });
 });
 

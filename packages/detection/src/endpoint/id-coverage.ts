@@ -1,4 +1,4 @@
-import { severityOf, type Alert, type ApiCall } from '@tripline/model';
+import { severityOf, sourceOf, type Alert, type ApiCall } from '@tripline/model';
 import { DAY_MS, HOUR_MS, LATENESS_MS, SAMPLES_MOST, SOURCES_MOST, TALLY_KEYS } from '../constants.ts';
 import {
   alertId,
@@ -97,7 +97,8 @@ export function addWalked(walked: Walked | null, call: ApiCall, { numbers }: Ask
     walked ??= newWalked();
     const hash = idHashOf(number);
     if (!walked.takes(hash)) continue;
-    const { ip = '', country = null, asn = null } = call;
+    const { country = null, asn = null } = call;
+    const ip = sourceOf(call) ?? '';
     const actor = call.actorName.slice(0, ACTOR_LENGTH_MOST);
     const callId = number % SAMPLED_EVERY === 0 ? call.id : '';
     pickFirst(walked, String(number), hash, { actor, ip, country, asn, callId });

@@ -1,4 +1,4 @@
-import type { ApiCall } from '@tripline/model';
+import { sourceOf, type ApiCall } from '@tripline/model';
 import { clientFamily } from '../places/client-family.ts';
 import { ACCOUNTS_TRIED_KEPT, TRIES_KEPT } from './constants.ts';
 import { Sample, sampleHash } from './sample.ts';
@@ -6,6 +6,7 @@ import { Sample, sampleHash } from './sample.ts';
 /** From where an account was tried within a minute: any number of equal tries is one. */
 export interface Try {
   accepted: boolean;
+  /** The address; of IPv6 its /64. */
   ip: string;
   country: string | null;
   asn: number | null;
@@ -23,7 +24,8 @@ export type Tried = Sample<Map<string, Try>>;
 
 /** Adds a login that was accepted or refused, if it tells the account and nobody else's question; returns what to keep. */
 export function addTry(tried: Tried | null, call: ApiCall, accepted: boolean): Tried | null {
-  const { user, ip, consumerId } = call;
+  const { user, consumerId } = call;
+  const ip = sourceOf(call);
   if (user === undefined || ip === undefined || consumerId !== undefined) return tried;
   const hash = sampleHash(user);
   if (tried && !tried.takes(hash)) return tried;

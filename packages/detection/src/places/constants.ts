@@ -47,7 +47,7 @@ export const FLEET_COUNTRIES = 5;
 export const TURNS = 3;
 export const TURNS_LEAST = 2;
 export const TURNS_MS = HOUR_MS;
-/** Refused calls (401, 403) of one network within the hour before it succeeded; one is a token that ran out. */
+/** Refused logins (`auth` is `failure`) of one network within the hour before it succeeded; one is a token that ran out. */
 export const FAILURES = 3;
 export const FAILURES_LEAST = 2;
 export const FAILURES_MS = HOUR_MS;

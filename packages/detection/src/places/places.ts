@@ -1,4 +1,5 @@
-import type { ApiCall } from '@tripline/model';
+import { sourceOf, type ApiCall } from '@tripline/model';
+import { isAuthFailure } from '../auth-outcome.ts';
 import { DAY_MS, HOUR_MS, LATENESS_MS } from '../constants.ts';
 import { clientFamily, finishHash } from './client-family.ts';
 import {
@@ -78,7 +79,7 @@ export interface Places {
   newsUsual: number;
   /** The network of the latest call. */
   last: Network | null;
-  /** Refused calls of one network; null if there are none of late. */
+  /** Refused logins of one network; null if there are none of late. */
   refused: { asn: number; country: string; count: number; lastMs: number } | null;
   /** Is there a young network or a strange client? Derived. */
   watched: boolean;
@@ -155,15 +156,13 @@ export function observe(places: Places, call: ApiCall, underAlert: boolean): Sig
   if (atMs < places.newestMs - LATENESS_MS) return undefined;
   const asn = call.asn ?? 0;
   const country = call.country ?? '';
-  if (call.status >= 400) {
-    if (call.status === 401 || call.status === 403) noteRefused(places, asn, country, atMs);
-    return undefined;
-  }
+  if (isAuthFailure(call)) noteRefused(places, asn, country, atMs);
+  if (call.status >= 400 || isAuthFailure(call) || call.auth === 'challenge') return undefined;
   if (atMs > places.newestMs) places.newestMs = atMs;
   const day = Math.max(0, Math.floor((atMs - places.firstMs) / DAY_MS));
   if (day > places.day) beginDay(places, day, underAlert);
 
-  const prefix = prefixOf(places.memo, call.ip);
+  const prefix = prefixOf(places.memo, sourceOf(call));
   const located = call.city !== undefined && call.latitude !== undefined && call.longitude !== undefined;
   const latitude = located ? Math.round(call.latitude! * 10) : NOWHERE;
   const longitude = located ? Math.round(call.longitude! * 10) : NOWHERE;
@@ -385,16 +384,12 @@ function drop(list: { own: boolean; lastDay: number }[], own: boolean, most: num
   }
 }
 
-/** Of the /24 of an IPv4 address, of about the /64 of an IPv6 address: what one household or office has. */
+/** Of the /24 of an IPv4 address, of the /64 of an IPv6 address: what one household or office has. */
 function prefixOf(memo: Places['memo'], ip: string | undefined): number {
   if (ip === undefined) return 0;
   if (memo.ip === ip) return memo.prefix;
-  let end = ip.lastIndexOf('.');
-  if (end < 0) {
-    end = 0;
-    for (let groups = 0; groups < 4 && end >= 0; groups++) end = ip.indexOf(':', end + 1);
-    if (end < 0) end = ip.length;
-  }
+  const dot = ip.lastIndexOf('.');
+  const end = dot < 0 ? ip.length : dot;
   let hash = 0x811c9dc5;
   for (let at = 0; at < end; at++) hash = Math.imul(hash ^ ip.charCodeAt(at), 0x01000193);
   memo.ip = ip;
