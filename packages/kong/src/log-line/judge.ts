@@ -7,6 +7,7 @@ import type { ShownCredentials } from './credentials.ts';
 import type { DeclaredIdentity } from './declared-identity.ts';
 import { createEndpointOf } from './endpoint-of.ts';
 import { identityOf } from './identity.ts';
+import { LoginOutcomes } from './login-outcomes.ts';
 import { hiddenBytesOf, presentedOf } from './presented.ts';
 import type { KongLogLine } from './reader.ts';
 import type { TemplateLearner } from './template-learner.ts';
@@ -47,10 +48,13 @@ export interface JudgedLine {
   request: () => unknown;
 }
 
+/** Routes of which it is remembered whether they hide credentials; beyond, the one that was seen first is forgotten. */
+const routesMost = 5_000;
+
 /**
  * Makes the function that fills in who acts, the endpoint, what was presented and what came of it; every other field of the call
  * must be there. It remembers, within bounds, what later calls are judged by: which endpoints verify credentials, since when
- * credentials are in use, and where calls succeed. Pure otherwise.
+ * credentials are in use, where calls succeed, and which answers of a login that always says 200 are failures. Pure otherwise.
  */
 export function createJudge(options: JudgeOptions = {}): (call: ApiCall, line: JudgedLine) => void {
   const endpointOf = createEndpointOf(options.templates);
@@ -58,7 +62,11 @@ export function createJudge(options: JudgeOptions = {}): (call: ApiCall, line: J
   const verifying = options.verifying ?? createVerifyingEndpoints();
   const ages = createCredentialAges();
   const successes = createAddressSuccesses();
+  const outcomes = new LoginOutcomes();
 
+  /** Whether Kong hides the credentials of a route's calls (`hide_credentials`), as those that it authenticated show. */
+  const hiding = new Map<string, boolean>();
+  const routeKey = (call: ApiCall): string => `${call.service ?? ''} ${call.route ?? ''}`;
   const endpointKey = (call: ApiCall): string => `${call.service ?? ''} ${call.endpoint}`;
 
   const identify = (call: ApiCall, line: JudgedLine): void => {
@@ -97,6 +105,7 @@ export function createJudge(options: JudgeOptions = {}): (call: ApiCall, line: J
       isAuthEndpoint: endpoint !== undefined,
       isIdentified: authenticatedEntity !== undefined || line.declared !== undefined,
       isAnonymous: call.consumerId !== undefined && !consumer,
+      hidesCredentials: hiding.get(routeKey(call)),
       hiddenBytes: () => hiddenBytesOf(line.request(), authenticatedEntity !== undefined),
     });
     if (presented !== undefined && !consumer) call.presented = presented;
@@ -107,10 +116,26 @@ export function createJudge(options: JudgeOptions = {}): (call: ApiCall, line: J
       path: rawPath,
       endpoint,
       isPreflight,
-      learnt: () => undefined,
+      learnt: () =>
+        outcomes.note({
+          endpoint: endpointKey(call),
+          source: sourceOf(call) ?? '',
+          status: call.status,
+          responseBytes: call.responseBytes,
+          atMs: call.startedAt,
+        }),
       showsCredential: (call.user ?? call.credential) !== undefined,
     });
     if (auth !== undefined) call.auth = auth;
+  };
+
+  const noteHiding = (call: ApiCall, { authenticatedEntity, shown }: JudgedLine): void => {
+    if (authenticatedEntity === undefined || call.status >= 400) return;
+    const key = routeKey(call);
+    const hides = !shown.hasAuthorization && !shown.hasKey && !shown.hasSessionCookie;
+    if (hiding.get(key) === hides) return;
+    if (hiding.size >= routesMost) hiding.delete(hiding.keys().next().value!);
+    hiding.set(key, hides);
   };
 
   /** Notes what later calls are judged by, and fills in what earlier ones from the same address came to. */
@@ -140,6 +165,7 @@ export function createJudge(options: JudgeOptions = {}): (call: ApiCall, line: J
   return (call, line) => {
     identify(call, line);
     judgeCredentials(call, line);
+    noteHiding(call, line);
     remember(call, line.declared);
   };
 }

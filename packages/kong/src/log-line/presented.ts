@@ -20,6 +20,8 @@ export interface PresentedFacts {
   isIdentified: boolean;
   /** The route has an `anonymous` fallback, with which Kong says nothing about what was presented. */
   isAnonymous: boolean;
+  /** Whether Kong hides the credentials of this route's calls, as was seen of those that it authenticated. */
+  hidesCredentials: boolean | undefined;
   /** Bytes of the request that no logged header accounts for; undefined where that cannot be computed. */
   hiddenBytes: () => number | undefined;
 }
@@ -29,8 +31,10 @@ const noKeyLengths = new Set(['96', '236', '73', '163', '41']);
 const wrongKeyLengths = new Set(['81', '221', '58', '148', '92', '232', '69', '159', '26', '48']);
 /** Of hmac-auth: signature wrong; user unknown or malformed; date missing or out of tolerance. In JSON. */
 const wrongSignatureLengths = new Set(['98', '102', '169']);
-/** `Authorization: Basic eA==` and the line end. */
-const leastHiddenBytes = 20;
+/** The header line `Authorization: Basic ` with its end, before base64, which comes in fours. */
+const basicHeaderBytes = 23;
+/** The shortest header line that could be a signature. */
+const leastSignatureBytes = 40;
 
 /** Kong adds them to the request once it has authenticated it. */
 const addedByKong = /^x-(?:consumer-(?:id|username|custom-id)|credential-identifier|anonymous-consumer)$/;
@@ -51,10 +55,22 @@ export function presentedOf(facts: PresentedFacts): Presented | undefined {
   return isHidden ? undefined : 'nothing';
 }
 
-function presentedToKong({ answer, shown, hiddenBytes }: PresentedFacts): Presented | undefined {
+function presentedToKong({
+  answer,
+  shown,
+  hidesCredentials,
+  hiddenBytes,
+}: PresentedFacts): Presented | undefined {
   const challenge = joinedText(answer.wwwAuthenticate) ?? '';
   const length = joinedText(answer.contentLength) ?? '';
   const given = (was: boolean): Presented => (was ? 'something' : 'nothing');
+  // With `hide_credentials` the header is missing in the line, and in nothing but the size of the request.
+  const byHiddenBytes = (isCredential: (bytes: number) => boolean): Presented | undefined => {
+    if (hidesCredentials === false) return 'nothing';
+    const bytes = hiddenBytes();
+    if (bytes === 0) return 'nothing';
+    return bytes !== undefined && isCredential(bytes) ? 'something' : undefined;
+  };
   switch (/^[a-z-]+/i.exec(challenge)?.[0].toLowerCase()) {
     case 'key':
       if (noKeyLengths.has(length)) return 'nothing';
@@ -67,18 +83,14 @@ function presentedToKong({ answer, shown, hiddenBytes }: PresentedFacts): Presen
       return given(shown.hasAuthorization);
     case 'hmac':
       if (shown.hasAuthorization || wrongSignatureLengths.has(length)) return 'something';
-      return length === '81' ? 'nothing' : byHiddenBytes(hiddenBytes());
+      return length === '81' ? 'nothing' : byHiddenBytes((bytes) => bytes >= leastSignatureBytes);
     case 'basic':
-      return shown.hasAuthorization ? 'something' : byHiddenBytes(hiddenBytes());
+      return shown.hasAuthorization
+        ? 'something'
+        : byHiddenBytes((bytes) => bytes > basicHeaderBytes && (bytes - basicHeaderBytes) % 4 === 0);
     default:
       return given(shown.hasAuthorization || shown.hasKey);
   }
-}
-
-/** With `hide_credentials` the header is missing in the line, and in nothing but the size of the request. */
-function byHiddenBytes(bytes: number | undefined): Presented | undefined {
-  if (bytes === 0) return 'nothing';
-  return bytes !== undefined && bytes >= leastHiddenBytes ? 'something' : undefined;
 }
 
 function presentedToUpstream({
