@@ -35,7 +35,7 @@ const scopesByRank: readonly (readonly ScopeField[])[] = [
 /** The protocols of HTTP traffic; a plugin with none of them takes part in TCP and TLS sessions only. */
 const httpProtocols = ['http', 'https', 'grpc', 'grpcs', 'ws', 'wss'];
 
-export function scopeOf(plugin: ScopedPlugin): PluginScope {
+export function scopeOf(plugin: Partial<Pick<ScopedPlugin, ScopeField>>): PluginScope {
   return {
     route: plugin.route?.id ?? null,
     service: plugin.service?.id ?? null,
@@ -51,7 +51,7 @@ export function rankOf(scope: PluginScope): number {
 
 /** A scope as one text, to look it up by. */
 export function scopeKey(scope: PluginScope): string {
-  return JSON.stringify([scope.route, scope.service, scope.consumer]);
+  return `${scope.route ?? ''}/${scope.service ?? ''}/${scope.consumer ?? ''}`;
 }
 
 /** The plugins of one name, looked up by scope. */
