@@ -482,18 +482,17 @@ export function createController(options: ControllerOptions): Controller {
           );
         }
       }
-      let carriedOut = false;
+      halted.add(key);
       const failure = await attempt(async () => {
-        carriedOut = await execute(kong, operation, subjects, there);
+        if (await execute(kong, operation, subjects, there)) halted.delete(key);
       });
       progressAt = now();
-      if (!carriedOut) halted.add(key);
       if (failure === null) {
         failedInRow = 0;
         callFailures.delete(key);
         const group = groupsByKey.get(key);
-        if (carriedOut && operation.kind === 'put' && group?.plugins.length === 1)
-          activate(subjects, group.remark);
+        const isWhole = operation.kind === 'put' && group?.plugins.length === 1;
+        if (isWhole && !halted.has(key)) activate(subjects, group.remark);
         continue;
       }
       // Kong may have done it all the same: look before the next step, also whether it is still ours.

@@ -31,7 +31,7 @@ function plan(operators: ActualPlugin[], ...responses: Response[]): PluginGroup 
 }
 
 function limit(fields: Partial<RateLimitAction> = {}, id = 'r-1'): Response {
-  return aResponse({ id, action: aRateLimit({ minute: undefined, ...fields } as RateLimitAction) });
+  return aResponse({ id, action: aRateLimit({ minute: undefined, ...fields }) });
 }
 
 /** Where each plugin is and what it allows. */
@@ -231,7 +231,7 @@ describe('over random plugins of the operator', () => {
   const responsesOf = fc.array(
     fc.record({ second: amount, minute: amount, hour: amount }).map((given) => {
       const some = Object.values(given).some((value) => value !== undefined) ? given : { minute: 3 };
-      return limit(some as Partial<RateLimitAction>);
+      return limit(some);
     }),
     { maxLength: 2 },
   );
