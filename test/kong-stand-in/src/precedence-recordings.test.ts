@@ -55,6 +55,10 @@ function send({ path, startedAt, consumer = 'mallory' }: Recorded): StandInAnswe
   return standIn.handle({ method: 'GET', path, startedAt, headers, clientIp: '198.51.100.50' });
 }
 
+const ofAnswer = ['status', 'contentLength', 'limit', 'remaining', 'reset', 'retryAfter'];
+const answerOf = (line: Recorded): Partial<Recorded> =>
+  Object.fromEntries(Object.entries(line).filter(([field]) => ofAnswer.includes(field)));
+
 function shown({ status, headers }: StandInAnswer, window: string): Partial<Recorded> {
   const all = {
     status,
@@ -96,14 +100,7 @@ describe('of several configurations of a plugin the stand-in applies the one tha
       for (; phase < line.phase; phase++) {
         for (const id of made.pop()!) await admin('DELETE', `/plugins/${id}`);
       }
-      const { phase: _, consumer, path, startedAt, ...expected } = line;
-      expect({ phase, consumer, path, startedAt, ...shown(send(line), 'hour') }).toEqual({
-        phase,
-        consumer,
-        path,
-        startedAt,
-        ...expected,
-      });
+      expect({ line, ...shown(send(line), 'hour') }).toEqual({ line, ...answerOf(line) });
     }
   });
 
@@ -125,8 +122,7 @@ describe('of several configurations of a plugin the stand-in applies the one tha
     for (const [phase, change] of changes.entries()) {
       await change();
       for (const line of lines.filter((one) => one.phase === phase)) {
-        const { phase: _, path, startedAt, ...expected } = line;
-        expect({ phase, ...shown(send(line), 'minute') }).toEqual({ phase, ...expected });
+        expect({ line, ...shown(send(line), 'minute') }).toEqual({ line, ...answerOf(line) });
         // Each request was made twice; the recording holds the first.
         send(line);
       }
