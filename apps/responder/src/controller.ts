@@ -6,9 +6,11 @@ import { durationMs, type Response, type ResponseStatus } from '@tripline/model'
 import {
   decide,
   findHolders,
+  foretell,
   isAsDesired,
   isOurs,
   isWanted,
+  occupiedBy,
   operatorPlugins,
   planPlugins,
   pluginId,
@@ -52,6 +54,8 @@ const failuresInRowMax = 3;
 /** Ended responses are remembered so long after their alert was last heard of, so that it does not start them again. */
 const rememberMs = 7 * 86_400_000;
 const rememberMax = 10_000;
+/** So many dry runs per pass are compared with the operator's plugins; beyond that nothing is said about them. */
+const toForetellMax = 1_000;
 
 const noKong = 'no Kong Admin API is configured, so nobody can be blocked or limited';
 const readOnlyKong =
@@ -144,6 +148,8 @@ export function createController(options: ControllerOptions): Controller {
   const ended = new Map<string, Held>();
   /** By `firstId`: the newest round. */
   const latest = new Map<string, Held>();
+  /** Dry runs of which it is not yet said what they would have come to in Kong. */
+  const toForetell = new Set<Held>();
   const dirty = new Set<Held>();
   const forgotten = new Set<Held>();
   /** Published, which is saved with the next change; if that never comes, they are published again after a start. */
@@ -160,6 +166,7 @@ export function createController(options: ControllerOptions): Controller {
   let believed: Set<string> | undefined;
   /** The operator's own plugins as last seen. Undefined before the first look. */
   let operators: OperatorPlugins | undefined;
+  let operatorsAt = -Infinity;
   /** Their ids. Among them may be plugins that once were ours and whose tags somebody took off: theirs now. */
   let theirIds: ReadonlySet<string> = new Set();
   /** Groups (see `groupOf`) of which an operator's plugin holds a place: tried again at full compares only. */
@@ -258,7 +265,10 @@ export function createController(options: ControllerOptions): Controller {
       (isOver(response) ? ended : live).set(response.id, held);
       dirty.add(held);
       metrics.transitions.inc({ status: response.status });
-      if (response.status === 'dry-run') continue;
+      if (response.status === 'dry-run') {
+        if (admin && toForetell.size < toForetellMax) toForetell.add(held);
+        continue;
+      }
       recent.push(response.decidedAt);
       logger.info(
         {
@@ -385,9 +395,10 @@ export function createController(options: ControllerOptions): Controller {
     const limits = ahead.some((one) => one.kind === 'put' && one.plugin.name === 'rate-limiting');
     // A new block is written at once, without asking first. Everything that changes or removes a plugin looks first.
     const changes = ahead.some((operation) => operation.kind === 'delete' || seen?.has(operation.id));
-    const needsLook = full || !seen || !operators || ending.length > 0 || limits || changes;
+    const unknown = toForetell.size > 0 && nowMs - operatorsAt > fullCompareMs;
+    const needsLook = full || !seen || !operators || ending.length > 0 || limits || changes || unknown;
     if (needsLook) {
-      const problem = await attempt(() => look(kong, limits || (full && live.size > 0)));
+      const problem = await attempt(() => look(kong, limits || unknown || (full && live.size > 0)));
       if (problem !== null) {
         for (const held of live.values()) {
           if (held.response.status === 'pending' || isEnding(held, nowMs)) noteFailure(held, problem);
@@ -398,6 +409,13 @@ export function createController(options: ControllerOptions): Controller {
     }
     const there = seen!;
     const groups = planPlugins(wanted, nowMs, operators!);
+    for (const held of toForetell) {
+      const { id, action, consumer } = held.response;
+      if (ended.get(id) !== held) continue;
+      const problem = foretell(action, consumer.id, operators!);
+      if (problem !== null) change(held, { problem });
+    }
+    toForetell.clear();
 
     const problem = await carryOut(kong, groups, there, nowMs);
     settle(groups, there);
@@ -432,6 +450,7 @@ export function createController(options: ControllerOptions): Controller {
         (plugin) => !isOurs(plugin) && responsePluginNames.some((name) => name === plugin.name),
       );
       operators = operatorPlugins(theirs);
+      operatorsAt = now();
       theirIds = new Set(theirs.map((plugin) => plugin.id));
     }
     seen = new Map(plugins.filter(isOurs).map((plugin) => [plugin.id, plugin]));
@@ -561,10 +580,7 @@ export function createController(options: ControllerOptions): Controller {
         return true;
       case 'conflict':
         conflicting.add(groupOf(operation));
-        blockedByOperator(
-          subjects,
-          `the consumer has a ${operation.plugin.name} plugin that is not Tripline's; it is left alone`,
-        );
+        blockedByOperator(subjects, occupiedBy(operation.plugin.name));
         return false;
       case 'no-consumer':
         impossible(subjects, 'the consumer does not exist in Kong any more');

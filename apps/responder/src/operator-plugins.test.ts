@@ -230,6 +230,28 @@ describe('a block beside request-terminations of the operator', () => {
   });
 });
 
+describe('a dry run', () => {
+  test('says what it would have come to beside the plugins of the operator, and reads them at most every 30 s', async () => {
+    const w = await world({ ...limitPolicy({ minute: 10 }), dryRun: true });
+    await w.controller.pass();
+    w.operator('g', {}, { minute: 50 });
+    await w.run(minute);
+    w.kong.calls.length = 0;
+    await w.decide(anAlert());
+    await w.controller.pass();
+    await w.decide(anAlert({ consumer: 'c-2' }));
+    await w.controller.pass();
+    const problem = 'the lower of both limits holds in the place of your rate-limiting g (global)';
+    expect(w.responses()).toEqual([
+      { status: 'dry-run', problem },
+      { status: 'dry-run', problem },
+    ]);
+    expect(w.bus.responses.at(-1)).toMatchObject({ status: 'dry-run', problem });
+    expect(w.kong.calls).toEqual(['plugins']);
+    expect(w.kong.writes).toEqual([]);
+  });
+});
+
 describe('over random histories of an operator and a responder', () => {
   const scopes: Scope[] = [
     {},
@@ -314,7 +336,7 @@ describe('over random histories of an operator and a responder', () => {
         expect([...w.kong.store.values()]).toEqual(expect.arrayContaining([...theirs.values()]));
         expect(w.kong.store.size).toBe(theirs.size);
       }),
-      { numRuns: 150 },
+      { numRuns: 100 },
     );
   });
 });

@@ -4,6 +4,8 @@ export { decide, responseId, type Decision } from './decide.ts';
 export {
   copiesMax,
   copiesPerConsumerMax,
+  foretell,
+  occupiedBy,
   operatorPlugins,
   planPlugins,
   type OperatorPlugins,

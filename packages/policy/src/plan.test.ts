@@ -3,7 +3,14 @@ import { describe, expect, test } from 'vitest';
 import { indexPlugins, scopeKey, scopeOf, type PluginScope } from '@tripline/kong/precedence';
 import type { RateLimitAction, Response } from '@tripline/model';
 import { limitIn, limitWindows } from './limits.ts';
-import { copiesMax, copiesPerConsumerMax, operatorPlugins, planPlugins, type PluginGroup } from './plan.ts';
+import {
+  copiesMax,
+  copiesPerConsumerMax,
+  foretell,
+  operatorPlugins,
+  planPlugins,
+  type PluginGroup,
+} from './plan.ts';
 import { isOurs, reconcile, type ActualPlugin, type DesiredPlugin } from './plugins.ts';
 import { aRateLimit, aResponse } from './test-support.ts';
 
@@ -132,7 +139,11 @@ describe('a rate limit beside those of the operator', () => {
       [theirs('cg', {}, { minute: 5 }, { consumer_group: { id: 'gold' } })],
       'consumer group gold',
     ],
-    ['is limited as strictly already', [theirs('g', {}, { minute: 5 })], 'nothing is left to limit'],
+    [
+      'is limited as strictly already',
+      [theirs('g', {}, { minute: 5 })],
+      'nothing was attached: as strict already',
+    ],
     [
       'has a disabled one where the copy must go',
       [
@@ -193,6 +204,23 @@ describe('a block beside request-terminations of the operator', () => {
     expect(made.plugins).toHaveLength(1);
     expect(made.remark).toBe(
       'masked by your request-termination sc on service s and the consumer, your request-termination rs on route r and service s2',
+    );
+  });
+});
+
+describe('what is said before anything is done', () => {
+  test('is what would be remarked or refused, and nothing where there is nothing to say', () => {
+    const { action } = limit({ minute: 10 });
+    const say = (...operators: ActualPlugin[]): string | null =>
+      foretell(action, 'c-1', operatorPlugins(operators));
+    expect(say()).toBeNull();
+    expect(say(theirs('g', {}, { minute: 50 }))).toBe(
+      'the lower of both limits holds in the place of your rate-limiting g (global)',
+    );
+    expect(say(theirs('g', {}, { minute: 5 }))).toMatch(/^without effect: nothing was attached: as strict/);
+    const own = theirs('c', { consumer: 'c-1' }, {}, { name: 'request-termination' });
+    expect(foretell(aResponse().action, 'c-1', operatorPlugins([own]))).toMatch(
+      /^without effect: the consumer has a request-termination plugin/,
     );
   });
 });

@@ -69,7 +69,7 @@ export function planPlugins(
   const byConsumer = new Map<string, Response[]>();
   for (const response of responses) {
     if (!isWanted(response, nowMs)) continue;
-    const key = pluginId(response.consumer.id, pluginNameOf(response));
+    const key = pluginId(response.consumer.id, pluginNameOf(response.action));
     const group = byConsumer.get(key);
     if (group) group.push(response);
     else byConsumer.set(key, [response]);
@@ -90,13 +90,49 @@ export function planPlugins(
   });
 }
 
+/**
+ * What people should know about an action on a consumer before it is taken, in words; null if it would have its effect
+ * everywhere.
+ */
+export function foretell(
+  action: BlockAction | RateLimitAction,
+  consumerId: string,
+  operators: OperatorPlugins,
+): string | null {
+  const { refusal, remark } = planActions(consumerId, [action], [], operators);
+  const name = pluginNameOf(action);
+  // A block is tried without asking first, and Kong refuses it then.
+  const occupied = operators[name].at(everywhere(consumerId)) ? occupiedBy(name) : null;
+  const why = refusal ?? occupied;
+  return why === null ? remark : `without effect: ${why}`;
+}
+
 function planGroup(group: Response[], operators: OperatorPlugins): PluginGroup {
   // The order in which responses came must not show in the plugin.
   group.sort((a, b) => lasts(b) - lasts(a) || (a.id < b.id ? -1 : 1));
-  const [longest] = group as [Response];
-  const name = pluginNameOf(longest);
-  const consumerId = longest.consumer.id;
+  const [{ action, consumer }] = group as [Response];
   const tags = [triplineTag, ...group.map((response) => responseTag(response.id)).sort()];
+  const actions = group.map((response) => response.action);
+  return {
+    name: pluginNameOf(action),
+    consumerId: consumer.id,
+    responseIds: group.map((response) => response.id),
+    ...planActions(consumer.id, actions, tags, operators),
+  };
+}
+
+type Plan = Pick<PluginGroup, 'plugins' | 'refusal' | 'remark'>;
+type PluginFor = (scope: PluginScope, config: Record<string, unknown>) => DesiredPlugin;
+
+/** The actions are of one kind; the first one lasts longest. */
+function planActions(
+  consumerId: string,
+  actions: readonly (BlockAction | RateLimitAction)[],
+  tags: string[],
+  operators: OperatorPlugins,
+): Plan {
+  const longest = actions[0]!;
+  const name = pluginNameOf(longest);
   const plugin: PluginFor = (scope, config) => ({
     id: pluginId(consumerId, name, scope),
     name,
@@ -107,17 +143,15 @@ function planGroup(group: Response[], operators: OperatorPlugins): PluginGroup {
     config,
     tags,
   });
-  const actions = group.map((response) => response.action);
-  const index = operators[name];
-  const plan =
-    longest.action.type === 'block'
-      ? planBlock(consumerId, longest.action, index, plugin)
-      : planLimits(consumerId, smallestLimits(actions.filter(isRateLimit)), index, plugin);
-  return { name, consumerId, responseIds: group.map((response) => response.id), ...plan };
+  return longest.type === 'block'
+    ? planBlock(consumerId, longest, operators[name], plugin)
+    : planLimits(consumerId, smallestLimits(actions.filter(isRateLimit)), operators[name], plugin);
 }
 
-type Plan = Pick<PluginGroup, 'plugins' | 'refusal' | 'remark'>;
-type PluginFor = (scope: PluginScope, config: Record<string, unknown>) => DesiredPlugin;
+/** Why nothing is attached to a consumer that has a plugin of the operator's. */
+export function occupiedBy(name: ResponsePluginName): string {
+  return `the consumer has a ${name} plugin that is not Tripline's; it is left alone`;
+}
 
 const refused = (refusal: string): Plan => ({ plugins: [], refusal, remark: null });
 const everywhere = (consumer: string): PluginScope => ({ route: null, service: null, consumer });
@@ -151,7 +185,7 @@ function planLimits(
 ): Plan {
   const here = everywhere(consumerId);
   if (index.at(here)) {
-    return refused("the consumer has a rate-limiting plugin that is not Tripline's; it is left alone");
+    return refused(occupiedBy('rate-limiting'));
   }
   const [ofGroup] = index.onConsumerGroups;
   if (ofGroup) {
@@ -173,7 +207,7 @@ function planLimits(
     ['not lowered, since others share the count:', shared],
     ['masked by', masked],
   ]);
-  if (plugins.length === 0) return refused(`nothing is left to limit: ${text ?? ''}`);
+  if (plugins.length === 0) return refused(`nothing was attached: ${text ?? ''}`);
   return unsafe(copies.needed, consumerId, index) ?? { plugins, refusal: null, remark: text };
 }
 
@@ -286,8 +320,8 @@ function describe(plugin: ActualPlugin): string {
   return `your ${plugin.name} ${plugin.id} ${scope}${counting}`;
 }
 
-function pluginNameOf(response: Response): ResponsePluginName {
-  return response.action.type === 'block' ? 'request-termination' : 'rate-limiting';
+function pluginNameOf(action: BlockAction | RateLimitAction): ResponsePluginName {
+  return action.type === 'block' ? 'request-termination' : 'rate-limiting';
 }
 
 function isRateLimit(action: BlockAction | RateLimitAction): action is RateLimitAction {
