@@ -39,14 +39,38 @@ export interface PluginGroup {
   remark: string | null;
 }
 
-/** The operator's plugins of the kinds that carry out responses. */
-export type OperatorPlugins = Record<ResponsePluginName, PluginIndex<ActualPlugin>>;
+/** The operator's plugins of one of the kinds that carry out responses, as planning needs them. */
+interface OperatorIndex extends PluginIndex<ActualPlugin> {
+  /** Those for one consumer on a route, a service or both, ordered by id: nothing of ours takes their place. */
+  ofConsumer: ReadonlyMap<string, readonly ActualPlugin[]>;
+  /** Those for all consumers that Kong applies to one who has none of his own, ordered by id. */
+  ofAll: readonly ActualPlugin[];
+  /** What was planned for consumers who have none of their own, by limits: the same for all of them. */
+  plannedForAll: Map<string, Copies>;
+}
 
+export type OperatorPlugins = Record<ResponsePluginName, OperatorIndex>;
+
+/** Indexes what of these plugins is the operator's; done once for each reading of Kong. */
 export function operatorPlugins(plugins: readonly ActualPlugin[]): OperatorPlugins {
-  const theirs = plugins.filter((plugin) => !isOurs(plugin));
+  const theirs = plugins
+    .filter((plugin) => !isOurs(plugin))
+    .sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
+  const indexOf = (name: ResponsePluginName): OperatorIndex => {
+    const index = indexPlugins(theirs, name);
+    const ofConsumer = new Map<string, ActualPlugin[]>();
+    for (const plugin of index.active) {
+      if (!plugin.consumer || rankOf(scopeOf(plugin)) > 3) continue;
+      ofConsumer.set(plugin.consumer.id, [...(ofConsumer.get(plugin.consumer.id) ?? []), plugin]);
+    }
+    const ofAll = index.active.filter(
+      (plugin) => !plugin.consumer && index.winner(scopeOf(plugin)) === plugin,
+    );
+    return { ...index, ofConsumer, ofAll, plannedForAll: new Map() };
+  };
   return {
-    'request-termination': indexPlugins(theirs, 'request-termination'),
-    'rate-limiting': indexPlugins(theirs, 'rate-limiting'),
+    'request-termination': indexOf('request-termination'),
+    'rate-limiting': indexOf('rate-limiting'),
   };
 }
 
@@ -79,13 +103,8 @@ export function planPlugins(
     .sort((a, b) => a.decidedAt - b.decidedAt || (a.id < b.id ? -1 : 1));
   let copies = 0;
   return oldestFirst.map(({ group }) => {
-    const planned = planGroup(group, operators);
-    const more = Math.max(0, planned.plugins.length - 1);
-    if (copies + more > copiesMax) {
-      const text = `${copiesMax} copies of your rate-limiting plugins are in force for consumers with a limit, the most allowed: no further consumer is limited until some end`;
-      return { ...planned, plugins: [], refusal: text, remark: null };
-    }
-    copies += more;
+    const planned = planGroup(group, operators, copiesMax - copies);
+    copies += Math.max(0, planned.plugins.length - 1);
     return planned;
   });
 }
@@ -99,7 +118,7 @@ export function foretell(
   consumerId: string,
   operators: OperatorPlugins,
 ): string | null {
-  const { refusal, remark } = planActions(consumerId, [action], [], operators);
+  const { refusal, remark } = planActions(consumerId, [action], [], operators, copiesMax);
   const name = pluginNameOf(action);
   // A block is tried without asking first, and Kong refuses it then.
   const occupied = operators[name].at(everywhere(consumerId)) ? occupiedBy(name) : null;
@@ -107,7 +126,7 @@ export function foretell(
   return why === null ? remark : `without effect: ${why}`;
 }
 
-function planGroup(group: Response[], operators: OperatorPlugins): PluginGroup {
+function planGroup(group: Response[], operators: OperatorPlugins, copiesLeft: number): PluginGroup {
   // The order in which responses came must not show in the plugin.
   group.sort((a, b) => lasts(b) - lasts(a) || (a.id < b.id ? -1 : 1));
   const [{ action, consumer }] = group as [Response];
@@ -117,7 +136,7 @@ function planGroup(group: Response[], operators: OperatorPlugins): PluginGroup {
     name: pluginNameOf(action),
     consumerId: consumer.id,
     responseIds: group.map((response) => response.id),
-    ...planActions(consumer.id, actions, tags, operators),
+    ...planActions(consumer.id, actions, tags, operators, copiesLeft),
   };
 }
 
@@ -130,6 +149,7 @@ function planActions(
   actions: readonly (BlockAction | RateLimitAction)[],
   tags: string[],
   operators: OperatorPlugins,
+  copiesLeft: number,
 ): Plan {
   const longest = actions[0]!;
   const name = pluginNameOf(longest);
@@ -143,9 +163,9 @@ function planActions(
     config,
     tags,
   });
-  return longest.type === 'block'
-    ? planBlock(consumerId, longest, operators[name], plugin)
-    : planLimits(consumerId, smallestLimits(actions.filter(isRateLimit)), operators[name], plugin);
+  if (longest.type === 'block') return planBlock(consumerId, longest, operators[name], plugin);
+  const limits = smallestLimits(actions.filter(isRateLimit));
+  return planLimits(consumerId, limits, operators[name], copiesLeft, plugin);
 }
 
 /** Why nothing is attached to a consumer that has a plugin of the operator's. */
@@ -160,12 +180,12 @@ const everywhere = (consumer: string): PluginScope => ({ route: null, service: n
 function planBlock(
   consumerId: string,
   { status, message }: BlockAction,
-  index: PluginIndex<ActualPlugin>,
+  index: OperatorIndex,
   plugin: PluginFor,
 ): Plan {
   const masking = [
-    ...ofConsumer(index, consumerId),
-    ...replaceable(index, consumerId).filter((one) => rankOf(scopeOf(one)) === 4),
+    ...(index.ofConsumer.get(consumerId) ?? []),
+    ...replaceable(index, consumerId).filter((one) => one.route && one.service),
   ];
   return {
     plugins: [plugin(everywhere(consumerId), { status_code: status, message })],
@@ -180,7 +200,8 @@ function planBlock(
 function planLimits(
   consumerId: string,
   limits: Limits,
-  index: PluginIndex<ActualPlugin>,
+  index: OperatorIndex,
+  copiesLeft: number,
   plugin: PluginFor,
 ): Plan {
   const here = everywhere(consumerId);
@@ -193,105 +214,114 @@ function planLimits(
       `whether ${describe(ofGroup)} limits this consumer cannot be seen, and a limit on the consumer would take its place; nothing was attached`,
     );
   }
-  const copies = copiesOf(consumerId, limits, index);
+  const { needed, onConsumer, remark } = copiesOf(consumerId, limits, index);
+  if (needed.length === 0 && !onConsumer) return refused(`nothing was attached: ${remark ?? ''}`);
+  const why = whyUnsafe(needed, consumerId, index);
+  if (why !== null) return refused(`${why}; nothing was attached`);
+  if (needed.length > copiesLeft) {
+    return refused(
+      `${copiesMax} copies of your rate-limiting plugins are in force for consumers with a limit, the most allowed: no further consumer is limited until some end`,
+    );
+  }
   const global = index.winner(here);
   const config = global ? stricterConfig(global.config, limits) : ownLimitConfig(limits);
-  const plugins = copies.needed
-    .map(({ operator, config }) => plugin({ ...scopeOf(operator), consumer: consumerId }, config))
-    .sort((a, b) => rankOf(scopeOf(a)) - rankOf(scopeOf(b)) || (a.id < b.id ? -1 : 1));
-  if (copies.onConsumer) plugins.push(plugin(here, config));
-  const { lowered, kept, shared, masked } = copies;
-  const text = remark([
-    ['the lower of both limits holds in the place of', lowered],
-    ['as strict already and left as it is:', kept],
-    ['not lowered, since others share the count:', shared],
-    ['masked by', masked],
-  ]);
-  if (plugins.length === 0) return refused(`nothing was attached: ${text ?? ''}`);
-  return unsafe(copies.needed, consumerId, index) ?? { plugins, refusal: null, remark: text };
+  const plugins = needed.map((copy) =>
+    plugin({ ...scopeOf(copy.operator), consumer: consumerId }, copy.config),
+  );
+  if (onConsumer) plugins.push(plugin(here, config));
+  return { plugins, refusal: null, remark };
 }
 
+/** A limit of the operator with the configuration that its copy gets. */
 interface Copy {
   operator: ActualPlugin;
   config: Record<string, unknown>;
+  lowers: boolean;
+}
+
+interface Copies {
+  /** Most specific first. */
+  needed: Copy[];
+  /** True if a plugin on the consumer is needed too: for what no limit of the operator covers, or instead of the global one. */
+  onConsumer: boolean;
+  remark: string | null;
 }
 
 /** Which of the operator's limits must be copied for the consumer, and what becomes of each of them. */
-function copiesOf(consumerId: string, limits: Limits, index: PluginIndex<ActualPlugin>) {
-  const replaced = replaceable(index, consumerId).map((operator) => {
+function copiesOf(consumerId: string, limits: Limits, index: OperatorIndex): Copies {
+  if (index.ofConsumer.has(consumerId)) return planCopies(consumerId, limits, index);
+  const key = JSON.stringify(limits);
+  const known = index.plannedForAll.get(key);
+  if (known) return known;
+  const planned = planCopies(consumerId, limits, index);
+  // Bounded by the limits of the policies in force, and gone with the next reading of Kong.
+  index.plannedForAll.set(key, planned);
+  return planned;
+}
+
+function planCopies(consumerId: string, limits: Limits, index: OperatorIndex): Copies {
+  const byRank = new Map<number, Copy[]>([4, 6, 7, 8].map((rank) => [rank, []]));
+  for (const operator of replaceable(index, consumerId)) {
     const config = stricterConfig(operator.config, limits);
-    return { operator, config, rank: rankOf(scopeOf(operator)), lowers: isLowered(operator.config, config) };
-  });
-  const ofRank = (rank: number): typeof replaced => replaced.filter((one) => one.rank === rank);
-  const global = ofRank(8);
+    const copy = { operator, config, lowers: isLowered(operator.config, config) };
+    byRank.get(rankOf(scopeOf(operator)))!.push(copy);
+  }
+  const [ofBoth, ofRoute, ofService, global] = [4, 6, 7, 8].map((rank) => byRank.get(rank)!) as [
+    Copy[],
+    Copy[],
+    Copy[],
+    Copy[],
+  ];
   // A copy is needed where it lowers the limit, and where a less specific plugin of ours would else win.
   const onConsumer = global.length === 0 || global.some((one) => one.lowers);
-  const ofServices = ofRank(7).filter((one) => one.lowers || onConsumer);
-  const ofRoutes = ofRank(6).filter((one) => one.lowers || onConsumer || ofServices.length > 0);
-  const routes = new Set(ofRoutes.map(({ operator }) => operator.route!.id));
-  const services = new Set(ofServices.map(({ operator }) => operator.service!.id));
-  const ofBoth = ofRank(4).filter(
-    ({ operator }) => routes.has(operator.route!.id) || services.has(operator.service!.id),
-  );
-  const masked = ofRank(4).filter((one) => !ofBoth.includes(one));
-  const used: Copy[] = [...ofBoth, ...ofRoutes, ...ofServices];
-  const considered = replaced.filter((one) => !masked.includes(one));
-  const lowered = considered.filter((one) => one.lowers);
-  const shared = considered.filter((one) => !one.lowers && countsManyClients(one.operator.config));
-  const kept = considered.filter((one) => !lowered.includes(one) && !shared.includes(one));
+  const services = ofService.filter((one) => one.lowers || onConsumer);
+  const routes = ofRoute.filter((one) => one.lowers || onConsumer || services.length > 0);
+  const copied = new Set([
+    ...routes.map(({ operator }) => operator.route!.id),
+    ...services.map(({ operator }) => operator.service!.id),
+  ]);
+  const winsOver = ({ operator }: Copy): boolean =>
+    copied.has(operator.route!.id) || copied.has(operator.service!.id);
+  const both = ofBoth.filter(winsOver);
+  const masked = ofBoth.filter((one) => !winsOver(one));
+
+  const concerned = [...both, ...ofRoute, ...ofService, ...global];
+  const isShared = ({ operator }: Copy): boolean => countsManyClients(operator.config);
+  const unchanged = concerned.filter((one) => !one.lowers);
+  const pluginsOf = (copies: readonly Copy[]): ActualPlugin[] => copies.map(({ operator }) => operator);
   return {
-    needed: used,
+    needed: [...both, ...routes, ...services],
     onConsumer,
-    lowered: lowered.map((one) => one.operator),
-    kept: kept.map((one) => one.operator),
-    shared: shared.map((one) => one.operator),
-    masked: [...ofConsumer(index, consumerId), ...masked.map((one) => one.operator)],
+    remark: remark([
+      ['the lower of both limits holds in the place of', pluginsOf(concerned.filter((one) => one.lowers))],
+      ['as strict already and left as it is:', pluginsOf(unchanged.filter((one) => !isShared(one)))],
+      ['not lowered, since others share the count:', pluginsOf(unchanged.filter(isShared))],
+      ['masked by', [...(index.ofConsumer.get(consumerId) ?? []), ...pluginsOf(masked)]],
+    ]),
   };
 }
 
-/** Why these copies would lift one of the operator's limits or cannot be made; undefined if neither is so. */
-function unsafe(
-  copies: readonly Copy[],
-  consumerId: string,
-  index: PluginIndex<ActualPlugin>,
-): Plan | undefined {
+/** Why these copies would lift one of the operator's limits or cannot be made; null if neither is so. */
+function whyUnsafe(copies: readonly Copy[], consumerId: string, index: OperatorIndex): string | null {
   if (copies.length > copiesPerConsumerMax) {
-    return refused(
-      `it would take copies of ${copies.length} rate-limiting plugins of yours for this consumer so that none of them is lifted, and at most ${copiesPerConsumerMax} are made; nothing was attached`,
-    );
+    return `it would take copies of ${copies.length} rate-limiting plugins of yours for this consumer so that none of them is lifted, and at most ${copiesPerConsumerMax} are made`;
   }
   for (const { operator } of copies) {
     const occupant = index.at({ ...scopeOf(operator), consumer: consumerId });
     if (!occupant) continue;
-    return refused(
-      `${describe(occupant)} is disabled, but holds the place in which ${describe(operator)} would have to be copied for this consumer; nothing was attached. Enable or delete it`,
-    );
+    return `${describe(occupant)} is disabled, but holds the place in which ${describe(operator)} would have to be copied for this consumer (enable or delete it)`;
   }
   // A copy on route and consumer would win over the operator's own on service and consumer, if the route is of that service.
-  const ofService = ofConsumer(index, consumerId).find((one) => rankOf(scopeOf(one)) === 3);
-  const ofRoute = copies.find(({ operator }) => rankOf(scopeOf(operator)) === 6);
-  if (!ofService || !ofRoute) return undefined;
-  return refused(
-    `${describe(ofRoute.operator)} would have to be copied for this consumer, and the copy could take the place of ${describe(ofService)}; nothing was attached`,
-  );
-}
-
-/** The operator's plugins for this consumer on a route, a service or both: nothing of ours takes their place. */
-function ofConsumer(index: PluginIndex<ActualPlugin>, consumerId: string): ActualPlugin[] {
-  return byId(index.active.filter((one) => one.consumer?.id === consumerId && rankOf(scopeOf(one)) < 4));
+  const ofService = index.ofConsumer.get(consumerId)?.find((one) => !one.route);
+  const ofRoute = copies.find(({ operator }) => !operator.service);
+  if (!ofService || !ofRoute) return null;
+  return `${describe(ofRoute.operator)} would have to be copied for this consumer, and the copy could take the place of ${describe(ofService)}`;
 }
 
 /** The operator's plugins for all consumers that Kong applies to this one on some route of some service. */
-function replaceable(index: PluginIndex<ActualPlugin>, consumerId: string): ActualPlugin[] {
-  return byId(
-    index.active.filter(
-      (one) => !one.consumer && index.winner({ ...scopeOf(one), consumer: consumerId }) === one,
-    ),
-  );
-}
-
-function byId(plugins: ActualPlugin[]): ActualPlugin[] {
-  return plugins.sort((a, b) => (a.id < b.id ? -1 : 1));
+function replaceable(index: OperatorIndex, consumerId: string): readonly ActualPlugin[] {
+  if (!index.ofConsumer.has(consumerId)) return index.ofAll;
+  return index.ofAll.filter((one) => index.winner({ ...scopeOf(one), consumer: consumerId }) === one);
 }
 
 function remark(parts: readonly (readonly [string, readonly ActualPlugin[]])[]): string | null {
