@@ -314,6 +314,26 @@ describe('tripline policies test', () => {
       /request-spike {2}\S+\n {4}stop: block \S+ for 5m\n1 alert in the last 2h; these policies would have acted on 1\.\n$/,
     );
     expect(running).toMatchObject({ status: 0, stderr: '' });
+
+    // With the Admin API at hand it also says what the operator's own plugins leave of it.
+    const limit = { type: 'rate-limit', duration: '5m', minute: 100 };
+    writeFileSync(join(cwd, 'limit.json'), JSON.stringify({ policies: [{ ...block, actions: [limit] }] }));
+    const seed = defaultSeed();
+    const strict = { name: 'rate-limiting', config: { minute: 5 } };
+    const standIn = await startKongStandIn({ seed: { ...seed, plugins: [...seed.plugins!, strict] } });
+    undo.push(() => standIn.close());
+    const env = { TRIPLINE_KONG__ADMIN_URL: standIn.adminUrl };
+    const beside = (): Promise<Ended> =>
+      runProgram(['policies', 'test', 'limit.json', '--since', '2h'], { cwd, env });
+    expect((await beside()).stdout).toMatch(
+      /stop: rate-limit \S+ for 5m\n {8}without effect: .* as strict already .* your rate-limiting \S+ \(global\)\n1 alert /,
+    );
+    await standIn.down();
+    expect((await beside()).stdout).toMatch(
+      /for 5m\n1 alert .*\nWhat the plugins in Kong leave .* not known: /,
+    );
+    expect(standIn.counters().adminWrites).toBe(0);
+
     await system.stop();
     expect(await test()).toEqual(running);
   });

@@ -206,6 +206,51 @@ describe('the response to a bombardment', () => {
     expect(ask(kong, 'alice')).toBe(200);
   });
 
+  it("limits the consumer without lifting a stricter limit of the operator's, and says so", async () => {
+    const { kong, policies, start, directory } = await setting();
+    const route = { name: 'accounts-users' };
+    const limit = { name: 'rate-limiting', route, config: { minute: 5, policy: 'local' } };
+    await admin(kong, 'POST', '/plugins', limit);
+    const global = { name: 'rate-limiting', config: { minute: 600, policy: 'local' } };
+    await admin(kong, 'POST', '/plugins', global);
+    kong.rebuild();
+    policies({
+      id: 'slow-alice',
+      match: { consumer: { username: 'alice' } },
+      actions: [{ type: 'rate-limit', duration: '1m', minute: 100 }],
+    });
+    const system = await start();
+    await ready(system);
+    const theirs = await plugins(kong);
+    bombard(kong, 'alice', window(-3));
+    const response = await untilStatus(system, 'alice', 'active');
+    expect(response.problem).toContain('(global)');
+    expect(response.problem).toMatch(/left as it is: your rate-limiting \S+ on route \S+$/);
+
+    kong.rebuild();
+    const minute = Math.floor(Date.now() / 60_000 + 10) * 60_000;
+    const served = (path: string): number => {
+      const headers = { apikey: demoKey({ username: 'alice' }) };
+      const statuses = Array.from(
+        { length: 150 },
+        (_, n) => kong.handle({ method: 'GET', path, headers, clientIp, startedAt: minute + n }).status,
+      );
+      return statuses.filter((status) => status === 200).length;
+    };
+    expect(served('/accounts/users/1')).toBe(5);
+    expect(served('/orders?page=1')).toBe(100);
+
+    const list = await runProgram(['responses', 'list'], {
+      cwd: directory,
+      env: { TRIPLINE_HTTP__PORT: String(system.httpPort) },
+    });
+    expect(list.stdout).toMatch(
+      / active +rate-limit alice, .*\(the lower of both limits holds in the place of /,
+    );
+    await system.responder.lift(response.id);
+    expect(await plugins(kong)).toEqual(theirs);
+  });
+
   it('is put back when somebody deletes its plugin, and taken off for good when it is lifted', async () => {
     const { kong, policies, start, directory } = await setting();
     policies(block('stop-alice', 'alice', '10m'), block('brief', 'dana', '2s'));

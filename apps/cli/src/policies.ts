@@ -1,12 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { durationMs, type Alert, type Policies } from '@tripline/model';
-import { decide, parsePolicies } from '@tripline/policy';
+import { decide, foretell, operatorPlugins, parsePolicies, type OperatorPlugins } from '@tripline/policy';
 import { createLogger, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
 import { createBackends } from './backends.ts';
 import { readOptions } from './options.ts';
 import { askRunning, runningUrl } from './running.ts';
-import { createConfiguredSanitizer } from './system.ts';
+import { createConfiguredAdmin, createConfiguredSanitizer } from './system.ts';
 
 /** `tripline policies check FILE`, `tripline policies test FILE --since 24h`. */
 export async function policies(args: string[]): Promise<number> {
@@ -55,9 +55,10 @@ async function test(args: string[]): Promise<number> {
   const parsed = parsePolicies(read(file), (name) => sanitizer.text(name));
   if (!parsed.ok) throw new UserError(`${file} has mistakes; see tripline policies check ${file}.`);
   const alerts = running ?? (await alertsOf(loaded, dataDir, sinceMs));
+  const kong = await pluginsOfKong(loaded);
   let acted = 0;
   for (const alert of alerts) {
-    const lines = whatItWouldDo(parsed.policies, alert);
+    const lines = whatItWouldDo(parsed.policies, alert, kong.operators);
     if (lines.length === 0) continue;
     acted++;
     process.stdout.write(
@@ -67,17 +68,37 @@ async function test(args: string[]): Promise<number> {
   process.stdout.write(
     `${alerts.length} ${alerts.length === 1 ? 'alert' : 'alerts'} in the last ${since}; these policies would have acted on ${acted}.\n`,
   );
+  if (kong.problem !== null) {
+    process.stdout.write(`What the plugins in Kong leave of it is not known: ${kong.problem}\n`);
+  }
   return 0;
 }
 
-function whatItWouldDo(policies: Policies, alert: Alert): string[] {
+/** As they are now, not as they were when the alerts were raised. */
+async function pluginsOfKong(
+  loaded: LoadedConfig,
+): Promise<{ operators?: OperatorPlugins; problem: string | null }> {
+  const admin = createConfiguredAdmin(loaded);
+  if (!admin) return { problem: null };
+  try {
+    return { operators: operatorPlugins(await admin.plugins()), problem: null };
+  } catch (error) {
+    return { problem: (error as Error).message };
+  } finally {
+    await admin.close();
+  }
+}
+
+function whatItWouldDo(policies: Policies, alert: Alert, operators?: OperatorPlugins): string[] {
   return decide(policies, alert).map((decision) => {
     const dry = decision.dryRun ? ' (dry run)' : '';
     if (decision.kind === 'notify') return `    ${decision.policyId}: notify ${decision.webhook}${dry}\n`;
     if (decision.kind === 'no-consumer') {
       return `    ${decision.policyId}: nothing: ${decision.action.type} needs a consumer, this is about ${alert.actor.kind} ${alert.actor.name}\n`;
     }
-    return `    ${decision.policyId}: ${decision.action.type} ${decision.consumer.name} for ${decision.action.duration}${dry}\n`;
+    const remark = operators ? foretell(decision.action, decision.consumer.id, operators) : null;
+    const then = remark === null ? '' : `\n        ${remark}`;
+    return `    ${decision.policyId}: ${decision.action.type} ${decision.consumer.name} for ${decision.action.duration}${dry}${then}\n`;
   });
 }
 

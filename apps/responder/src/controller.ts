@@ -5,21 +5,29 @@ import type { KongAdmin, KongPlugin, WriteOutcome } from '@tripline/kong';
 import { durationMs, type Response, type ResponseStatus } from '@tripline/model';
 import {
   decide,
-  desiredPlugins,
+  findHolders,
+  foretell,
   isAsDesired,
   isOurs,
   isWanted,
+  occupiedBy,
+  operatorPlugins,
+  planPlugins,
   pluginId,
   reconcile,
   responseId,
+  responsePluginNames,
   responseTag,
   triplineTag,
   type Decision,
   type DesiredPlugin,
   type Operation,
+  type OperatorPlugins,
+  type PluginGroup,
 } from '@tripline/policy';
 import type { RoleContext } from '@tripline/runtime';
 import { parseAlerts } from './alerts.ts';
+import { groupOf, inOrderOfTrial } from './operations.ts';
 import { createQueue } from './pause.ts';
 import type { PolicySource } from './policy-file.ts';
 import type { RoleState } from './role-state.ts';
@@ -46,6 +54,8 @@ const failuresInRowMax = 3;
 /** Ended responses are remembered so long after their alert was last heard of, so that it does not start them again. */
 const rememberMs = 7 * 86_400_000;
 const rememberMax = 10_000;
+/** So many dry runs per pass are compared with the operator's plugins; beyond that nothing is said about them. */
+const toForetellMax = 1_000;
 
 const noKong = 'no Kong Admin API is configured, so nobody can be blocked or limited';
 const readOnlyKong =
@@ -138,6 +148,8 @@ export function createController(options: ControllerOptions): Controller {
   const ended = new Map<string, Held>();
   /** By `firstId`: the newest round. */
   const latest = new Map<string, Held>();
+  /** Dry runs of which it is not yet said what they would have come to in Kong. */
+  const toForetell = new Set<Held>();
   const dirty = new Set<Held>();
   const forgotten = new Set<Held>();
   /** Published, which is saved with the next change; if that never comes, they are published again after a start. */
@@ -152,10 +164,16 @@ export function createController(options: ControllerOptions): Controller {
    * look was taken away by somebody. Undefined before the first look.
    */
   let believed: Set<string> | undefined;
-  /** Plugins that once were ours and whose tags somebody took off: theirs now. */
-  let adopted: ReadonlySet<string> = new Set();
-  /** Plugins whose place an operator's plugin holds: tried again at full compares only. */
+  /** The operator's own plugins as last seen. Undefined before the first look. */
+  let operators: OperatorPlugins | undefined;
+  let operatorsAt = -Infinity;
+  /** Their ids. Among them may be plugins that once were ours and whose tags somebody took off: theirs now. */
+  let theirIds: ReadonlySet<string> = new Set();
+  /** Groups (see `groupOf`) of which an operator's plugin holds a place: tried again at full compares only. */
   const conflicting = new Set<string>();
+  /** Our plugins that were in Kong exactly as desired at the end of the last pass, by id. Undefined before the first. */
+  let confirmed: ReadonlyMap<string, DesiredPlugin> | undefined;
+  /** By group. */
   const callFailures = new Map<string, number>();
 
   let nextFullAt = -Infinity;
@@ -247,7 +265,10 @@ export function createController(options: ControllerOptions): Controller {
       (isOver(response) ? ended : live).set(response.id, held);
       dirty.add(held);
       metrics.transitions.inc({ status: response.status });
-      if (response.status === 'dry-run') continue;
+      if (response.status === 'dry-run') {
+        if (admin && toForetell.size < toForetellMax) toForetell.add(held);
+        continue;
+      }
       recent.push(response.decidedAt);
       logger.info(
         {
@@ -362,22 +383,22 @@ export function createController(options: ControllerOptions): Controller {
 
   /** Returns what stopped it, in words, or null. */
   async function converge(kong: KongAdmin, full: boolean, nowMs: number): Promise<string | null> {
-    const wanted = [...live.values()].filter((held) => !held.lifting && isWanted(held.response, nowMs));
-    const desired = desiredPlugins(
-      wanted.map((held) => held.response),
-      nowMs,
-    );
+    const wanted = [...live.values()]
+      .filter((held) => !held.lifting && isWanted(held.response, nowMs))
+      .map((held) => held.response);
     const ending = [...live.values()].filter((held) => isEnding(held, nowMs));
-    // A new plugin is written at once, without asking first. Everything that changes or removes one looks first.
-    const needsLook =
-      full ||
-      !seen ||
-      ending.length > 0 ||
-      reconcile(desired, [...seen.values()]).some(
-        (operation) => operation.kind === 'delete' || seen!.has(operation.id),
-      );
+    const ahead =
+      seen && operators
+        ? reconcile(desiredOf(planPlugins(wanted, nowMs, operators)), [...seen.values()])
+        : [];
+    // Which limits a new one would take the place of must be known as it is now.
+    const limits = ahead.some((one) => one.kind === 'put' && one.plugin.name === 'rate-limiting');
+    // A new block is written at once, without asking first. Everything that changes or removes a plugin looks first.
+    const changes = ahead.some((operation) => operation.kind === 'delete' || seen?.has(operation.id));
+    const unknown = toForetell.size > 0 && nowMs - operatorsAt > fullCompareMs;
+    const needsLook = full || !seen || !operators || ending.length > 0 || limits || changes || unknown;
     if (needsLook) {
-      const problem = await attempt(() => look(kong));
+      const problem = await attempt(() => look(kong, limits || unknown || (full && live.size > 0)));
       if (problem !== null) {
         for (const held of live.values()) {
           if (held.response.status === 'pending' || isEnding(held, nowMs)) noteFailure(held, problem);
@@ -387,19 +408,18 @@ export function createController(options: ControllerOptions): Controller {
       if (full) conflicting.clear();
     }
     const there = seen!;
-
-    const problem = await carryOut(kong, desired, there, nowMs);
-
-    for (const plugin of desired) {
-      const holder = [...there.values()].find((one) => isAsDesired(plugin, one));
-      if (!holder) continue;
-      for (const held of heldOf(plugin)) {
-        if (held.response.status !== 'active' || held.response.problem !== null) {
-          const activeAt = held.response.activeAt ?? now();
-          change(held, { status: 'active', activeAt, failures: 0, problem: null });
-        }
-      }
+    const groups = planPlugins(wanted, nowMs, operators!);
+    for (const held of toForetell) {
+      const { id, action, consumer } = held.response;
+      if (ended.get(id) !== held) continue;
+      const problem = foretell(action, consumer.id, operators!);
+      if (problem !== null) change(held, { problem });
     }
+    toForetell.clear();
+
+    const problem = await carryOut(kong, groups, there, nowMs);
+    settle(groups, there);
+
     // After a look only: that the plugin is gone must have been seen, not remembered.
     if (needsLook) {
       for (const held of ending) {
@@ -416,37 +436,48 @@ export function createController(options: ControllerOptions): Controller {
     return problem;
   }
 
-  /** Reads our plugins, and all plugins where it must be known what became of one of ours. */
-  async function look(kong: KongAdmin): Promise<void> {
+  /** Reads our plugins; also the operator's, if asked to or where it must be known what became of one of ours. */
+  async function look(kong: KongAdmin, alsoTheirs: boolean): Promise<void> {
     const before = believed;
-    let plugins = await call('list', () => (before ? kong.plugins(triplineTag) : kong.plugins()));
-    const missing = before && [...before].some((id) => !plugins.some((plugin) => plugin.id === id));
-    if (before && (missing || adopted.size > 0)) plugins = await call('list', () => kong.plugins());
-    if (!before || missing || adopted.size > 0) {
-      // Our uuid without our tags: somebody made it his own. It is not touched any more.
+    let all = alsoTheirs || !before || !operators;
+    let plugins = await call('list', () => (all ? kong.plugins() : kong.plugins(triplineTag)));
+    if (!all && [...before!].some((id) => !plugins.some((plugin) => plugin.id === id))) {
+      all = true;
+      plugins = await call('list', () => kong.plugins());
+    }
+    if (all) {
       const theirs = plugins.filter(
-        (plugin) =>
-          !isOurs(plugin) && plugin.consumer && plugin.id === pluginId(plugin.consumer.id, plugin.name),
+        (plugin) => !isOurs(plugin) && responsePluginNames.some((name) => name === plugin.name),
       );
-      adopted = new Set(theirs.map((plugin) => plugin.id));
+      operators = operatorPlugins(theirs);
+      operatorsAt = now();
+      theirIds = new Set(theirs.map((plugin) => plugin.id));
     }
     seen = new Map(plugins.filter(isOurs).map((plugin) => [plugin.id, plugin]));
     believed = new Set(seen.keys());
   }
 
+  function desiredOf(groups: readonly PluginGroup[]): DesiredPlugin[] {
+    return groups
+      .filter((group) => !conflicting.has(pluginId(group.consumerId, group.name)))
+      .flatMap((group) => group.plugins);
+  }
+
   /** Carries out what differs. Returns the last failure, or null. */
   async function carryOut(
     kong: KongAdmin,
-    desired: readonly DesiredPlugin[],
+    groups: readonly PluginGroup[],
     there: Map<string, KongPlugin>,
     nowMs: number,
   ): Promise<string | null> {
-    const operations = reconcile(desired, [...there.values()]);
-    // What failed most often goes last, so that one call that always fails does not hold up the others.
-    operations.sort((a, b) => (callFailures.get(a.id) ?? 0) - (callFailures.get(b.id) ?? 0));
+    const groupsByKey = new Map(groups.map((group) => [pluginId(group.consumerId, group.name), group]));
+    const operations = inOrderOfTrial(reconcile(desiredOf(groups), [...there.values()]), callFailures);
+    const halted = new Set<string>();
     let failedInRow = 0;
     let problem: string | null = null;
     for (const operation of operations) {
+      const key = groupOf(operation);
+      if (halted.has(key)) continue;
       const subjects =
         operation.kind === 'put'
           ? heldOf(operation.plugin)
@@ -454,33 +485,40 @@ export function createController(options: ControllerOptions): Controller {
               operation.plugin.tags?.includes(responseTag(held.response.id)),
             );
       if (operation.kind === 'put') {
-        if (conflicting.has(operation.id)) continue;
-        if (adopted.has(operation.id)) {
+        if (theirIds.has(operation.id)) {
+          conflicting.add(key);
+          halted.add(key);
           blockedByOperator(
             subjects,
             `Tripline's tags were taken off the plugin ${operation.id}, so it is yours now`,
           );
           continue;
         }
-        if (changedByHand(operation.plugin, subjects, there.get(operation.id))) {
+        if (changedByHand(operation, subjects, there.get(operation.id))) {
           logger.warn(
             { plugin: operation.id, consumer: operation.plugin.consumer.id },
             'a plugin of ours was removed or changed by hand and is put right; lift the response to end it',
           );
         }
       }
-      const failure = await attempt(() => execute(kong, operation, subjects, there));
+      halted.add(key);
+      const failure = await attempt(async () => {
+        if (await execute(kong, operation, subjects, there)) halted.delete(key);
+      });
       progressAt = now();
       if (failure === null) {
         failedInRow = 0;
-        callFailures.delete(operation.id);
+        callFailures.delete(key);
+        const group = groupsByKey.get(key);
+        const isWhole = operation.kind === 'put' && group?.plugins.length === 1;
+        if (isWhole && !halted.has(key)) activate(subjects, group.remark);
         continue;
       }
       // Kong may have done it all the same: look before the next step, also whether it is still ours.
       seen = undefined;
       believed?.add(operation.id);
       problem = failure;
-      callFailures.set(operation.id, (callFailures.get(operation.id) ?? 0) + 1);
+      callFailures.set(key, (callFailures.get(key) ?? 0) + 1);
       for (const held of subjects) {
         if (held.response.status === 'pending' || isEnding(held, nowMs)) noteFailure(held, failure);
       }
@@ -490,51 +528,70 @@ export function createController(options: ControllerOptions): Controller {
     return problem;
   }
 
+  /** Notes which responses are in force as a whole, which are refused, and what people should know about either. */
+  function settle(groups: readonly PluginGroup[], there: ReadonlyMap<string, KongPlugin>): void {
+    const desired = desiredOf(groups);
+    const holderOf = findHolders(desired, there.values());
+    const asDesired = new Map<string, DesiredPlugin>();
+    for (const plugin of desired) {
+      const holder = holderOf(plugin);
+      if (holder && isAsDesired(plugin, holder)) asDesired.set(plugin.id, plugin);
+    }
+    confirmed = asDesired;
+    for (const group of groups) {
+      const subjects = group.responseIds.flatMap((id) => live.get(id) ?? []);
+      if (group.refusal !== null) blockedByOperator(subjects, group.refusal);
+      else if (group.plugins.every((plugin) => asDesired.has(plugin.id))) activate(subjects, group.remark);
+    }
+  }
+
+  function activate(subjects: readonly Held[], remark: string | null): void {
+    for (const held of subjects) {
+      const { response } = held;
+      if (response.status === 'active' && response.problem === remark) continue;
+      if (remark !== null) logger.warn({ response: response.id, consumer: response.consumer }, remark);
+      change(held, { status: 'active', activeAt: response.activeAt ?? now(), failures: 0, problem: remark });
+    }
+  }
+
+  /** False if Kong does not do it and asking again at once is of no use. */
   async function execute(
     kong: KongAdmin,
     operation: Operation,
     subjects: readonly Held[],
     there: Map<string, KongPlugin>,
-  ): Promise<void> {
+  ): Promise<boolean> {
     if (operation.kind === 'delete') {
       const outcome = await call('delete', () => kong.deletePlugin(operation.id));
       if (outcome.kind === 'done') {
         there.delete(operation.id);
         believed?.delete(operation.id);
-      } else {
-        for (const held of subjects) noteFailure(held, `the plugin cannot be removed: ${outcome.problem}`);
+        return true;
       }
-      return;
+      for (const held of subjects) noteFailure(held, `the plugin cannot be removed: ${outcome.problem}`);
+      return false;
     }
     const outcome: WriteOutcome = await call('put', () => kong.putPlugin(operation.id, operation.plugin));
     switch (outcome.kind) {
       case 'done':
         there.set(outcome.plugin.id, outcome.plugin);
         believed?.add(operation.id);
-        conflicting.delete(operation.id);
         readOnly = false;
-        for (const held of subjects) {
-          if (held.response.status === 'active' && held.response.problem === null) continue;
-          const activeAt = held.response.activeAt ?? now();
-          change(held, { status: 'active', activeAt, failures: 0, problem: null });
-        }
-        return;
+        return true;
       case 'conflict':
-        conflicting.add(operation.id);
-        blockedByOperator(
-          subjects,
-          `the consumer has a ${operation.plugin.name} plugin that is not Tripline's; it is left alone`,
-        );
-        return;
+        conflicting.add(groupOf(operation));
+        blockedByOperator(subjects, occupiedBy(operation.plugin.name));
+        return false;
       case 'no-consumer':
         impossible(subjects, 'the consumer does not exist in Kong any more');
-        return;
+        return false;
       case 'read-only':
         readOnly = true;
         impossible(subjects, readOnlyKong);
-        return;
+        return false;
       case 'refused':
         impossible(subjects, `Kong refuses the plugin: ${outcome.problem}`);
+        return false;
     }
   }
 
@@ -547,13 +604,16 @@ export function createController(options: ControllerOptions): Controller {
 
   /** True if somebody else's hand is why the plugin must be written. */
   function changedByHand(
-    plugin: Pick<DesiredPlugin, 'tags'>,
+    { id, plugin }: Extract<Operation, { kind: 'put' }>,
     subjects: readonly Held[],
     shown?: KongPlugin,
   ): boolean {
     // A response that comes to or leaves a plugin changes its tags: that is our own doing.
     const ourDoing = shown && !isDeepStrictEqual(new Set(shown.tags), new Set(plugin.tags));
-    return !ourDoing && subjects.length > 0 && subjects.every((held) => held.response.status === 'active');
+    if (ourDoing || subjects.length === 0 || subjects.some((held) => held.response.status !== 'active'))
+      return false;
+    // What a limit must be depends on the operator's plugins too: it was changed only if it was as desired before.
+    return plugin.name === 'request-termination' || isDeepStrictEqual(confirmed?.get(id), { id, ...plugin });
   }
 
   function blockedByOperator(subjects: readonly Held[], problem: string): void {

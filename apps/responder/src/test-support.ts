@@ -154,8 +154,8 @@ export class MemoryKong implements KongAdmin {
           one.id !== id &&
           one.name === input.name &&
           one.consumer?.id === consumer?.id &&
-          !one.route &&
-          !one.service,
+          one.route?.id === input.route?.id &&
+          one.service?.id === input.service?.id,
       );
       if (rival) return { kind: 'conflict', problem: '409' };
       this.writes.push({ kind: 'put', id, before: this.store.get(id), input });

@@ -3,3 +3,4 @@ export { createKongAdmin } from './admin/client.ts';
 export * from './connect/custom-fields.ts';
 export * from './connect/plan.ts';
 export * from './log-line/index.ts';
+export * from './precedence/precedence.ts';

@@ -1,8 +1,8 @@
 import type { BlockAction, RateLimitAction } from './policy.ts';
 
 /**
- * `pending`: decided, not yet in Kong. `active`: the plugin is there. `blocked-by-operator`: an operator's own plugin
- * holds the place; nothing was touched. `impossible`: Kong cannot take it (consumer gone, DB-less). `expired`, `lifted`:
+ * `pending`: decided, not yet in Kong. `active`: its plugins are there. `blocked-by-operator`: an operator's own plugin
+ * holds the place, or would allow less than with ours beside it; nothing was touched. `impossible`: Kong cannot take it (consumer gone, DB-less). `expired`, `lifted`:
  * taken off again. `dry-run`: would have been made.
  */
 export type ResponseStatus =
@@ -28,6 +28,9 @@ export interface Response {
   removedAt: number | null;
   /** Calls to the Admin API that failed since the last one that succeeded. */
   failures: number;
-  /** Last failure, in words; null if none. */
+  /**
+   * What people should know, in words: the last failure; of one in force where Kong applies a plugin of the operator
+   * instead, or merged with it; of a dry run what it would have come to. Null if nothing.
+   */
   problem: string | null;
 }

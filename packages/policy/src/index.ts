@@ -2,12 +2,23 @@ export { parsePolicies, policiesJsonSchema, type ParsedPolicies, type PolicyProb
 export { isLiteral, matches, matchesGlob } from './match.ts';
 export { decide, responseId, type Decision } from './decide.ts';
 export {
-  desiredPlugins,
+  copiesMax,
+  copiesPerConsumerMax,
+  foretell,
+  occupiedBy,
+  operatorPlugins,
+  planPlugins,
+  type OperatorPlugins,
+  type PluginGroup,
+} from './plan.ts';
+export {
+  findHolders,
   isAsDesired,
   isOurs,
   isWanted,
   pluginId,
   reconcile,
+  responsePluginNames,
   responseTag,
   responseTagPrefix,
   triplineTag,

@@ -1,17 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Response } from '@tripline/model';
-import {
-  desiredPlugins,
-  isOurs,
-  pluginId,
-  reconcile,
-  type ActualPlugin,
-  type DesiredPlugin,
-} from './plugins.ts';
+import { operatorPlugins, planPlugins } from './plan.ts';
+import { isOurs, pluginId, reconcile, type ActualPlugin, type DesiredPlugin } from './plugins.ts';
 import { aBlock, aRateLimit, aResponse } from './test-support.ts';
 
 const now = 1_500_000;
+
+/** In a Kong without plugins of the operator. */
+function desiredPlugins(responses: Response[], nowMs: number): DesiredPlugin[] {
+  return planPlugins(responses, nowMs, operatorPlugins([])).flatMap((group) => group.plugins);
+}
 
 /** What Kong answers after the plugin was written: with its defaults filled in. */
 function asKongShows(desired: DesiredPlugin): ActualPlugin {
@@ -29,7 +28,7 @@ function asKongShows(desired: DesiredPlugin): ActualPlugin {
           header_name: null,
           hide_client_headers: false,
         };
-  return { ...desired, config: { ...defaults, ...desired.config }, service: null, route: null };
+  return { service: null, route: null, ...desired, config: { ...defaults, ...desired.config } };
 }
 
 describe('desired plugins', () => {

@@ -1,35 +1,33 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import type { BlockAction, RateLimitAction, Response } from '@tripline/model';
+import { rankOf, scopeKey, scopeOf, type PluginScope, type ScopedPlugin } from '@tripline/kong/precedence';
+import type { Response } from '@tripline/model';
 
 /** Everything that Tripline makes in Kong carries this tag. */
 export const triplineTag = 'tripline';
 /** Plugins that carry out responses also carry this with each response's id; Tripline's tcp-log plugin does not. */
 export const responseTagPrefix = 'tripline-response:';
 
-export type ResponsePluginName = 'request-termination' | 'rate-limiting';
+export const responsePluginNames = ['request-termination', 'rate-limiting'] as const;
+export type ResponsePluginName = (typeof responsePluginNames)[number];
 
-/** A plugin as it should be in Kong: what all live responses of one kind on one consumer come to. */
+/** A plugin as it should be in Kong: always on a consumer, for some only on one route or service. */
 export interface DesiredPlugin {
   /** See `pluginId`. */
   id: string;
   name: ResponsePluginName;
   consumer: { id: string };
+  route?: { id: string };
+  service?: { id: string };
   enabled: true;
   config: Record<string, unknown>;
   tags: string[];
 }
 
-/** What of a plugin in Kong is looked at. */
-export interface ActualPlugin {
-  id: string;
-  name: string;
-  enabled: boolean;
+/** What of a plugin in Kong is read. */
+export interface ActualPlugin extends ScopedPlugin {
   config: Record<string, unknown>;
   tags: string[] | null;
-  consumer: { id: string } | null;
-  service: { id: string } | null;
-  route: { id: string } | null;
 }
 
 export type Operation =
@@ -38,9 +36,21 @@ export type Operation =
 
 const namespace = Buffer.from('6f1c3d7d2f7a4b0d9a0be3c1a7c95d42', 'hex');
 
-/** The uuid of our plugin on a consumer: always the same one (RFC 9562 version 5), so that writing twice makes one. */
-export function pluginId(consumerId: string, name: string): string {
-  const hash = createHash('sha1').update(namespace).update(`${consumerId}/${name}`).digest().subarray(0, 16);
+/**
+ * The uuid of our plugin on a consumer, and there perhaps on one route, one service or both: always the same one (RFC
+ * 9562 version 5), so that writing twice makes one.
+ */
+export function pluginId(
+  consumerId: string,
+  name: string,
+  { route = null, service = null }: Partial<PluginScope> = {},
+): string {
+  const where = route === null && service === null ? '' : `/${route ?? ''}/${service ?? ''}`;
+  const hash = createHash('sha1')
+    .update(namespace)
+    .update(`${consumerId}/${name}${where}`)
+    .digest()
+    .subarray(0, 16);
   hash[6] = (hash[6]! & 0x0f) | 0x50;
   hash[8] = (hash[8]! & 0x3f) | 0x80;
   return hash.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
@@ -54,7 +64,7 @@ export function responseTag(responseId: string): string {
 /** True if Tripline made this plugin to carry out responses, and nobody took the tags off. */
 export function isOurs(plugin: Pick<ActualPlugin, 'name' | 'tags'>): boolean {
   return (
-    (plugin.name === 'request-termination' || plugin.name === 'rate-limiting') &&
+    responsePluginNames.some((name) => name === plugin.name) &&
     (plugin.tags ?? []).includes(triplineTag) &&
     (plugin.tags ?? []).some((tag) => tag.startsWith(responseTagPrefix))
   );
@@ -69,74 +79,6 @@ export function isWanted(response: Response, nowMs: number): boolean {
     (response.expiresAt === null || response.expiresAt > nowMs) &&
     response.consumer.id !== ''
   );
-}
-
-/**
- * The plugins that the wanted responses come to: one per consumer and plugin name, since Kong takes no second one. Of
- * several blocks the one that lasts longest gives status and message; of several rate limits the smallest counts, each
- * unit for itself. Ordered by id.
- */
-export function desiredPlugins(responses: Iterable<Response>, nowMs: number): DesiredPlugin[] {
-  const groups = new Map<string, Response[]>();
-  for (const response of responses) {
-    if (!isWanted(response, nowMs)) continue;
-    const id = pluginId(response.consumer.id, pluginNameOf(response));
-    const group = groups.get(id);
-    if (group) group.push(response);
-    else groups.set(id, [response]);
-  }
-  return [...groups]
-    .map(([id, group]): DesiredPlugin => {
-      // The order in which responses came must not show in the plugin.
-      group.sort((a, b) => lasts(b) - lasts(a) || (a.id < b.id ? -1 : 1));
-      const actions = group.map((response) => response.action);
-      return {
-        id,
-        name: pluginNameOf(group[0]!),
-        consumer: { id: group[0]!.consumer.id },
-        enabled: true,
-        config: blockConfig(actions) ?? rateLimitConfig(actions),
-        tags: [triplineTag, ...group.map((response) => responseTag(response.id)).sort()],
-      };
-    })
-    .sort((a, b) => (a.id < b.id ? -1 : 1));
-}
-
-function pluginNameOf(response: Response): ResponsePluginName {
-  return response.action.type === 'block' ? 'request-termination' : 'rate-limiting';
-}
-
-function lasts(response: Response): number {
-  return response.expiresAt ?? Number.MAX_SAFE_INTEGER;
-}
-
-function blockConfig(
-  actions: readonly (BlockAction | RateLimitAction)[],
-): Record<string, unknown> | undefined {
-  const longest = actions[0];
-  return longest?.type === 'block' ? { status_code: longest.status, message: longest.message } : undefined;
-}
-
-function rateLimitConfig(actions: readonly (BlockAction | RateLimitAction)[]): Record<string, unknown> {
-  const smallest = (unit: 'second' | 'minute' | 'hour'): number =>
-    Math.min(
-      ...actions.map((action) => (action.type === 'rate-limit' ? action[unit] : undefined) ?? Infinity),
-    );
-  // Kong refuses a limit that is lower than the one of a shorter unit. What is allowed per hour is so per minute.
-  const hour = smallest('hour');
-  const minute = Math.min(smallest('minute'), hour);
-  const second = Math.min(smallest('second'), minute);
-  const given = (unit: 'second' | 'minute' | 'hour', limit: number): Record<string, number> =>
-    Number.isFinite(smallest(unit)) ? { [unit]: limit } : {};
-  return {
-    ...given('second', second),
-    ...given('minute', minute),
-    ...given('hour', hour),
-    // Counters of each Kong node, no other service needed; and requests pass if counting fails.
-    policy: 'local',
-    limit_by: 'consumer',
-    fault_tolerant: true,
-  };
 }
 
 /** Fields that change what the plugin does and that we leave unset: someone else's hand if they are not. */
@@ -154,42 +96,60 @@ export function isAsDesired(desired: DesiredPlugin, actual: ActualPlugin): boole
     holdsPlaceOf(desired, actual) &&
     actual.enabled &&
     isDeepStrictEqual(new Set(ourTags), new Set(desired.tags)) &&
-    Object.entries(desired.config).every(([key, value]) => actual.config[key] === value) &&
+    Object.entries(desired.config).every(([key, value]) => isDeepStrictEqual(actual.config[key], value)) &&
     leftUnset[desired.name].every((key) => key in desired.config || (actual.config[key] ?? false) === false)
   );
 }
 
+/** A name and a scope: Kong takes one plugin there. */
+function placeOf(plugin: { name: string } & Partial<Pick<ScopedPlugin, keyof PluginScope>>): string {
+  return `${plugin.name}/${scopeKey(scopeOf(plugin))}`;
+}
+
 function holdsPlaceOf(desired: DesiredPlugin, actual: ActualPlugin): boolean {
-  return (
-    actual.name === desired.name &&
-    actual.consumer?.id === desired.consumer.id &&
-    !actual.service &&
-    !actual.route
-  );
+  return placeOf(desired) === placeOf(actual) && !actual.consumer_group;
 }
 
 /**
- * What to do in Kong so that it has the desired plugins. Looks only at plugins that are ours (`isOurs`); all others are
- * left alone. Ours that nobody wants any more, or nobody knows, are removed. A plugin of ours that came back under
- * another id (as a declarative sync makes it) is taken as it is.
+ * Finds the plugin in Kong that holds a desired plugin's place and is ours: also under another id, as a declarative sync
+ * makes it, but not one that sits on the id of another desired plugin, since that one's own write replaces it.
+ */
+export function findHolders(
+  desired: readonly DesiredPlugin[],
+  actual: Iterable<ActualPlugin>,
+): (plugin: DesiredPlugin) => ActualPlugin | undefined {
+  const ownIds = new Set(desired.map((plugin) => plugin.id));
+  const holders = new Map<string, ActualPlugin>();
+  for (const plugin of actual) {
+    if (isOurs(plugin) && !plugin.consumer_group) holders.set(placeOf(plugin), plugin);
+  }
+  return (plugin) => {
+    const holder = holders.get(placeOf(plugin));
+    return holder && (holder.id === plugin.id || !ownIds.has(holder.id)) ? holder : undefined;
+  };
+}
+
+/**
+ * What to do in Kong so that it has the desired plugins. Concerns only plugins that are ours (`isOurs`); all others are
+ * left alone. Ours that nobody wants any more, or nobody knows, are removed.
+ *
+ * The order keeps what the operator allows while the operations are under way: desired plugins are written in their own
+ * order (see `planPlugins`: most specific first), then the others removed, least specific first.
  */
 export function reconcile(desired: readonly DesiredPlugin[], actual: readonly ActualPlugin[]): Operation[] {
-  const ours = actual.filter(isOurs);
-  const ownIds = new Set(desired.map((plugin) => plugin.id));
+  const holderOf = findHolders(desired, actual);
   const kept = new Set<string>();
   const puts: Operation[] = [];
-  for (const { id: ownId, ...plugin } of desired) {
-    const wanted = { id: ownId, ...plugin };
-    // Not one that sits on the id of another desired plugin: that one's own write replaces it.
-    const holder = ours.find(
-      (candidate) => holdsPlaceOf(wanted, candidate) && (candidate.id === ownId || !ownIds.has(candidate.id)),
-    );
+  for (const wanted of desired) {
+    const { id: ownId, ...plugin } = wanted;
+    const holder = holderOf(wanted);
     const id = holder?.id ?? ownId;
     kept.add(id);
     if (!holder || !isAsDesired(wanted, holder)) puts.push({ kind: 'put', id, plugin });
   }
-  const deletes = ours
-    .filter((plugin) => !kept.has(plugin.id))
+  const deletes = actual
+    .filter((plugin) => isOurs(plugin) && !kept.has(plugin.id))
+    .sort((a, b) => rankOf(scopeOf(b)) - rankOf(scopeOf(a)))
     .map((plugin): Operation => ({ kind: 'delete', id: plugin.id, plugin }));
   return [...puts, ...deletes];
 }

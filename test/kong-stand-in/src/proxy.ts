@@ -316,13 +316,12 @@ export class Proxy {
 
     // The window that is nearest to its end decides what the general headers say.
     const now = context.startedAt;
-    const windows = Object.entries(windowMs).flatMap(([period, ms]) => {
+    const windows = periods.flatMap((period) => {
       const limit = config[period];
       if (typeof limit !== 'number') return [];
-      const start = now - (now % ms);
+      const [start, endsAt] = windowAt(period, now);
       const key = [...scope, identifier, period, start].join(':');
       const used = this.#usage.get(key)?.count ?? 0;
-      const endsAt = start + ms;
       const resetS = Math.max(1, Math.ceil((endsAt - now) / 1000));
       return [{ period, limit, key, endsAt, left: limit - used, resetS }];
     });
@@ -514,6 +513,7 @@ type ErrorExit = (status: number, message: string, headers?: Record<string, stri
 
 /** Kong's order of scopes, least specific first: c(onsumer), r(oute), s(ervice). */
 const precedence = ['', 's', 'r', 'c', 'rs', 'cs', 'cr', 'crs'];
+const periods = ['second', 'minute', 'hour', 'day', 'month', 'year'] as const;
 const windowMs = { second: 1_000, minute: 60_000, hour: 3_600_000, day: 86_400_000 };
 const defaultMessage: Record<number, string> = {
   401: 'Unauthorized',
@@ -536,6 +536,16 @@ const nginxReasons: Record<number, string> = {
   504: 'Gateway Time-out',
 };
 const reasonPhrase = (status: number): string => nginxReasons[status] ?? STATUS_CODES[status] ?? '';
+
+/** Begin and end of the window, ms; months and years of the calendar, in UTC. */
+function windowAt(period: (typeof periods)[number], now: number): [number, number] {
+  const date = new Date(now);
+  const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()];
+  if (period === 'year') return [Date.UTC(year, 0), Date.UTC(year + 1, 0)];
+  if (period === 'month') return [Date.UTC(year, month), Date.UTC(year, month + 1)];
+  const start = now - (now % windowMs[period]);
+  return [start, start + windowMs[period]];
+}
 
 const accept = (headers: Record<string, string | string[]>): string => String(headers['accept'] ?? '');
 

@@ -9,6 +9,8 @@ export interface KongPlugin {
   consumer: { id: string } | null;
   service: { id: string } | null;
   route: { id: string } | null;
+  /** Kong Enterprise only. */
+  consumer_group?: { id: string } | null;
   protocols: string[];
   created_at: number;
   updated_at?: number;
@@ -21,6 +23,8 @@ export interface KongPluginInput {
   tags: string[];
   instance_name?: string;
   consumer?: { id: string };
+  route?: { id: string };
+  service?: { id: string };
   enabled?: boolean;
 }
 

@@ -134,6 +134,28 @@ describe('writing', () => {
     expect(await admin.patchPlugin(ghost, { enabled: false })).toMatchObject({ kind: 'refused' });
   });
 
+  it('takes a route or service that is gone for a reason to read again, not for a refusal', async () => {
+    const { admin, consumerId } = await start();
+    for (const gone of [{ route: { id: ghost } }, { service: { id: ghost } }]) {
+      const limit = { ...block(consumerId), name: 'rate-limiting', config: { minute: 5 }, ...gone };
+      await expect(admin.putPlugin(uuid(1), limit)).rejects.toThrow(KongUnavailableError);
+    }
+  });
+
+  it('writes one plugin of a name per consumer and route, and reads its configuration as it was shown', async () => {
+    const { admin, consumerId } = await start();
+    const [consumer, route] = [{ id: consumerId }, { id: '00000002-0000-4000-8000-000000000001' }];
+    const limit = { name: 'rate-limiting', config: { minute: 5 }, tags: [] };
+    const theirs = await admin.putPlugin(uuid(1), { ...limit, route });
+    const shown = theirs.kind === 'done' ? theirs.plugin.config : {};
+    expect(shown).toHaveProperty('redis.port');
+    const config = Object.fromEntries(Object.entries(shown).filter(([key]) => !key.startsWith('redis_')));
+    const copy = await admin.putPlugin(uuid(2), { ...limit, config, route, consumer });
+    expect(copy).toMatchObject({ kind: 'done', plugin: { config: shown, route, consumer } });
+    expect(await admin.putPlugin(uuid(3), { ...limit, consumer })).toMatchObject({ kind: 'done' });
+    expect(await admin.putPlugin(uuid(4), { ...limit, route, consumer })).toMatchObject({ kind: 'conflict' });
+  });
+
   it('knows a Kong that cannot be written to', async () => {
     const { admin, consumerId } = await start({ dbless: true });
     expect((await admin.node()).database).toBe('off');

@@ -168,6 +168,13 @@ export function createKongAdmin(options: KongAdminOptions): KongAdmin {
         problem: `Kong has no consumer ${body.consumer?.id ?? ''} (any more): ${message}`,
       };
     }
+    const goneScope = (['route', 'service'] as const).find((field) => body[field] && field in fields);
+    if (status === 400 && isRecord(json) && json['code'] === 4 && goneScope) {
+      // Its plugins went with it: what is wanted there must be decided anew.
+      throw new KongUnavailableError(
+        `Kong has no ${goneScope} ${body[goneScope]?.id ?? ''} (any more) for the ${of}: ${message}. Its plugins are read again.`,
+      );
+    }
     if (status === 404) {
       await assertPathIsRight();
       if (body.consumer)
