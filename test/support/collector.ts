@@ -29,13 +29,13 @@ export function createStarter(undo: (() => unknown)[]) {
       maxBytes?: number;
       tls?: { cert: Buffer; key: Buffer };
       token?: string;
-      maxInFlightRecords?: number;
+      maxInFlightBytes?: number;
       spoolDir?: string;
     } = {},
   ): Promise<TestCollector> => {
     const scratch = scratchDir();
     undo.push(scratch.dispose);
-    const { tls, token, maxInFlightRecords, maxBytes } = options;
+    const { tls, token, maxInFlightBytes, maxBytes } = options;
     const spoolDir = options.spoolDir ?? join(scratch.path, 'spool');
     const bus =
       options.bus ??
@@ -51,7 +51,7 @@ export function createStarter(undo: (() => unknown)[]) {
       settings: { ...defaults, host: '127.0.0.1', port: 0, ...settings },
       spoolDir,
       ...(tls ? { tls } : {}),
-      ...(maxInFlightRecords ? { maxInFlightRecords } : {}),
+      ...(maxInFlightBytes ? { maxInFlightBytes } : {}),
     });
     undo.push(() => collector.stop());
     return {

@@ -15,8 +15,8 @@ export interface IntakeOptions extends RoleContext {
   sanitizer: Sanitizer;
   /** Where API calls wait while the bus does not answer; loaded. Left out: lines are then dropped, or their sender told. */
   spool?: Spool;
-  /** How many accepted lines may wait in memory. Default 100,000. */
-  maxInFlightRecords?: number;
+  /** Memory that accepted lines may take while they wait for bus or spool, in bytes. Default 128 MiB. */
+  maxInFlightBytes?: number;
 }
 
 /** What became of lines whose sender waits for an answer. */
@@ -49,7 +49,7 @@ export class Intake {
     this.publisher = new Publisher({
       bus: options.bus,
       ...(spool ? { spool } : {}),
-      maxInFlightRecords: options.maxInFlightRecords ?? 100_000,
+      maxInFlightBytes: options.maxInFlightBytes ?? 128 * 2 ** 20,
       now,
       onDrop: (reason, lines, problem) => {
         untold += lines;
@@ -186,5 +186,10 @@ function publishMetrics(context: RoleContext, publisher: Publisher): void {
     'tripline_collector_lines_in_flight',
     'Accepted lines that wait in memory. received + restored = published + rejected + dropped + returned + spool_records + in flight.',
     () => accounting.inFlight,
+  );
+  level(
+    'tripline_collector_in_flight_bytes',
+    'Memory of accepted lines that wait.',
+    () => accounting.inFlightBytes,
   );
 }

@@ -69,6 +69,12 @@ const collectorSchema = z.strictObject({
     .describe('Addresses or CIDR networks of the Kong nodes. Empty: any address may connect.'),
   maxLineBytes: bytes.default(1_048_576),
   maxDepth: z.int().min(8).max(1000).default(32).describe('Deepest nesting of a line.'),
+  maxUnfinishedBytes: bytes
+    .default(64 * 2 ** 20)
+    .describe(
+      'Memory that lines which have begun and not ended may hold, of all connections together. Beyond it the connection ' +
+        'with the largest of them is closed.',
+    ),
   maxConnections: z.int().min(1).default(1_000),
   maxConnectionsPerAddress: z.int().min(1).default(200),
   frameTimeoutMs: z
