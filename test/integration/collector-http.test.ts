@@ -11,6 +11,7 @@ import {
   createStarter,
   expectBalanced,
   numberedLine,
+  plainLine,
   sanitizer,
   testCertificate,
 } from '../support/collector.ts';
@@ -125,6 +126,43 @@ describe('the collector on http-log', () => {
     expectBalanced(accounting());
     await until(() => letters.length === 3, 'the dead letters');
     expect(JSON.stringify(letters)).not.toContain('canary');
+  });
+
+  it('takes a batch that comes again for the same calls, also of a Kong that writes no request ids', async () => {
+    const { collector, bus, accounting } = await start({ http });
+    const calls = watchTopic<ApiCall>(bus, 'api-calls');
+    const line = Buffer.from(plainLine.toString().replace(/"id":"[0-9a-f]{32}",?/, ''));
+    const batch = bodyOf([line, line, line]);
+    for (let time = 0; time < 2; time++) expect((await post(collector.httpPort!, batch)).status).toBe(200);
+    await until(() => calls.length === 6, 'both are published');
+    const ids = calls.map(({ id }) => id);
+    expect(new Set(ids).size).toBe(3);
+    expect(ids.slice(3)).toEqual(ids.slice(0, 3));
+    // tcp-log sends nothing twice: each of them is a call, on whatever connection it comes.
+    for (const socket of [await connect(collector.port), await connect(collector.port)])
+      socket.write(Buffer.concat([line, line]));
+    await until(() => calls.length === 10, 'those over TCP too');
+    expect(new Set(calls.slice(6).map(({ id }) => id)).size).toBe(4);
+    expectBalanced(accounting());
+  });
+
+  it('counts TCP sessions as what they are, and needs no other line beside them', async () => {
+    const { collector, bus, accounting, metrics } = await start({ http });
+    const letters = watchTopic<DeadLetter>(bus, 'dead-letters');
+    const session = Buffer.from('{"session":{"status":200},"started_at":1796040387351,"upstream":{}}\n');
+    expect(await post(collector.httpPort!, bodyOf([session, session]))).toMatchObject({
+      status: 200,
+      body: { accepted: 0, rejected: {}, streamSessions: 2 },
+    });
+    (await connect(collector.port)).write(Buffer.concat([session, numberedLine(1), Buffer.from('{}\n')]));
+    await until(() => accounting().published === 1 && letters.length === 1, 'the other lines');
+    expect(accounting()).toMatchObject({
+      received: 5,
+      streamSessions: 3,
+      rejected: new Map([['not-a-log-line', 1]]),
+    });
+    expectBalanced(accounting());
+    expect(await metrics()).toContain('tripline_collector_stream_sessions_total 3');
   });
 
   it('says 400 to what holds no log line, 401 to what lacks the token, 405 and 415 to what it does not take', async () => {

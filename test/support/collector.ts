@@ -71,8 +71,11 @@ function sum(counts: Map<string, number>): number {
 
 /** Every line that was read is published, rejected, dropped, returned, on disk or under way. */
 export function expectBalanced(accounting: Accounting): void {
-  const { received, restored, published, rejected, dropped, returned, spooled, inFlight } = accounting;
-  expect(received + restored).toBe(published + sum(rejected) + sum(dropped) + returned + spooled + inFlight);
+  const { received, restored, published, rejected, streamSessions, dropped, returned, spooled, inFlight } =
+    accounting;
+  expect(received + restored).toBe(
+    published + sum(rejected) + streamSessions + sum(dropped) + returned + spooled + inFlight,
+  );
 }
 
 export const plainLine = recording('normal')[0]!;

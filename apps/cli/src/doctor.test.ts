@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkAddresses, checkClock } from './doctor.ts';
+import { checkAddresses, checkClock, checkLines } from './doctor.ts';
 import type { CollectorStatus } from './running.ts';
 
 const usual: CollectorStatus['observations']['clients'] = {
@@ -36,6 +36,35 @@ describe('doctor on client addresses', () => {
   it('names the address that shows for everybody', () => {
     expect(check({ topShare: 0.95, topPlaceShare: 0.97 })).toMatchObject([
       { level: 'warn', what: 'client addresses: 600 different, 95 % of 2000 lines are from 192.0.2.1' },
+    ]);
+  });
+});
+
+describe('doctor on lines', () => {
+  it('mentions TCP sessions, and finds nothing wrong with them', () => {
+    const status = {
+      port: 9600,
+      accounting: {
+        received: 641,
+        restored: 0,
+        spooled: 0,
+        returned: 0,
+        published: 513,
+        inFlight: 0,
+        streamSessions: 128,
+        rejected: {},
+        dropped: {},
+      },
+      observations: { lastLineAt: 1_000 },
+    } as unknown as CollectorStatus;
+    expect(checkLines(2_000, status)).toMatchObject([
+      {
+        level: 'ok',
+        what: expect.stringContaining(
+          '641 received = 513 published + 0 rejected + 0 dropped + 128',
+        ) as unknown,
+      },
+      { level: 'note', what: expect.stringMatching(/^stream sessions: 128 lines/) as unknown },
     ]);
   });
 });

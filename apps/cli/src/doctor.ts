@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { forgeryProblems } from '@tripline/app-responder';
 import { KongDeniedError, KongUnavailableError, type KongAdmin } from '@tripline/kong';
 import { parsePolicies } from '@tripline/policy';
 import { createLogger, resolvePath, type LoadedConfig } from '@tripline/runtime';
@@ -75,7 +76,8 @@ function checkPolicies(loaded: LoadedConfig): Finding[] {
   const path = resolvePath(loaded, loaded.config.policiesFile);
   if (!existsSync(path))
     return [{ level: 'note', what: `policies: there is no ${path}, so alerts lead to no responses` }];
-  const parsed = parsePolicies(readFileSync(path, 'utf8'));
+  const text = readFileSync(path, 'utf8');
+  const parsed = parsePolicies(text);
   if (!parsed.ok) {
     const { length } = parsed.problems;
     const first = parsed.problems[0]!;
@@ -89,6 +91,8 @@ function checkPolicies(loaded: LoadedConfig): Finding[] {
   }
   const { policies } = parsed.policies;
   const findings: Finding[] = [{ level: 'ok', what: `policies: ${policies.length} in ${path}` }];
+  for (const one of forgeryProblems(text, parsed.policies, loaded.config.collector))
+    findings.push({ level: 'fail', what: `policies: line ${one.line}: ${one.path} ${one.message}` });
   const known = loaded.config.webhooks.map(({ id }) => id);
   for (const { id, actions } of policies) {
     for (const action of actions) {
@@ -185,7 +189,7 @@ async function checkServers(loaded: LoadedConfig, tell: (finding: Finding) => vo
 /** Do lines arrive, and are they accepted? */
 export function checkLines(nowMs: number, collector: CollectorStatus): Finding[] {
   const { accounting, observations } = collector;
-  const { received, restored, published, returned, spooled, inFlight } = accounting;
+  const { received, restored, published, streamSessions, returned, spooled, inFlight } = accounting;
   const sum = (counts: Record<string, number>): number =>
     Object.values(counts).reduce((all, one) => all + one, 0);
   const list = (counts: Record<string, number>): string =>
@@ -210,12 +214,19 @@ export function checkLines(nowMs: number, collector: CollectorStatus): Finding[]
     level: age !== undefined && age < 300_000 ? 'ok' : 'warn',
     what:
       `lines: ${received} received${also(restored, 'from the spool of an earlier process')} = ${published} published + ` +
-      `${rejected} rejected + ${dropped} dropped${also(returned, 'sent back to Kong')}${also(spooled, 'in the spool')} + ` +
+      `${rejected} rejected + ${dropped} dropped${also(streamSessions, 'stream sessions')}${also(returned, 'sent back to Kong')}${also(spooled, 'in the spool')} + ` +
       `${inFlight} under way; ${when}`,
     ...(age !== undefined && age < 300_000
       ? {}
       : { advice: 'Is there traffic on Kong? Does its error log name tcp-log?' }),
   });
+  if (streamSessions > 0) {
+    findings.push({
+      level: 'note',
+      what: `stream sessions: ${streamSessions} lines are of TCP or TLS routes, which Tripline does not look into`,
+      advice: 'Nothing is wrong. To save them, take tcp and tls out of the protocols of the plugin in Kong.',
+    });
+  }
   if (spooled > 0) {
     findings.push({
       level: 'warn',

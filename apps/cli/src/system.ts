@@ -12,6 +12,7 @@ import { startAggregates, startProcessor } from '@tripline/app-processor';
 import {
   StandbyError,
   UnknownResponseError,
+  forgeryProblems,
   startResponder,
   startStandby,
   watchPolicyFile,
@@ -149,6 +150,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
         path: resolvePath(loaded, config.policiesFile),
         logger: logger.child({ role: 'policies' }),
         mask: (text) => sanitizer.text(text),
+        refuse: (text, policies) => forgeryProblems(text, policies, config.collector),
       });
       policies = source;
       shutdown.add('policies', () => source.close());

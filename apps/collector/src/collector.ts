@@ -1,7 +1,14 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createSecureContext, createServer as createTlsServer } from 'node:tls';
 import { FrameSplitter, type Frame } from '@tripline/kong';
-import { Gauge, listenError, UserError, type Config, type RunningRole } from '@tripline/runtime';
+import {
+  Gauge,
+  isLoopbackHost,
+  listenError,
+  UserError,
+  type Config,
+  type RunningRole,
+} from '@tripline/runtime';
 import { addressOf, Admission } from './admission.ts';
 import { createFetchServer } from './http-server.ts';
 import type { InheritedSockets } from './inherited.ts';
@@ -253,6 +260,17 @@ function listen(
       reject(listenError(error, place));
     });
     const where = descriptor === undefined ? { host, port } : { fd: descriptor };
-    server.listen({ ...where, backlog }, () => resolve((server.address() as AddressInfo).port));
+    server.listen({ ...where, backlog }, () => {
+      const bound = server.address() as AddressInfo;
+      // What may block relies on the host of the configuration; a handed-over socket has its own.
+      if (isLoopbackHost(host) && !isLoopbackHost(bound.address)) {
+        reject(
+          new UserError(
+            `collector.host is ${host}, but the socket that was handed over listens on ${bound.address}:${bound.port}, which ` +
+              'others may reach. Set collector.host to that address, or let the socket unit listen on this machine only.',
+          ),
+        );
+      } else resolve(bound.port);
+    });
   });
 }

@@ -86,11 +86,11 @@ function* framesOf(body: Buffer, maxLineBytes: number): Generator<Frame> {
   }
 }
 
-function answerTo({ kept, accepted, rejected }: Outcome): Response {
+function answerTo({ kept, accepted, rejected, streamSessions }: Outcome): Response {
   if (!kept) return tryAgain('Neither the bus nor the spool takes the lines.');
   const reasons = [...rejected.keys()];
-  const counts = { accepted, rejected: Object.fromEntries(rejected) };
-  if (accepted > 0 || reasons.length === 0) return answer(200, 'ok', {}, counts);
+  const counts = { accepted, rejected: Object.fromEntries(rejected), streamSessions };
+  if (accepted + streamSessions > 0 || reasons.length === 0) return answer(200, 'ok', {}, counts);
   if (reasons.every((reason) => withoutToken.includes(reason))) {
     const hint = 'No line carries the token in tripline.token: run tripline kong connect --apply.';
     return answer(401, hint, { 'www-authenticate': 'tripline-token' }, counts);

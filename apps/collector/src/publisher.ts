@@ -22,7 +22,7 @@ export type DropReason =
 
 /**
  * What became of every line, exactly:
- * `received + restored = published + rejected + dropped + returned + spooled + inFlight`.
+ * `received + restored = published + rejected + streamSessions + dropped + returned + spooled + inFlight`.
  */
 export interface Accounting {
   /** Every line that was read, good or bad. */
@@ -31,6 +31,8 @@ export interface Accounting {
   readonly restored: number;
   published: number;
   rejected: Map<string, number>;
+  /** Lines of TCP and TLS sessions, which are no API calls. */
+  streamSessions: number;
   dropped: Map<DropReason, number>;
   /** Could not be kept, and their sender was told so: it still has them and sends them again. */
   returned: number;
@@ -133,6 +135,7 @@ export class Publisher {
       },
       published: 0,
       rejected: new Map(),
+      streamSessions: 0,
       dropped: new Map(),
       returned: 0,
       get spooled() {
@@ -217,6 +220,12 @@ export class Publisher {
     this.accounting.received++;
     this.accounting.rejected.set(reason, (this.accounting.rejected.get(reason) ?? 0) + 1);
     this.#keepSample(reason, detail, sample);
+  }
+
+  /** Counts a line that is no API call and no fault. */
+  countStreamSession(): void {
+    this.accounting.received++;
+    this.accounting.streamSessions++;
   }
 
   /**

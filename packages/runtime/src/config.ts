@@ -67,6 +67,13 @@ const collectorSchema = z.strictObject({
     .array(z.string())
     .default([])
     .describe('Addresses or CIDR networks of the Kong nodes. Empty: any address may connect.'),
+  trustUnauthenticated: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Let policies block although neither token nor allow keeps forged lines out: something else, such as a firewall or ' +
+        'a NetworkPolicy, keeps strangers away from these ports.',
+    ),
   maxLineBytes: bytes.default(1_048_576),
   maxDepth: z.int().min(8).max(1000).default(32).describe('Deepest nesting of a line.'),
   maxUnfinishedBytes: bytes

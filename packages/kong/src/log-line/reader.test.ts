@@ -53,6 +53,10 @@ function byParse(text: string): KongLogLine {
     token: simple(object(line.tripline)?.token),
     credential: simple(object(line.tripline)?.credential),
     user: simple(object(line.tripline)?.user),
+    isStreamSession:
+      object(line.session) !== undefined &&
+      !Object.hasOwn(line, 'request') &&
+      !Object.hasOwn(line, 'response'),
   };
 }
 

@@ -40,6 +40,8 @@ export interface KongLogLine {
   token: unknown;
   credential: unknown;
   user: unknown;
+  /** The line of a TCP or TLS session: `session` in the place of request and response. */
+  isStreamSession: boolean;
 }
 
 /** Why a text is no log line: `not-json`, `too-deep` or `not-a-log-line`. */
@@ -463,12 +465,20 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     'upstream_status',
     'source',
     'workspace_name',
+    'session',
   ]);
+  /** Whether the line has the members `session`, `request` and `response`. */
+  let has = { session: false, request: false, response: false };
   const top = (name: string, depth: number): void => {
     switch (name) {
+      case 'session':
+        has.session = bytes[at] === openBrace;
+        return skip(depth);
       case 'request':
+        has.request = true;
         return members(depth, request, requestNames);
       case 'response':
+        has.response = true;
         return members(depth, response, responseNames);
       case 'latencies':
         return members(depth, latencies, latenciesNames);
@@ -518,6 +528,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     last = input.end - 1;
     line = emptyLine(noHeaders);
     headers = noHeaders;
+    has = { session: false, request: false, response: false };
     // A byte order mark is no JSON, but nobody's attack either.
     if (bytes[at] === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) at += 3;
     if (skipSpace() !== openBrace) {
@@ -529,6 +540,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     eachMember(1, top, topNames);
     skipSpace();
     if (at !== last) fail('something behind the object');
+    line.isStreamSession = has.session && !has.request && !has.response;
     return line;
   };
 }
@@ -594,5 +606,6 @@ function emptyLine(requestHeaders: readonly unknown[]): KongLogLine {
     token: undefined,
     credential: undefined,
     user: undefined,
+    isStreamSession: false,
   };
 }
