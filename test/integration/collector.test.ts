@@ -4,6 +4,7 @@ import { createEmbeddedBus } from '@tripline/bus';
 import type { ApiCall, DeadLetter } from '@tripline/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
+  certificate,
   createStarter,
   expectBalanced,
   numberedLine as numbered,
@@ -262,6 +263,35 @@ describe('the collector', () => {
     plain.write(line);
     await new Promise((resolve) => plain.once('close', resolve));
     expect(accounting().received).toBe(lines.length);
+  });
+
+  it('serves the certificate that is for the name that Kong asks for, else the first', async () => {
+    const tls = { port: 0, certFile: 'cert.pem', keyFile: 'key.pem' };
+    const { collector, accounting } = await start(
+      { tls, http: { port: 0, maxBodyBytes: 1_000 } },
+      { tls: certificate('logs'), certificates: [certificate('wildcard')] },
+    );
+    const nameServed = async (port: number, servername?: string): Promise<string> => {
+      const socket = connectTls({
+        port,
+        host: '127.0.0.1',
+        rejectUnauthorized: false,
+        ...(servername === undefined ? {} : { servername }),
+      });
+      await new Promise((resolve) => socket.once('secureConnect', resolve));
+      const { subject } = socket.getPeerCertificate();
+      if (port === collector.tlsPort) socket.end(numbered(1));
+      else socket.destroy();
+      return subject.CN as string;
+    };
+    for (const port of [collector.tlsPort!, collector.httpPort!]) {
+      expect(await nameServed(port, 'logs.example.test')).toBe('logs.example.test');
+      expect(await nameServed(port, 'eu.example.test')).toBe('eu.example.test');
+      expect(await nameServed(port, 'collector-1.eu.example.test')).toBe('eu.example.test');
+      expect(await nameServed(port, 'other.example.test')).toBe('logs.example.test');
+      expect(await nameServed(port)).toBe('logs.example.test');
+    }
+    await until(() => accounting().received === 5, 'lines come under every name');
   });
 
   it('drops and counts lines when the bus is full, tells of it, and goes on when there is room', async () => {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startCollector, type Accounting, type Collector } from '@tripline/app-collector';
+import { startCollector, type Accounting, type Certificate, type Collector } from '@tripline/app-collector';
 import { createEmbeddedBus, type Bus } from '@tripline/bus';
 import { createNormaliser } from '@tripline/kong';
 import { configSchema, type Config } from '@tripline/runtime';
@@ -27,7 +27,9 @@ export function createStarter(undo: (() => unknown)[]) {
     options: {
       bus?: Bus;
       maxBytes?: number;
-      tls?: { cert: Buffer; key: Buffer };
+      tls?: Certificate;
+      /** Further certificates, beside that of `tls`. */
+      certificates?: Certificate[];
       token?: string;
       maxInFlightBytes?: number;
       spoolDir?: string;
@@ -35,7 +37,7 @@ export function createStarter(undo: (() => unknown)[]) {
   ): Promise<TestCollector> => {
     const scratch = scratchDir();
     undo.push(scratch.dispose);
-    const { tls, token, maxInFlightBytes, maxBytes } = options;
+    const { tls, certificates = [], token, maxInFlightBytes, maxBytes } = options;
     const spoolDir = options.spoolDir ?? join(scratch.path, 'spool');
     const bus =
       options.bus ??
@@ -50,7 +52,7 @@ export function createStarter(undo: (() => unknown)[]) {
       normalise: createNormaliser({ sanitizer, ...(token ? { token } : {}) }),
       settings: { ...defaults, host: '127.0.0.1', port: 0, ...settings },
       spoolDir,
-      ...(tls ? { tls } : {}),
+      ...(tls ? { certificates: [tls, ...certificates] } : {}),
       ...(maxInFlightBytes ? { maxInFlightBytes } : {}),
     });
     undo.push(() => collector.stop());
@@ -88,6 +90,12 @@ export const numberedLine = (n: number): Buffer =>
 
 /** The number in the id of a numbered line's API call. */
 export const numberOf = ({ id }: { id: string }): number => Number.parseInt(id.slice(0, 32), 16);
+
+/** One of the certificates in `test/fixtures/certificates`: `logs` for one name, `wildcard` for `*.eu.example.test`. */
+export function certificate(name: 'logs' | 'wildcard'): Certificate {
+  const pem = (part: string): Buffer => readFileSync(`test/fixtures/certificates/${name}-${part}.pem`);
+  return { cert: pem('cert'), key: pem('key') };
+}
 
 export function testCertificate(): { cert: Buffer; key: Buffer } {
   const pem = (name: string): Buffer =>

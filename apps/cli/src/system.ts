@@ -27,7 +27,13 @@ import {
   type Detection,
   type EndpointDetection,
 } from '@tripline/detection';
-import { createKongAdmin, createNormaliser, type KongAdmin, type TemplateLearner } from '@tripline/kong';
+import {
+  createKongAdmin,
+  createNormaliser,
+  type KongAdmin,
+  type KongClient,
+  type TemplateLearner,
+} from '@tripline/kong';
 import type { Lake } from '@tripline/lake';
 import {
   createMetrics,
@@ -221,14 +227,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
           settings: config.collector,
           spoolDir: spool.dir === undefined ? join(dataDir, 'spool') : resolvePath(loaded, spool.dir),
           sockets: inheritedSockets(process.env, process.pid),
-          ...(tls
-            ? {
-                tls: {
-                  cert: readNamed(loaded, 'collector.tls.certFile', tls.certFile),
-                  key: readNamed(loaded, 'collector.tls.keyFile', tls.keyFile),
-                },
-              }
-            : {}),
+          ...(tls ? { certificates: readCertificates(loaded, tls) } : {}),
         }),
       );
     }
@@ -256,6 +255,21 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
       stop,
     };
   }
+}
+
+/** The certificates of the collector, the default one first. */
+function readCertificates(
+  loaded: LoadedConfig,
+  tls: NonNullable<Config['collector']['tls']>,
+): { cert: Buffer; key: Buffer }[] {
+  const { certFile, keyFile, certificates = [] } = tls;
+  const all = certificates.map((files, index) => ({ ...files, at: `collector.tls.certificates.${index}` }));
+  if (certFile !== undefined && keyFile !== undefined)
+    all.unshift({ certFile, keyFile, at: 'collector.tls' });
+  return all.map((files) => ({
+    cert: readNamed(loaded, `${files.at}.certFile`, files.certFile),
+    key: readNamed(loaded, `${files.at}.keyFile`, files.keyFile),
+  }));
 }
 
 /** Makes the data directory if need be and takes it for this process; returns how to let go. */
@@ -338,7 +352,7 @@ export function createConfiguredDetection(config: Config): {
 }
 
 /** The Admin API client that the configuration asks for; undefined without `kong.adminUrl`. */
-export function createConfiguredAdmin(loaded: LoadedConfig): KongAdmin | undefined {
+export function createConfiguredAdmin(loaded: LoadedConfig): KongClient | undefined {
   const { adminUrl, workspace, adminToken, adminHeaders, tls } = loaded.config.kong;
   if (adminUrl === undefined) return undefined;
   const pem = (key: string, file: string | undefined): string | undefined =>

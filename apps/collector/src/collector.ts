@@ -1,5 +1,5 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { createSecureContext, createServer as createTlsServer } from 'node:tls';
+import { createServer as createTlsServer } from 'node:tls';
 import { FrameSplitter, type Frame } from '@tripline/kong';
 import {
   Gauge,
@@ -10,6 +10,7 @@ import {
   type RunningRole,
 } from '@tripline/runtime';
 import { addressOf, Admission } from './admission.ts';
+import { serverCertificates, type Certificate } from './certificates.ts';
 import { createFetchServer } from './http-server.ts';
 import type { InheritedSockets } from './inherited.ts';
 import { Intake, type IntakeOptions } from './intake.ts';
@@ -23,8 +24,8 @@ export interface CollectorOptions extends Omit<IntakeOptions, 'spool'> {
   settings: Config['collector'];
   /** Where API calls wait on disk while the bus does not answer; this process's own. */
   spoolDir: string;
-  /** PEM certificate chain and key of `settings.tls`: listens with TLS too, and HTTP becomes HTTPS. */
-  tls?: { cert: Buffer; key: Buffer };
+  /** Certificates of `settings.tls`, the default one first: listens with TLS too, and HTTP becomes HTTPS. */
+  certificates?: readonly Certificate[];
   /** Listening sockets that were handed over, instead of the ports of the settings; see `inheritedSockets`. */
   sockets?: InheritedSockets;
 }
@@ -55,7 +56,10 @@ const backlog = 4_096;
  */
 export async function startCollector(options: CollectorOptions): Promise<Collector> {
   const { settings, logger } = options;
-  if (options.tls) mindCertificate(options.tls);
+  const tls = options.certificates && {
+    ...serverCertificates(options.certificates),
+    handshakeTimeout: Math.min(maxHandshakeMs, settings.frameTimeoutMs),
+  };
   const admission = new Admission(settings, options);
   const unfinished = new UnfinishedLines(settings.maxUnfinishedBytes);
   new Gauge({
@@ -128,7 +132,6 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
   };
 
   const { host } = settings;
-  const handshakeTimeout = Math.min(maxHandshakeMs, settings.frameTimeoutMs);
   const servers: Server[] = [];
   let resolveEnded: () => void = () => undefined;
   const ended = new Promise<void>((resolve) => (resolveEnded = resolve));
@@ -169,8 +172,8 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
       options.sockets?.lines,
     );
     let tlsPort: number | undefined;
-    if (options.tls && settings.tls) {
-      const secure = createTlsServer({ ...options.tls, handshakeTimeout }, readLines);
+    if (tls && settings.tls) {
+      const secure = createTlsServer(tls, readLines);
       // Before the handshake: this is the TCP connection as it was accepted.
       secure.on('connection', (socket: Socket) => admission.admit(socket));
       secure.on('tlsClientError', (_error, socket) => admission.refuse(socket, 'tls-handshake'));
@@ -183,7 +186,7 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
       const { maxBodyBytes } = settings.http;
       const http = createFetchServer({
         handler: createLogHandler({ intake, maxLineBytes: settings.maxLineBytes, maxBodyBytes }),
-        tls: options.tls && { ...options.tls, handshakeTimeout },
+        tls,
         bodyTimeoutMs: settings.frameTimeoutMs,
         closing: () => stopping,
       });
@@ -230,17 +233,6 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
     ended,
     stop: () => (stopped ??= stop()),
   };
-}
-
-function mindCertificate(tls: { cert: Buffer; key: Buffer }): void {
-  try {
-    createSecureContext(tls);
-  } catch (error) {
-    throw new UserError(
-      `collector.tls: certFile and keyFile cannot be used: ${(error as Error).message}; ` +
-        'allowed are a PEM certificate chain and its PEM private key, without a passphrase.',
-    );
-  }
 }
 
 function listen(

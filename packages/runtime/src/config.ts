@@ -32,12 +32,26 @@ const collectorSchema = z.strictObject({
   tls: z
     .strictObject({
       port: port.default(9601),
-      certFile: file.describe('PEM certificate chain.'),
-      keyFile: file.describe('PEM private key.'),
+      certFile: file.optional().describe('PEM certificate chain.'),
+      keyFile: file.optional().describe('PEM private key.'),
+      certificates: z
+        .array(z.strictObject({ certFile: file, keyFile: file }))
+        .min(1)
+        .optional()
+        .describe(
+          'Several certificates, instead of certFile and keyFile or beside them: the one that is for the name that Kong asks ' +
+            'for (tls_sni), else the first.',
+        ),
+    })
+    .refine((tls) => (tls.certFile === undefined) === (tls.keyFile === undefined), {
+      message: 'certFile and keyFile belong together',
+    })
+    .refine((tls) => tls.certFile !== undefined || tls.certificates !== undefined, {
+      message: 'certFile and keyFile are needed, or certificates',
     })
     .optional()
     .describe(
-      'Also listen with TLS. Kong does not verify the certificate: this keeps others from reading along.',
+      'Also listen with TLS. Kong before 3.13 does not verify the certificate: this keeps others from reading along.',
     ),
   http: z
     .strictObject({
