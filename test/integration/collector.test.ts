@@ -1,13 +1,16 @@
+import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { createEmbeddedBus } from '@tripline/bus';
 import type { ApiCall, DeadLetter } from '@tripline/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
+  certificate,
   createStarter,
   expectBalanced,
   numberedLine as numbered,
   plainLine as line,
   testCertificate,
+  type TestCollector,
 } from '../support/collector.ts';
 import { createOutage } from '../support/outage.ts';
 import { connect, recording, scratchDir, until, watchTopic } from '../support/parts.ts';
@@ -18,6 +21,12 @@ afterEach(async () => {
   for (const step of undo.splice(0).reverse()) await step();
 });
 const start = createStarter(undo);
+
+const connectMany = (port: number, count: number): Promise<Socket[]> =>
+  Promise.all(Array.from({ length: count }, () => connect(port)));
+
+const closed = (socket: Socket): Promise<unknown> =>
+  socket.closed ? Promise.resolve() : new Promise((resolve) => socket.once('close', resolve));
 
 describe('the collector', () => {
   it('puts every recorded line on the bus as an API call, whatever connection and piece it comes in', async () => {
@@ -145,6 +154,70 @@ describe('the collector', () => {
     );
   });
 
+  it.each(['tls', 'https'] as const)(
+    'checks and counts connections to its %s port before any handshake',
+    async (which) => {
+      const tls = { port: 0, certFile: 'cert.pem', keyFile: 'key.pem' };
+      const ports = { tls, http: { port: 0, maxBodyBytes: 1_000 } };
+      const portOf = ({ collector }: TestCollector): number =>
+        (which === 'tls' ? collector.tlsPort : collector.httpPort)!;
+      const options = { tls: testCertificate() };
+      const refusing = await start({ ...ports, allow: ['192.0.2.1'] }, options);
+      await Promise.all((await connectMany(portOf(refusing), 200)).map(closed));
+      expect(await refusing.metrics()).toContain(
+        'tripline_collector_connections_refused_total{reason="address"} 200',
+      );
+
+      const limited = await start({ ...ports, maxConnections: 5 }, options);
+      const many = await connectMany(portOf(limited), 200);
+      await until(() => many.filter(({ closed }) => closed).length === 195, 'all but five are closed');
+      expect(await limited.metrics()).toMatch(/^tripline_collector_connections 5$/m);
+      for (const socket of many) socket.destroy();
+    },
+  );
+
+  it.each(['tls', 'https'] as const)(
+    'gives the places of connections to its %s port back whose handshake does not come',
+    async (which) => {
+      const tls = { port: 0, certFile: 'cert.pem', keyFile: 'key.pem' };
+      const { collector, metrics } = await start(
+        { tls, http: { port: 0, maxBodyBytes: 1_000 }, frameTimeoutMs: 100, maxConnections: 5 },
+        { tls: testCertificate() },
+      );
+      const port = which === 'tls' ? collector.tlsPort! : collector.httpPort!;
+      await Promise.all((await connectMany(port, 5)).map(closed));
+      await until(
+        async () => (await metrics()).includes('\ntripline_collector_connections 0\n'),
+        'no place is taken',
+      );
+      expect(await metrics()).toContain(
+        'tripline_collector_connections_refused_total{reason="tls-handshake"} 5',
+      );
+    },
+  );
+
+  it('holds no more bytes of unfinished lines than allowed, and gives the largest up first', async () => {
+    const { collector, accounting, metrics } = await start({ maxUnfinishedBytes: 2_000_000 });
+    const heldBytes = async (): Promise<number> =>
+      Number(/^tripline_collector_unfinished_bytes (\d+)$/m.exec(await metrics())![1]);
+    const kong = await connect(collector.port);
+    kong.write(line.subarray(0, 500));
+    await until(async () => (await heldBytes()) > 0, 'the beginning of a line is there');
+    const flood = await connectMany(collector.port, 50);
+    for (const socket of flood) socket.write(Buffer.alloc(200_000, 120));
+    await until(
+      () => (accounting().rejected.get('unfinished-bytes') ?? 0) >= 40,
+      'the flood is closed but for what fits',
+    );
+    expect(await heldBytes()).toBeLessThanOrEqual(2_000_000);
+    await until(() => flood.filter(({ closed }) => closed).length >= 40, 'its connections are closed');
+    kong.write(line.subarray(500));
+    await until(() => accounting().published === 1, 'the line of Kong comes to its end');
+    for (const socket of flood) socket.destroy();
+    await until(async () => (await heldBytes()) === 0, 'nothing is held any more');
+    expectBalanced(accounting());
+  });
+
   it('takes connections from allowed addresses only', async () => {
     const refusing = await start({ allow: ['10.0.0.0/8', '2001:db8::/32'] });
     const socket = await connect(refusing.collector.port);
@@ -171,17 +244,54 @@ describe('the collector', () => {
 
   it('takes the same lines over TLS', async () => {
     const files = { certFile: 'cert.pem', keyFile: 'key.pem' };
-    const { collector, accounting } = await start({ tls: { port: 0, ...files } }, { tls: testCertificate() });
+    const { collector, accounting, metrics } = await start(
+      { tls: { port: 0, ...files } },
+      { tls: testCertificate() },
+    );
     // As Kong does: the certificate is not verified.
     const socket = connectTls({ port: collector.tlsPort!, host: '127.0.0.1', rejectUnauthorized: false });
     const lines = recording('tls-transport');
     for (const one of lines) socket.write(one);
     await until(() => accounting().published === lines.length, 'all lines are published');
+    expect(await metrics()).toContain('\ntripline_collector_connections 1\n');
     socket.destroy();
+    await until(
+      async () => (await metrics()).includes('\ntripline_collector_connections 0\n'),
+      'its place is free',
+    );
     const plain = await connect(collector.tlsPort!);
     plain.write(line);
     await new Promise((resolve) => plain.once('close', resolve));
     expect(accounting().received).toBe(lines.length);
+  });
+
+  it('serves the certificate that is for the name that Kong asks for, else the first', async () => {
+    const tls = { port: 0, certFile: 'cert.pem', keyFile: 'key.pem' };
+    const { collector, accounting } = await start(
+      { tls, http: { port: 0, maxBodyBytes: 1_000 } },
+      { tls: certificate('logs'), certificates: [certificate('wildcard')] },
+    );
+    const nameServed = async (port: number, servername?: string): Promise<string> => {
+      const socket = connectTls({
+        port,
+        host: '127.0.0.1',
+        rejectUnauthorized: false,
+        ...(servername === undefined ? {} : { servername }),
+      });
+      await new Promise((resolve) => socket.once('secureConnect', resolve));
+      const { subject } = socket.getPeerCertificate();
+      if (port === collector.tlsPort) socket.end(numbered(1));
+      else socket.destroy();
+      return subject.CN as string;
+    };
+    for (const port of [collector.tlsPort!, collector.httpPort!]) {
+      expect(await nameServed(port, 'logs.example.test')).toBe('logs.example.test');
+      expect(await nameServed(port, 'eu.example.test')).toBe('eu.example.test');
+      expect(await nameServed(port, 'collector-1.eu.example.test')).toBe('eu.example.test');
+      expect(await nameServed(port, 'other.example.test')).toBe('logs.example.test');
+      expect(await nameServed(port)).toBe('logs.example.test');
+    }
+    await until(() => accounting().received === 5, 'lines come under every name');
   });
 
   it('drops and counts lines when the bus is full, tells of it, and goes on when there is room', async () => {
@@ -216,7 +326,7 @@ describe('the collector', () => {
     undo.push(scratch.dispose);
     const outage = createOutage(createEmbeddedBus({ path: scratch.path }));
     outage.mode = 'silent';
-    const { collector, bus, accounting } = await start({}, { bus: outage.bus, maxInFlightRecords: 20_000 });
+    const { collector, bus, accounting } = await start({}, { bus: outage.bus, maxInFlightBytes: 20_000_000 });
     const calls = watchTopic<ApiCall>(bus, 'api-calls');
     const socket = await connect(collector.port);
     for (let n = 0; n < 15_000; n++) {
@@ -231,6 +341,34 @@ describe('the collector', () => {
     await until(() => accounting().published === 15_000, 'everything is published');
     expectBalanced(accounting());
     expect(new Set(calls.map(({ id }) => id)).size).toBe(15_000);
+  });
+
+  it('bounds what waits for the bus by its bytes, however few lines they are', async () => {
+    const scratch = scratchDir();
+    undo.push(scratch.dispose);
+    const outage = createOutage(createEmbeddedBus({ path: scratch.path }));
+    outage.mode = 'silent';
+    const maxInFlightBytes = 4_000_000;
+    const { collector, accounting } = await start({}, { bus: outage.bus, maxInFlightBytes });
+    const socket = await connect(collector.port);
+    const count = 40;
+    for (let n = 0; n < count; n++) {
+      const large = JSON.parse(numbered(n).toString()) as { request: { querystring: object } };
+      const parameters = Array.from({ length: 90 }, (_, i) => [`p${i}`, 'word '.repeat(200)]);
+      large.request.querystring = Object.fromEntries(parameters) as object;
+      socket.write(`${JSON.stringify(large)}\n`);
+    }
+    let most = 0;
+    await until(() => {
+      most = Math.max(most, accounting().inFlightBytes);
+      return accounting().spooled === count;
+    }, 'every line is on disk');
+    expect(most).toBeGreaterThan(100_000);
+    expect(most).toBeLessThan(maxInFlightBytes + 200_000);
+    expect(accounting()).toMatchObject({ inFlight: 0, inFlightBytes: 0 });
+    outage.end();
+    await until(() => accounting().published === count, 'everything is published');
+    expectBalanced(accounting());
   });
 
   it('loses nothing that a connection had delivered when it is told to stop', async () => {

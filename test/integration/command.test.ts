@@ -1,6 +1,7 @@
+import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { join, resolve as resolvePath } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defaultSeed, demoKey, startKongStandIn } from '@tripline/kong-stand-in';
 import type { Alert } from '@tripline/model';
@@ -28,6 +29,7 @@ function scratch(): string {
   return path;
 }
 
+const program = resolvePath('dist/tripline.js');
 const fixture = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/tcp-log/${name}.ndjson`, import.meta.url));
 const recordings = [
@@ -492,6 +494,55 @@ describe('the command line', () => {
       expect(ended.status, ended.stderr).toBe(2);
     }
     await new Promise((resolve) => taken.close(resolve));
+  });
+
+  it('refuses to start where a forged line could block somebody, and says which settings there are', async () => {
+    const cwd = scratch();
+    const block = { type: 'block', duration: '5m' };
+    const policy = { id: 'stop', match: { type: 'request-spike' }, actions: [block] };
+    writeFileSync(join(cwd, 'policies.json'), JSON.stringify({ policies: [policy] }));
+    const configure = (collector: object): void =>
+      writeFileSync(
+        join(cwd, 'tripline.json'),
+        JSON.stringify({ collector: { port: 0, ...collector }, http: { port: 0 }, lake: { enabled: false } }),
+      );
+    configure({});
+    const refused = await runProgram(['up'], { cwd });
+    expect(refused).toMatchObject({ status: 2, stdout: '' });
+    expect(refused.stderr).toMatch(
+      /policies\[0\] "stop" would block .*collector\.token .*collector\.allow .*collector\.trustUnauthenticated: true/,
+    );
+    expect(refused.stderr).not.toMatch(/^\s+at /m);
+    const checked = await runProgram(['doctor'], { cwd });
+    expect(checked.status).toBe(1);
+    expect(checked.stdout).toMatch(
+      /^FAIL +policies: line 1: policies\[0\] "stop" would block .*collector\.allow/m,
+    );
+    configure({ trustUnauthenticated: true });
+    const running = startProgram(['up'], { cwd });
+    await until(() => running.stderr().includes('Tripline is running'), 'it runs');
+    running.process.kill('SIGTERM');
+    await running.ended;
+  });
+
+  it('does not take a socket that was handed over for one of this machine alone', async () => {
+    const cwd = scratch();
+    const settings = { collector: { host: '127.0.0.1' }, http: { port: 0 }, lake: { enabled: false } };
+    writeFileSync(join(cwd, 'tripline.json'), JSON.stringify(settings));
+    const held = createServer();
+    await new Promise<void>((resolve) => held.listen(0, '0.0.0.0', resolve));
+    const { fd } = (held as unknown as { _handle: { fd: number } })._handle;
+    const child = spawn('/bin/sh', ['-c', 'LISTEN_PID=$$ exec "$0" "$@"', process.execPath, program, 'up'], {
+      cwd,
+      stdio: ['ignore', 'ignore', 'pipe', fd],
+      env: { ...process.env, LISTEN_FDS: '1' },
+    });
+    let stderr = '';
+    child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    const status = await new Promise((resolve) => child.once('close', resolve));
+    held.close();
+    expect(stderr).toMatch(/^collector\.host is 127\.0\.0\.1, but the socket .* listens on 0\.0\.0\.0:\d+/m);
+    expect(status).toBe(2);
   });
 
   it('lists every problem of tripline.json at once, with status 2', async () => {

@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { forgeryProblems } from '@tripline/app-responder';
 import { connectDeckYaml } from '@tripline/kong';
 import { parsePolicies } from '@tripline/policy';
 import { configJsonSchema, loadConfig } from '@tripline/runtime';
@@ -108,6 +109,22 @@ describe('the configuration that is deployed', () => {
       expect.arrayContaining(['collector', 'processor', 'archiver', 'responder', 'kong-connect']),
     );
     for (const [, { environment }] of roles) load(environment!);
+  });
+
+  it('lets the responder of docker-compose.yml block, since its collector asks for a token', () => {
+    const { collector, responder } = Object.fromEntries(composeServices());
+    const text = read('deploy/compose/policies.json');
+    const parsed = parsePolicies(text);
+    const problems = (environment: Record<string, string>): number =>
+      forgeryProblems(
+        text,
+        parsed.ok ? parsed.policies : { policies: [] },
+        load(environment).config.collector,
+      ).length;
+    expect(problems(responder!.environment!)).toBe(0);
+    const { TRIPLINE_COLLECTOR__TOKEN: token, ...without } = responder!.environment!;
+    expect(problems(without)).toBe(1);
+    expect(token).toBe(collector!.environment!.TRIPLINE_COLLECTOR__TOKEN);
   });
 
   it('is valid for the default values of the chart, with every secret in use', () => {

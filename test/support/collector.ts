@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startCollector, type Accounting, type Collector } from '@tripline/app-collector';
+import { startCollector, type Accounting, type Certificate, type Collector } from '@tripline/app-collector';
 import { createEmbeddedBus, type Bus } from '@tripline/bus';
 import { createNormaliser } from '@tripline/kong';
 import { configSchema, type Config } from '@tripline/runtime';
@@ -27,15 +27,17 @@ export function createStarter(undo: (() => unknown)[]) {
     options: {
       bus?: Bus;
       maxBytes?: number;
-      tls?: { cert: Buffer; key: Buffer };
+      tls?: Certificate;
+      /** Further certificates, beside that of `tls`. */
+      certificates?: Certificate[];
       token?: string;
-      maxInFlightRecords?: number;
+      maxInFlightBytes?: number;
       spoolDir?: string;
     } = {},
   ): Promise<TestCollector> => {
     const scratch = scratchDir();
     undo.push(scratch.dispose);
-    const { tls, token, maxInFlightRecords, maxBytes } = options;
+    const { tls, certificates = [], token, maxInFlightBytes, maxBytes } = options;
     const spoolDir = options.spoolDir ?? join(scratch.path, 'spool');
     const bus =
       options.bus ??
@@ -50,8 +52,8 @@ export function createStarter(undo: (() => unknown)[]) {
       normalise: createNormaliser({ sanitizer, ...(token ? { token } : {}) }),
       settings: { ...defaults, host: '127.0.0.1', port: 0, ...settings },
       spoolDir,
-      ...(tls ? { tls } : {}),
-      ...(maxInFlightRecords ? { maxInFlightRecords } : {}),
+      ...(tls ? { certificates: [tls, ...certificates] } : {}),
+      ...(maxInFlightBytes ? { maxInFlightBytes } : {}),
     });
     undo.push(() => collector.stop());
     return {
@@ -71,8 +73,11 @@ function sum(counts: Map<string, number>): number {
 
 /** Every line that was read is published, rejected, dropped, returned, on disk or under way. */
 export function expectBalanced(accounting: Accounting): void {
-  const { received, restored, published, rejected, dropped, returned, spooled, inFlight } = accounting;
-  expect(received + restored).toBe(published + sum(rejected) + sum(dropped) + returned + spooled + inFlight);
+  const { received, restored, published, rejected, streamSessions, dropped, returned, spooled, inFlight } =
+    accounting;
+  expect(received + restored).toBe(
+    published + sum(rejected) + streamSessions + sum(dropped) + returned + spooled + inFlight,
+  );
 }
 
 export const plainLine = recording('normal')[0]!;
@@ -85,6 +90,12 @@ export const numberedLine = (n: number): Buffer =>
 
 /** The number in the id of a numbered line's API call. */
 export const numberOf = ({ id }: { id: string }): number => Number.parseInt(id.slice(0, 32), 16);
+
+/** One of the certificates in `test/fixtures/certificates`: `logs` for one name, `wildcard` for `*.eu.example.test`. */
+export function certificate(name: 'logs' | 'wildcard'): Certificate {
+  const pem = (part: string): Buffer => readFileSync(`test/fixtures/certificates/${name}-${part}.pem`);
+  return { cert: pem('cert'), key: pem('key') };
+}
 
 export function testCertificate(): { cert: Buffer; key: Buffer } {
   const pem = (name: string): Buffer =>

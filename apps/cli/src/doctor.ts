@@ -2,7 +2,16 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { KongDeniedError, KongUnavailableError, type KongAdmin } from '@tripline/kong';
+import { forgeryProblems } from '@tripline/app-responder';
+import {
+  customFieldPrefix,
+  fieldsThatCanFail,
+  httpLogPort,
+  KongDeniedError,
+  KongUnavailableError,
+  type KongClient,
+  type KongPlugin,
+} from '@tripline/kong';
 import { parsePolicies } from '@tripline/policy';
 import { createLogger, resolvePath, type LoadedConfig } from '@tripline/runtime';
 import { readOptions } from './options.ts';
@@ -56,7 +65,7 @@ export async function doctor(args: string[]): Promise<number> {
   }
   const admin = createConfiguredAdmin(loaded);
   if (admin) {
-    tell(...(await checkKong(admin, lines?.port ?? loaded.config.collector.port, loaded)));
+    tell(...(await checkKong(admin, portsOf(loaded, lines), loaded.config.kong.adminUrl)));
     await admin.close();
   } else {
     tell({
@@ -73,11 +82,19 @@ export async function doctor(args: string[]): Promise<number> {
   return failed > 0 ? 1 : 0;
 }
 
+/** Those of the running collector, else those of the configuration. */
+function portsOf(loaded: LoadedConfig, running: CollectorStatus | undefined): CollectorPorts {
+  const { port, tls, http } = loaded.config.collector;
+  if (!running) return { lines: port, tls: tls?.port, http: http?.port };
+  return { lines: running.port, tls: running.tlsPort ?? undefined, http: running.httpPort ?? undefined };
+}
+
 function checkPolicies(loaded: LoadedConfig): Finding[] {
   const path = resolvePath(loaded, loaded.config.policiesFile);
   if (!existsSync(path))
     return [{ level: 'note', what: `policies: there is no ${path}, so alerts lead to no responses` }];
-  const parsed = parsePolicies(readFileSync(path, 'utf8'));
+  const text = readFileSync(path, 'utf8');
+  const parsed = parsePolicies(text);
   if (!parsed.ok) {
     const { length } = parsed.problems;
     const first = parsed.problems[0]!;
@@ -91,6 +108,8 @@ function checkPolicies(loaded: LoadedConfig): Finding[] {
   }
   const { policies } = parsed.policies;
   const findings: Finding[] = [{ level: 'ok', what: `policies: ${policies.length} in ${path}` }];
+  for (const one of forgeryProblems(text, parsed.policies, loaded.config.collector))
+    findings.push({ level: 'fail', what: `policies: line ${one.line}: ${one.path} ${one.message}` });
   const known = loaded.config.webhooks.map(({ id }) => id);
   for (const { id, actions } of policies) {
     for (const action of actions) {
@@ -187,7 +206,7 @@ async function checkServers(loaded: LoadedConfig, tell: (finding: Finding) => vo
 /** Do lines arrive, and are they accepted? */
 export function checkLines(nowMs: number, collector: CollectorStatus): Finding[] {
   const { accounting, observations } = collector;
-  const { received, restored, published, returned, spooled, inFlight } = accounting;
+  const { received, restored, published, streamSessions, returned, spooled, inFlight } = accounting;
   const sum = (counts: Record<string, number>): number =>
     Object.values(counts).reduce((all, one) => all + one, 0);
   const list = (counts: Record<string, number>): string =>
@@ -202,7 +221,7 @@ export function checkLines(nowMs: number, collector: CollectorStatus): Finding[]
       level: 'fail',
       what: `lines: none has come to port ${collector.port}`,
       advice:
-        'Is the tcp-log plugin there (below), and can Kong reach this address? See tripline kong connect.',
+        'Is the tcp-log or http-log plugin there (below), and can Kong reach this address? See tripline kong connect.',
     });
     return findings;
   }
@@ -212,12 +231,19 @@ export function checkLines(nowMs: number, collector: CollectorStatus): Finding[]
     level: age !== undefined && age < 300_000 ? 'ok' : 'warn',
     what:
       `lines: ${received} received${also(restored, 'from the spool of an earlier process')} = ${published} published + ` +
-      `${rejected} rejected + ${dropped} dropped${also(returned, 'sent back to Kong')}${also(spooled, 'in the spool')} + ` +
+      `${rejected} rejected + ${dropped} dropped${also(streamSessions, 'stream sessions')}${also(returned, 'sent back to Kong')}${also(spooled, 'in the spool')} + ` +
       `${inFlight} under way; ${when}`,
     ...(age !== undefined && age < 300_000
       ? {}
       : { advice: 'Is there traffic on Kong? Does its error log name tcp-log?' }),
   });
+  if (streamSessions > 0) {
+    findings.push({
+      level: 'note',
+      what: `stream sessions: ${streamSessions} lines are of TCP or TLS routes, which Tripline does not look into`,
+      advice: 'Nothing is wrong. To save them, take tcp and tls out of the protocols of the plugin in Kong.',
+    });
+  }
   if (spooled > 0) {
     findings.push({
       level: 'warn',
@@ -310,54 +336,168 @@ export function checkLag(status: Status): Finding[] {
   }));
 }
 
-/** Is Kong there, may we write, and does its tcp-log plugin point here? */
-export async function checkKong(admin: KongAdmin, port: number, loaded: LoadedConfig): Promise<Finding[]> {
-  const { adminUrl } = loaded.config.kong;
-  try {
-    const node = await admin.node();
-    const findings: Finding[] = [
-      { level: 'ok', what: `Kong: ${node.version} on ${node.hostname} answers at ${adminUrl}` },
-    ];
-    if (node.database === 'off') {
-      findings.push({
-        level: 'warn',
-        what: 'Kong: runs without a database (DB-less), so its Admin API cannot attach plugins: alerts only',
-        advice:
-          'Webhooks work as ever. For blocks, run Kong with a database, or act on the webhooks in your deployment.',
-      });
-    } else findings.push(await checkWrite(admin));
-    const plugins = (await admin.plugins()).filter((plugin) => plugin.name === 'tcp-log' && plugin.enabled);
-    const here = plugins.filter((plugin) => plugin.config.port === port);
-    const show = (list: typeof plugins): string =>
-      list.map((plugin) => `${String(plugin.config.host)}:${String(plugin.config.port)}`).join(', ');
-    if (here.length > 0) {
-      findings.push({ level: 'ok', what: `tcp-log: points to ${show(here)}` });
-      if (here.length > 1) {
-        findings.push({
-          level: 'note',
-          what: 'tcp-log: several plugins point here; duplicated lines are counted once',
-        });
-      }
-    } else {
-      findings.push({
-        level: 'fail',
-        what:
-          plugins.length === 0
-            ? 'tcp-log: no such plugin is enabled'
-            : `tcp-log: points to ${show(plugins)}, not to port ${port}`,
-        advice: 'tripline kong connect shows what to do, with --apply it does it.',
-      });
-    }
+/** Ports that the collector listens on; those that it does not use are undefined. */
+export interface CollectorPorts {
+  lines: number;
+  tls: number | undefined;
+  http: number | undefined;
+}
+
+/** Is Kong there, may we read and write what we need, and does a logging plugin send here? */
+export async function checkKong(
+  admin: KongClient,
+  ports: CollectorPorts,
+  adminUrl: string | undefined,
+): Promise<Finding[]> {
+  const node = await unlessDenied(admin.node());
+  if (node.kind === 'failed') return [{ level: 'fail', what: `Kong: ${node.problem}` }];
+  const findings: Finding[] = [];
+  if (node.kind === 'done') {
+    const { version, hostname } = node.value;
+    findings.push({ level: 'ok', what: `Kong: ${version} on ${hostname} answers at ${adminUrl}` });
+  } else {
+    // What connect and blocks need is asked for below; a role may have just that.
+    findings.push({
+      level: 'note',
+      what: `Kong: answers at ${adminUrl}; the token may not read GET /, so its version and database are not known`,
+    });
+  }
+  if (node.kind === 'done' && node.value.database === 'off') {
+    findings.push({
+      level: 'warn',
+      what: 'Kong: runs without a database (DB-less), so its Admin API cannot attach plugins: alerts only',
+      advice:
+        'Webhooks work as ever. For blocks, run Kong with a database, or act on the webhooks in your deployment.',
+    });
+  } else findings.push(await checkWrite(admin));
+  const plugins = await unlessDenied(admin.plugins());
+  if (plugins.kind !== 'done') {
+    findings.push({
+      level: 'fail',
+      what: `Kong: cannot read plugins: ${plugins.problem}`,
+      advice:
+        'The role of kong.adminToken needs the permission to read /plugins (and to write them for blocks).',
+    });
     return findings;
+  }
+  const enabled = plugins.value.filter((plugin) => plugin.enabled);
+  return [...findings, ...checkLogging(enabled, ports), ...checkCustomFields(enabled, ports)];
+}
+
+type Asked<Value> =
+  | { kind: 'done'; value: Value }
+  /** `denied`: Kong is there and knows the token, but its role may not do this (403). */
+  | { kind: 'denied' | 'failed'; problem: string };
+
+async function unlessDenied<Value>(answer: Promise<Value>): Promise<Asked<Value>> {
+  try {
+    return { kind: 'done', value: await answer };
   } catch (error) {
-    if (!(error instanceof KongUnavailableError) && !(error instanceof KongDeniedError)) throw error;
-    return [{ level: 'fail', what: `Kong: ${error.message}` }];
+    if (error instanceof KongUnavailableError) return { kind: 'failed', problem: error.message };
+    if (!(error instanceof KongDeniedError)) throw error;
+    // 401 is an answer to the token as such: nothing else would be answered either.
+    return { kind: / with 401: /.test(error.message) ? 'failed' : 'denied', problem: error.message };
   }
 }
 
+function sendsHere(plugin: KongPlugin, ports: CollectorPorts): boolean {
+  const { port, tls } = plugin.config;
+  if (plugin.name === 'tcp-log')
+    return port !== undefined && port === (tls === true ? ports.tls : ports.lines);
+  return ports.http !== undefined && httpLogPort(plugin) === ports.http;
+}
+
+/** Does tcp-log or http-log send here? */
+function checkLogging(enabled: KongPlugin[], ports: CollectorPorts): Finding[] {
+  const show = (list: KongPlugin[]): string =>
+    list
+      .map(({ name, config }) =>
+        name === 'tcp-log'
+          ? `${String(config['host'])}:${String(config['port'])}${config['tls'] === true ? ' (TLS)' : ''}`
+          : String(config['http_endpoint']).replace(/\/\/[^/@]*@/, '//'),
+      )
+      .join(', ');
+  const findings: Finding[] = [];
+  for (const name of ['tcp-log', 'http-log']) {
+    const here = enabled.filter((plugin) => plugin.name === name && sendsHere(plugin, ports));
+    if (here.length > 0) findings.push({ level: 'ok', what: `${name}: points to ${show(here)}` });
+    if (here.length > 1)
+      findings.push({
+        level: 'note',
+        what: `${name}: several plugins point here; duplicated lines are counted once`,
+      });
+  }
+  if (findings.filter(({ level }) => level === 'ok').length > 1)
+    findings.push({
+      level: 'note',
+      what: 'tcp-log and http-log both point here: what both cover comes twice, counts once and costs twice',
+      advice: 'Keep http-log, which loses fewer lines, or tcp-log, which costs less.',
+    });
+  if (findings.length > 0) return findings;
+  const elsewhere = enabled.filter(({ name }) => name === 'tcp-log');
+  return [
+    {
+      level: 'fail',
+      what:
+        elsewhere.length === 0
+          ? 'tcp-log: no such plugin is enabled'
+          : `tcp-log: points to ${show(elsewhere)}, not to ${wherePorts(ports)}`,
+      advice: 'tripline kong connect shows what to do, with --apply it does it.',
+    },
+  ];
+}
+
+function wherePorts({ lines, tls }: CollectorPorts): string {
+  return `port ${lines}${tls === undefined ? '' : ` or, with TLS, to port ${tls}`}`;
+}
+
+/** An error in a function of `custom_fields_by_lua` loses the whole line, and Kong tells of it in its error log only. */
+function checkCustomFields(enabled: KongPlugin[], ports: CollectorPorts): Finding[] {
+  return enabled
+    .filter((plugin) => sendsHere(plugin, ports))
+    .flatMap((plugin): Finding[] => {
+      const fields = (plugin.config['custom_fields_by_lua'] ?? {}) as Record<string, string>;
+      const risky = fieldsThatCanFail(fields);
+      const [ours, others] = [true, false].map((own) =>
+        risky.filter((name) => name.startsWith(customFieldPrefix) === own),
+      ) as [string[], string[]];
+      const what = `${plugin.name}: an error in custom_fields_by_lua of plugin ${plugin.id} would lose the whole line:`;
+      return [
+        ...(ours.length === 0
+          ? []
+          : [
+              {
+                level: 'warn' as const,
+                what: `${what} ${ours.join(', ')} (of an earlier version of Tripline)`,
+                advice: 'tripline kong connect --apply puts those in that cannot fail.',
+              },
+            ]),
+        ...(others.length === 0
+          ? []
+          : [
+              {
+                level: 'warn' as const,
+                what: `${what} ${others.join(', ')}`,
+                advice:
+                  'If lines are missing, look for "custom_fields_by_lua" or "sandbox" in the error log of Kong. So that it cannot ' +
+                  'happen: local ok, v = pcall(function() <the present code> end); if ok then return v end',
+              },
+            ]),
+      ];
+    });
+}
+
 /** Removing a plugin that never existed changes nothing, and is answered only to those who may write. */
-async function checkWrite(admin: KongAdmin): Promise<Finding> {
-  const outcome = await admin.deletePlugin(randomUUID());
+async function checkWrite(admin: KongClient): Promise<Finding> {
+  const answer = await unlessDenied(admin.deletePlugin(randomUUID()));
+  if (answer.kind !== 'done') {
+    return {
+      level: 'fail',
+      what: `Kong: cannot write plugins: ${answer.problem}`,
+      advice: 'The role of kong.adminToken needs the permissions to create, update and delete /plugins.',
+    };
+  }
+  const outcome = answer.value;
   return outcome.kind === 'done'
     ? { level: 'ok', what: 'Kong: the Admin API lets us write' }
     : { level: 'fail', what: `Kong: cannot write: ${outcome.problem}` };

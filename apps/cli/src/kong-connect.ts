@@ -19,12 +19,16 @@ import { createConfiguredAdmin } from './system.ts';
 export async function kong(args: string[]): Promise<number> {
   const [what, ...rest] = args;
   if (what !== 'connect')
-    throw new UserError('There is: tripline kong connect [--host HOST] [--port PORT] [--tls] [--apply].');
+    throw new UserError(
+      'There is: tripline kong connect [--host HOST] [--port PORT] [--tls [--sni NAME] [--verify]] [--apply].',
+    );
   const { values, loaded } = readOptions(rest, {
     apply: { type: 'boolean', default: false },
     host: { type: 'string' },
     port: { type: 'string' },
     tls: { type: 'boolean', default: false },
+    sni: { type: 'string' },
+    verify: { type: 'boolean', default: false },
   });
   const admin = createConfiguredAdmin(loaded);
   if (!admin) {
@@ -35,11 +39,21 @@ export async function kong(args: string[]): Promise<number> {
   const settings = settingsOf(loaded, values);
   const say = (text: string): boolean => process.stdout.write(text);
   try {
+    const canVerify = settings.tls && (await admin.pluginFields('tcp-log'))?.includes('ssl_verify') === true;
+    if (settings.verify && !canVerify) {
+      throw new UserError(
+        '--verify: the tcp-log plugin of this Kong cannot verify certificates (its schema has no ssl_verify; Kong 3.13 and ' +
+          'later have it), or its schema (GET /schemas/plugins/tcp-log) may not be read.',
+      );
+    }
     const plan = planFor(settings, await admin.plugins());
     say(describeConnectPlan(plan));
+    if (canVerify && !settings.verify) say(verifyOffer);
     say(whatElse(loaded));
-    say(`\nThe same for decK:\n\n${connectDeckYaml(settings)}\n`);
+    const isHttpLog = plan.kind === 'http-log' || ('existing' in plan && plan.existing.name === 'http-log');
+    if (!isHttpLog) say(`\nThe same for decK:\n\n${connectDeckYaml(settings)}\n`);
     if (plan.kind === 'ambiguous' || plan.kind === 'occupied') return 1;
+    if (plan.kind === 'http-log') return plan.lacks.length === 0 ? 0 : 1;
     if (plan.kind === 'nothing') return 0;
     if (!values.apply) {
       say('Nothing was changed. Run it again with --apply to do it.\n');
@@ -61,6 +75,11 @@ export async function kong(args: string[]): Promise<number> {
   }
 }
 
+const verifyOffer = `
+This Kong can verify the collector's certificate (config.ssl_verify): add --verify, and --sni NAME if the certificate is for
+another name than --host. Kong must trust its authority: lua_ssl_trusted_certificate in kong.conf. Else no line arrives.
+`;
+
 /** Settings that cannot work are the user's to mend: told without a stack. */
 function planFor(settings: ConnectSettings, plugins: KongPlugin[]): ConnectPlan {
   try {
@@ -72,13 +91,16 @@ function planFor(settings: ConnectSettings, plugins: KongPlugin[]): ConnectPlan 
 
 function settingsOf(
   loaded: LoadedConfig,
-  values: { host?: string; port?: string; tls?: boolean },
+  values: { host?: string; port?: string; tls?: boolean; sni?: string; verify?: boolean },
 ): ConnectSettings {
   const { collector, kong: kongConfig } = loaded.config;
   if (values.tls === true && !collector.tls) {
     throw new UserError(
       '--tls: the collector has no certificate; set collector.tls.certFile and keyFile first.',
     );
+  }
+  if (values.tls !== true && (values.sni !== undefined || values.verify === true)) {
+    throw new UserError('--sni and --verify are about the TLS connection of tcp-log: give --tls, too.');
   }
   const port = values.port ?? String((values.tls ? collector.tls?.port : collector.port) ?? 9600);
   if (!/^[0-9]{1,5}$/.test(port))
@@ -87,6 +109,9 @@ function settingsOf(
     collectorHost: values.host ?? hostname(),
     collectorPort: Number(port),
     tls: values.tls === true,
+    ...(values.sni === undefined ? {} : { tlsSni: values.sni }),
+    ...(values.verify === true ? { verify: true } : {}),
+    ...(collector.http === undefined ? {} : { httpPort: collector.http.port }),
     ...(collector.token === undefined ? {} : { token: collector.token }),
     ...(kongConfig.fingerprintKey === undefined ? {} : { fingerprintKey: kongConfig.fingerprintKey }),
     ...(kongConfig.workspace === undefined ? {} : { workspace: kongConfig.workspace }),

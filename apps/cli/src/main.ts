@@ -10,7 +10,8 @@ const help = `Usage: tripline <command>
          [--alerts FILE]      write the alerts there instead
          [--policies FILE]    say which responses these policies would have made
   kong connect [--apply]      show (or make) the tcp-log plugin in Kong that logs to this collector
-         --host HOST          how Kong reaches the collector [--port PORT] [--tls] [--fingerprints]
+         --host HOST          how Kong reaches the collector [--port PORT]
+         --tls                send with TLS [--sni NAME: ask for this name] [--verify: Kong 3.13 verifies the certificate]
   doctor                      check Kong, the plugin, lines, addresses, clock, disk and policies
   series FILE.csv|-           a plain series (columns timestamp,value) row by row: expected, range, score, alert
   parameters FILE.ndjson|-    learn parameter values of calls, and judge those of lines with "score": true

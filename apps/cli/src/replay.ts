@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
 import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
-import { createServedPaths, createTemplateLearner, FrameSplitter } from '@tripline/kong';
+import { createServedPaths, createTemplateLearner, EqualLines, FrameSplitter } from '@tripline/kong';
 import type { Alert, Policies } from '@tripline/model';
 import { decide, parsePolicies } from '@tripline/policy';
 import { onSignals, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
@@ -108,6 +108,7 @@ export async function replay(args: string[]): Promise<number> {
       await foldAggregates();
     };
     let saved = 0;
+    const equalLines = new EqualLines();
     const splitter = new FrameSplitter(loaded.config.collector.maxLineBytes);
     const take: Parameters<FrameSplitter['push']>[1] = (frame) => {
       summary.lines++;
@@ -115,8 +116,9 @@ export async function replay(args: string[]): Promise<number> {
         reject(summary, 'too-long');
         return;
       }
-      const result = normalise(frame, Infinity);
+      const result = normalise(frame, Infinity, equalLines);
       if (result.kind === 'rejected') reject(summary, result.reason);
+      else if (result.kind === 'stream-session') summary.streamSessions++;
       else {
         gathered.push(JSON.stringify(result.call));
         summary.services.saw(result.call);
@@ -175,6 +177,8 @@ interface Summary {
   lines: number;
   bytes: number;
   rejected: Map<string, number>;
+  /** Lines of TCP and TLS sessions, which are no API calls. */
+  streamSessions: number;
   duplicates: number;
   actors: Set<string>;
   services: ServiceActorCounts;
@@ -191,6 +195,7 @@ function newSummary(): Summary {
     lines: 0,
     bytes: 0,
     rejected: new Map(),
+    streamSessions: 0,
     duplicates: 0,
     actors: new Set(),
     services: new ServiceActorCounts(),
@@ -235,8 +240,11 @@ function describeSummary(summary: Summary, policies: Policies): string {
       : 'no accepted line';
   return [
     `Replayed ${summary.lines} lines (${span})`,
-    `  accepted    ${summary.lines - rejected}, of which ${summary.duplicates} were duplicates`,
+    `  accepted    ${summary.lines - rejected - summary.streamSessions}, of which ${summary.duplicates} were duplicates`,
     `  rejected    ${rejected}${rejected === 0 ? '' : list(summary.rejected)}`,
+    ...(summary.streamSessions === 0
+      ? []
+      : [`  sessions    ${summary.streamSessions} of TCP and TLS routes, which are no API calls`]),
     `  actors      ${summary.actors.size}`,
     ...summary.services
       .report()

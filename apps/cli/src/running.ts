@@ -22,6 +22,7 @@ export interface CollectorStatus {
     published: number;
     inFlight: number;
     rejected: Record<string, number>;
+    streamSessions: number;
     dropped: Record<string, number>;
   };
   observations: {

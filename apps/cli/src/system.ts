@@ -14,6 +14,7 @@ import { startAggregates, startProcessor } from '@tripline/app-processor';
 import {
   StandbyError,
   UnknownResponseError,
+  forgeryProblems,
   startResponder,
   startStandby,
   watchPolicyFile,
@@ -28,7 +29,13 @@ import {
   type Detection,
   type EndpointDetection,
 } from '@tripline/detection';
-import { createKongAdmin, createNormaliser, type KongAdmin, type NormaliserOptions } from '@tripline/kong';
+import {
+  createKongAdmin,
+  createNormaliser,
+  type KongAdmin,
+  type KongClient,
+  type NormaliserOptions,
+} from '@tripline/kong';
 import type { Lake } from '@tripline/lake';
 import {
   createMetrics,
@@ -151,6 +158,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
         path: resolvePath(loaded, config.policiesFile),
         logger: logger.child({ role: 'policies' }),
         mask: (text) => sanitizer.text(text),
+        refuse: (text, policies) => forgeryProblems(text, policies, config.collector),
       });
       policies = source;
       shutdown.add('policies', () => source.close());
@@ -237,14 +245,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
           settings: config.collector,
           spoolDir: spool.dir === undefined ? join(dataDir, 'spool') : resolvePath(loaded, spool.dir),
           sockets: inheritedSockets(process.env, process.pid),
-          ...(tls
-            ? {
-                tls: {
-                  cert: readNamed(loaded, 'collector.tls.certFile', tls.certFile),
-                  key: readNamed(loaded, 'collector.tls.keyFile', tls.keyFile),
-                },
-              }
-            : {}),
+          ...(tls ? { certificates: readCertificates(loaded, tls) } : {}),
         }),
       );
     }
@@ -272,6 +273,21 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
       stop,
     };
   }
+}
+
+/** The certificates of the collector, the default one first. */
+function readCertificates(
+  loaded: LoadedConfig,
+  tls: NonNullable<Config['collector']['tls']>,
+): { cert: Buffer; key: Buffer }[] {
+  const { certFile, keyFile, certificates = [] } = tls;
+  const all = certificates.map((files, index) => ({ ...files, at: `collector.tls.certificates.${index}` }));
+  if (certFile !== undefined && keyFile !== undefined)
+    all.unshift({ certFile, keyFile, at: 'collector.tls' });
+  return all.map((files) => ({
+    cert: readNamed(loaded, `${files.at}.certFile`, files.certFile),
+    key: readNamed(loaded, `${files.at}.keyFile`, files.keyFile),
+  }));
 }
 
 /** Makes the data directory if need be and takes it for this process; returns how to let go. */
@@ -349,7 +365,7 @@ export function createConfiguredDetection(config: Config): {
 }
 
 /** The Admin API client that the configuration asks for; undefined without `kong.adminUrl`. */
-export function createConfiguredAdmin(loaded: LoadedConfig): KongAdmin | undefined {
+export function createConfiguredAdmin(loaded: LoadedConfig): KongClient | undefined {
   const { adminUrl, workspace, adminToken, adminHeaders, tls } = loaded.config.kong;
   if (adminUrl === undefined) return undefined;
   const pem = (key: string, file: string | undefined): string | undefined =>

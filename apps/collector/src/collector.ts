@@ -1,7 +1,16 @@
-import { BlockList, createServer, isIPv6, type AddressInfo, type Server, type Socket } from 'node:net';
-import { createSecureContext, createServer as createTlsServer } from 'node:tls';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import { FrameSplitter, type Frame } from '@tripline/kong';
-import { Counter, Gauge, listenError, UserError, type Config, type RunningRole } from '@tripline/runtime';
+import {
+  Gauge,
+  isLoopbackHost,
+  listenError,
+  UserError,
+  type Config,
+  type RunningRole,
+} from '@tripline/runtime';
+import { addressOf, Admission } from './admission.ts';
+import { serverCertificates, type Certificate } from './certificates.ts';
 import { createFetchServer } from './http-server.ts';
 import type { InheritedSockets } from './inherited.ts';
 import { Intake, type IntakeOptions } from './intake.ts';
@@ -9,13 +18,14 @@ import { createLogHandler } from './log-handler.ts';
 import type { Observations } from './observations.ts';
 import type { Accounting } from './publisher.ts';
 import { Spool } from './spool.ts';
+import { UnfinishedLines } from './unfinished-lines.ts';
 
 export interface CollectorOptions extends Omit<IntakeOptions, 'spool'> {
   settings: Config['collector'];
   /** Where API calls wait on disk while the bus does not answer; this process's own. */
   spoolDir: string;
-  /** PEM certificate chain and key of `settings.tls`: listens with TLS too, and HTTP becomes HTTPS. */
-  tls?: { cert: Buffer; key: Buffer };
+  /** Certificates of `settings.tls`, the default one first: listens with TLS too, and HTTP becomes HTTPS. */
+  certificates?: readonly Certificate[];
   /** Listening sockets that were handed over, instead of the ports of the settings; see `inheritedSockets`. */
   sockets?: InheritedSockets;
 }
@@ -33,6 +43,8 @@ export interface Collector extends RunningRole {
 const drainMs = 1_000;
 /** How long HTTP requests under way may take: a little more than the bus is waited for before the spool takes over. */
 const httpDrainMs = 7_000;
+/** Longest time of a TLS handshake. */
+const maxHandshakeMs = 10_000;
 /** Connections that the kernel holds while nobody accepts them; its own limit (somaxconn) counts too. */
 const backlog = 4_096;
 
@@ -44,26 +56,20 @@ const backlog = 4_096;
  */
 export async function startCollector(options: CollectorOptions): Promise<Collector> {
   const { settings, logger } = options;
-  if (options.tls) mindCertificate(options.tls);
-  /** Every open connection, with its address. */
-  const sockets = new Map<Socket, string>();
-  const perAddress = new Map<string, number>();
-  const refused = new Counter({
-    name: 'tripline_collector_connections_refused_total',
-    help: 'Connections that were closed at once, by reason.',
-    labelNames: ['reason'],
-    registers: [options.metrics],
-  });
+  const tls = options.certificates && {
+    ...serverCertificates(options.certificates),
+    handshakeTimeout: Math.min(maxHandshakeMs, settings.frameTimeoutMs),
+  };
+  const admission = new Admission(settings, options);
+  const unfinished = new UnfinishedLines(settings.maxUnfinishedBytes);
   new Gauge({
-    name: 'tripline_collector_connections',
-    help: 'Open connections.',
+    name: 'tripline_collector_unfinished_bytes',
+    help: 'Memory of lines that have begun and not ended, of all connections (collector.maxUnfinishedBytes).',
     registers: [options.metrics],
     collect() {
-      this.set(sockets.size);
+      this.set(unfinished.bytes);
     },
   });
-
-  const allowed = allowList(settings.allow);
   const spool = new Spool({ dir: options.spoolDir, maxBytes: settings.spool.maxBytes });
   try {
     await spool.load();
@@ -79,41 +85,19 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
   const { publisher, observer } = intake;
   let stopping = false;
 
-  const refuse = (socket: Socket, reason: string): false => {
-    refused.inc({ reason });
+  const lineSockets = new Map<Socket, FrameSplitter>();
+  /** Gives an unfinished line up, and with it the connection: nothing after it could be told from its rest. */
+  const giveUp = (socket: Socket, reason: string, detail: string): void => {
+    publisher.reject(reason, detail, () => '');
+    lineSockets.get(socket)?.drop();
     socket.destroy();
-    return false;
   };
-
-  /** Counts a new connection, or refuses it. */
-  const admit = (socket: Socket): boolean => {
-    // A broken connection is Kong's to open again; there is nobody to answer.
-    socket.on('error', () => undefined);
-    const address = socket.remoteAddress?.replace(/^::ffff:/, '') ?? '';
-    if (allowed && !allowed.check(address, isIPv6(address) ? 'ipv6' : 'ipv4'))
-      return refuse(socket, 'address');
-    if (stopping) return refuse(socket, 'stopping');
-    if (sockets.size >= settings.maxConnections) return refuse(socket, 'too-many');
-    const fromHere = perAddress.get(address) ?? 0;
-    if (fromHere >= settings.maxConnectionsPerAddress) return refuse(socket, 'too-many-from-address');
-    perAddress.set(address, fromHere + 1);
-    sockets.set(socket, address);
-    socket.on('close', () => {
-      sockets.delete(socket);
-      const left = (perAddress.get(address) ?? 1) - 1;
-      if (left > 0) perAddress.set(address, left);
-      else perAddress.delete(address);
-    });
-    return true;
-  };
-
-  const lineSockets = new Set<Socket>();
-  const connected = (socket: Socket): void => {
-    if (!admit(socket)) return;
-    const address = sockets.get(socket)!;
+  /** Reads lines from a connection that was admitted. */
+  const readLines = (socket: Socket): void => {
+    const address = addressOf(socket);
     const splitter = new FrameSplitter(settings.maxLineBytes);
     const take = (frame: Frame): void => intake.take(frame);
-    lineSockets.add(socket);
+    lineSockets.set(socket, splitter);
     let deadline: NodeJS.Timeout | undefined;
     socket.on('data', (chunk: Buffer) => {
       const counted = publisher.accounting.received;
@@ -126,18 +110,23 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
         deadline = undefined;
       }
       if (splitter.pendingBytes > 0) {
-        deadline ??= setTimeout(() => {
-          publisher.reject('unfinished', `not finished within ${settings.frameTimeoutMs} ms`, () => '');
-          splitter.drop();
-          socket.destroy();
-        }, settings.frameTimeoutMs);
+        deadline ??= setTimeout(
+          () => giveUp(socket, 'unfinished', `not finished within ${settings.frameTimeoutMs} ms`),
+          settings.frameTimeoutMs,
+        );
+      }
+      for (const one of unfinished.update(socket, splitter.heldBytes)) {
+        const all = `all unfinished lines together exceed ${settings.maxUnfinishedBytes} bytes`;
+        giveUp(one, 'unfinished-bytes', `the largest when ${all} (collector.maxUnfinishedBytes)`);
       }
     });
     socket.setTimeout(settings.idleTimeoutMs, () => socket.destroy());
     socket.on('end', () => splitter.end(take));
+    socket.on('error', () => undefined);
     socket.on('close', () => {
       clearTimeout(deadline);
       splitter.end(take);
+      unfinished.update(socket, 0);
       lineSockets.delete(socket);
     });
   };
@@ -149,15 +138,16 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
   const stop = async (): Promise<void> => {
     // Not ready any more before the first socket closes.
     stopping = true;
+    admission.close();
     const closed = servers.map((server) => new Promise((resolve) => server.close(resolve)));
     // Half-close: Kong stops using the connection, and what it had already sent is still read.
-    for (const socket of lineSockets) socket.end();
+    for (const socket of lineSockets.keys()) socket.end();
     const timers = [
       setTimeout(() => {
-        for (const socket of lineSockets) socket.destroy();
+        for (const socket of lineSockets.keys()) socket.destroy();
       }, drainMs),
       setTimeout(() => {
-        for (const socket of sockets.keys()) socket.destroy();
+        for (const socket of admission.connections) socket.destroy();
       }, httpDrainMs),
     ];
     await Promise.all(closed);
@@ -172,7 +162,9 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
     tlsPort: number | undefined;
     httpPort: number | undefined;
   }> => {
-    const plain = createServer({ noDelay: true }, connected);
+    const plain = createServer({ noDelay: true }, (socket) => {
+      if (admission.admit(socket)) readLines(socket);
+    });
     servers.push(plain);
     const port = await listen(
       plain,
@@ -180,10 +172,11 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
       options.sockets?.lines,
     );
     let tlsPort: number | undefined;
-    if (options.tls && settings.tls) {
-      const secure = createTlsServer({ ...options.tls, handshakeTimeout: 10_000 }, connected);
-      // A failed handshake is a stranger's affair.
-      secure.on('tlsClientError', (_error, socket) => refuse(socket, 'tls-handshake'));
+    if (tls && settings.tls) {
+      const secure = createTlsServer(tls, readLines);
+      // Before the handshake: this is the TCP connection as it was accepted.
+      secure.on('connection', (socket: Socket) => admission.admit(socket));
+      secure.on('tlsClientError', (_error, socket) => admission.refuse(socket, 'tls-handshake'));
       servers.push(secure);
       const place = { host, port: settings.tls.port, key: 'collector.tls.port' };
       tlsPort = await listen(secure, place, options.sockets?.['lines-tls']);
@@ -193,11 +186,12 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
       const { maxBodyBytes } = settings.http;
       const http = createFetchServer({
         handler: createLogHandler({ intake, maxLineBytes: settings.maxLineBytes, maxBodyBytes }),
-        tls: options.tls,
+        tls,
         bodyTimeoutMs: settings.frameTimeoutMs,
         closing: () => stopping,
       });
-      http.on('connection', admit);
+      http.on('connection', (socket: Socket) => admission.admit(socket));
+      http.on('tlsClientError', (_error, socket: Socket) => admission.refuse(socket, 'tls-handshake'));
       servers.push(http);
       const place = { host, port: settings.http.port, key: 'collector.http.port' };
       httpPort = await listen(http, place, options.sockets?.http);
@@ -212,7 +206,9 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
 
   const detail = (): string => {
     const { accounting, spooling, losing, spoolBytes } = publisher;
-    const parts = [`listening on ${host}:${port}, ${sockets.size} connections, ${accounting.received} lines`];
+    const parts = [
+      `listening on ${host}:${port}, ${admission.count} connections, ${accounting.received} lines`,
+    ];
     if (spooling) {
       const since = new Date(spooling.since).toISOString();
       parts.push(
@@ -239,35 +235,6 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
   };
 }
 
-function mindCertificate(tls: { cert: Buffer; key: Buffer }): void {
-  try {
-    createSecureContext(tls);
-  } catch (error) {
-    throw new UserError(
-      `collector.tls: certFile and keyFile cannot be used: ${(error as Error).message}; ` +
-        'allowed are a PEM certificate chain and its PEM private key, without a passphrase.',
-    );
-  }
-}
-
-function allowList(networks: readonly string[]): BlockList | undefined {
-  if (networks.length === 0) return undefined;
-  const list = new BlockList();
-  for (const network of networks) {
-    const [address = '', prefix] = network.split('/');
-    const family = isIPv6(address) ? 'ipv6' : 'ipv4';
-    try {
-      if (prefix === undefined) list.addAddress(address, family);
-      else list.addSubnet(address, Number(prefix), family);
-    } catch {
-      throw new UserError(
-        `collector.allow: "${network}" is neither an address nor a network; allowed: 10.1.2.3, 10.0.0.0/8, 2001:db8::/32.`,
-      );
-    }
-  }
-  return list;
-}
-
 function listen(
   server: Server,
   place: { host: string; port: number; key: string },
@@ -285,6 +252,17 @@ function listen(
       reject(listenError(error, place));
     });
     const where = descriptor === undefined ? { host, port } : { fd: descriptor };
-    server.listen({ ...where, backlog }, () => resolve((server.address() as AddressInfo).port));
+    server.listen({ ...where, backlog }, () => {
+      const bound = server.address() as AddressInfo;
+      // What may block relies on the host of the configuration; a handed-over socket has its own.
+      if (isLoopbackHost(host) && !isLoopbackHost(bound.address)) {
+        reject(
+          new UserError(
+            `collector.host is ${host}, but the socket that was handed over listens on ${bound.address}:${bound.port}, which ` +
+              'others may reach. Set collector.host to that address, or let the socket unit listen on this machine only.',
+          ),
+        );
+      } else resolve(bound.port);
+    });
   });
 }

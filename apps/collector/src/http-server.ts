@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import type { TlsOptions } from 'node:tls';
 
 /**
  * An HTTP server, not yet listening, for a handler of fetch's kind. `closing` says whether kept connections shall end
@@ -7,7 +8,7 @@ import { createServer as createTlsServer } from 'node:https';
  */
 export function createFetchServer(options: {
   handler: (request: Request) => Promise<Response>;
-  tls?: { cert: Buffer; key: Buffer } | undefined;
+  tls?: TlsOptions | undefined;
   bodyTimeoutMs: number;
   closing: () => boolean;
 }): Server {

@@ -1,4 +1,5 @@
 export * from './collector.ts';
+export type { Certificate } from './certificates.ts';
 export { openGeo } from './geo.ts';
 export { inheritedSockets, type InheritedSockets } from './inherited.ts';
 export { Intake, type IntakeOptions, type Outcome } from './intake.ts';

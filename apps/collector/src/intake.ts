@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Bus } from '@tripline/bus';
-import { bytesOf, type Frame, type LineBytes, type Normalised } from '@tripline/kong';
+import { bytesOf, EqualLines, type Frame, type LineBytes, type Normalised } from '@tripline/kong';
 import type { ApiCall } from '@tripline/model';
 import { Counter, Gauge, type RoleContext } from '@tripline/runtime';
 import type { Sanitizer } from '@tripline/sanitize';
@@ -10,13 +10,13 @@ import type { Spool } from './spool.ts';
 
 export interface IntakeOptions extends RoleContext {
   bus: Bus;
-  /** Turns one line into an API call; `nowMs` is the wall clock. */
-  normalise: (line: LineBytes, nowMs: number) => Normalised;
+  /** Turns one line into an API call; `nowMs` is the wall clock. See `createNormaliser`. */
+  normalise: (line: LineBytes, nowMs: number, equalLines: EqualLines) => Normalised;
   sanitizer: Sanitizer;
   /** Where API calls wait while the bus does not answer; loaded. Left out: lines are then dropped, or their sender told. */
   spool?: Spool;
-  /** How many accepted lines may wait in memory. Default 100,000. */
-  maxInFlightRecords?: number;
+  /** Memory that accepted lines may take while they wait for bus or spool, in bytes. Default 128 MiB. */
+  maxInFlightBytes?: number;
 }
 
 /** What became of lines whose sender waits for an answer. */
@@ -26,6 +26,8 @@ export interface Outcome {
   accepted: number;
   /** How many were refused, by reason. */
   rejected: Map<string, number>;
+  /** How many were TCP or TLS sessions, which are no API calls and no fault. */
+  streamSessions: number;
 }
 
 const tellEveryMs = 10_000;
@@ -38,6 +40,8 @@ export class Intake {
   readonly #normalise: IntakeOptions['normalise'];
   readonly #sanitizer: Sanitizer;
   readonly #now: () => number;
+  /** tcp-log sends no line twice, so equal lines are different calls, whatever connections they come on. */
+  readonly #equalLines = new EqualLines();
 
   constructor(options: IntakeOptions) {
     const { logger, now, spool } = options;
@@ -49,7 +53,7 @@ export class Intake {
     this.publisher = new Publisher({
       bus: options.bus,
       ...(spool ? { spool } : {}),
-      maxInFlightRecords: options.maxInFlightRecords ?? 100_000,
+      maxInFlightBytes: options.maxInFlightBytes ?? 128 * 2 ** 20,
       now,
       onDrop: (reason, lines, problem) => {
         untold += lines;
@@ -71,8 +75,9 @@ export class Intake {
 
   /** Takes a line whose sender does not wait. */
   take(frame: Frame): void {
-    const result = this.#read(frame);
+    const result = this.#read(frame, this.#equalLines);
     if (result.kind === 'accepted') this.publisher.accept(result.call);
+    else if (result.kind === 'stream-session') this.publisher.countStreamSession();
     else this.#reject(result.reason, result.detail, frame);
   }
 
@@ -80,26 +85,35 @@ export class Intake {
   async takeAll(frames: Iterable<Frame>): Promise<Outcome> {
     const calls: ApiCall[] = [];
     const rejected = new Map<string, number>();
+    // A batch that Kong sends again has the same numbers in it as the first time, and so the same ids.
+    const equalLines = new EqualLines();
+    let streamSessions = 0;
     let lines = 0;
     for (const frame of frames) {
-      const result = this.#read(frame);
+      const result = this.#read(frame, equalLines);
       if (result.kind === 'accepted') calls.push(result.call);
-      else {
+      else if (result.kind === 'stream-session') {
+        this.publisher.countStreamSession();
+        streamSessions++;
+      } else {
         this.#reject(result.reason, result.detail, frame);
         rejected.set(result.reason, (rejected.get(result.reason) ?? 0) + 1);
       }
       // A large body must not hold up the sockets.
       if (++lines % linesPerTurn === 0) await nextTurn();
     }
-    return { kept: await this.publisher.submit(calls), accepted: calls.length, rejected };
+    return { kept: await this.publisher.submit(calls), accepted: calls.length, rejected, streamSessions };
   }
 
-  #read(frame: Frame): Normalised | { kind: 'rejected'; reason: 'too-long'; detail: string } {
+  #read(
+    frame: Frame,
+    equalLines: EqualLines,
+  ): Normalised | { kind: 'rejected'; reason: 'too-long'; detail: string } {
     if (frame.kind === 'too-long') {
       return { kind: 'rejected', reason: 'too-long', detail: 'longer than collector.maxLineBytes' };
     }
     const at = this.#now();
-    const result = this.#normalise(frame, at);
+    const result = this.#normalise(frame, at, equalLines);
     if (result.kind === 'accepted') this.observer.saw(result.call, at);
     return result;
   }
@@ -155,6 +169,11 @@ function publishMetrics(context: RoleContext, publisher: Publisher): void {
     'Lines on the bus as API calls.',
     () => accounting.published,
   );
+  total(
+    'tripline_collector_stream_sessions_total',
+    'Lines of TCP and TLS sessions (stream routes of Kong), which are no API calls.',
+    () => accounting.streamSessions,
+  );
   byReason('tripline_collector_lines_rejected_total', 'Lines refused, by reason.', accounting.rejected);
   byReason(
     'tripline_collector_lines_dropped_total',
@@ -184,7 +203,12 @@ function publishMetrics(context: RoleContext, publisher: Publisher): void {
   level('tripline_collector_spool_bytes', "Size of the spool's files.", () => publisher.spoolBytes);
   level(
     'tripline_collector_lines_in_flight',
-    'Accepted lines that wait in memory. received + restored = published + rejected + dropped + returned + spool_records + in flight.',
+    'Accepted lines that wait in memory. received + restored = published + rejected + stream sessions + dropped + returned + spool_records + in flight.',
     () => accounting.inFlight,
+  );
+  level(
+    'tripline_collector_in_flight_bytes',
+    'Memory of accepted lines that wait.',
+    () => accounting.inFlightBytes,
   );
 }

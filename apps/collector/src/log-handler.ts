@@ -1,11 +1,11 @@
-import { linesOfBody, type Frame } from '@tripline/kong';
+import { GrowingBuffer, linesOfBody, type Frame } from '@tripline/kong';
 import type { Intake, Outcome } from './intake.ts';
 
 export interface LogHandlerOptions {
   intake: Intake;
   /** Longest line, in bytes. Default 1 MiB. */
   maxLineBytes?: number;
-  /** Largest body, in bytes. Default 8 MiB; four times as much is held at the same time. */
+  /** Largest body, in bytes. Default 8 MiB; four times as much is taken at the same time. */
   maxBodyBytes?: number;
 }
 
@@ -21,8 +21,9 @@ const withoutToken = ['missing-token', 'wrong-token'];
  *
  * - 200 when every good line is durable: on the bus, or in the spool and flushed. Lines that are refused do not change
  *   that, as sending them again would not help; `{ accepted, rejected }` counts them.
- * - 503 when neither takes them, or too many bodies are under way: Kong's queue keeps them and tries again. What was kept
- *   nevertheless comes a second time, with the same ids.
+ * - 503 when neither takes them, or too many bodies are under way: then to the one that began first, since Kong's come
+ *   without a pause. Kong's queue keeps the lines and tries again. What was kept nevertheless comes a second time, with the
+ *   same ids.
  * - 400 when nothing in the body is a log line, 401 when a token is configured and no line carries it (in the line, as with
  *   tcp-log), 413 when the body is too large, 405 and 415.
  *
@@ -32,7 +33,14 @@ const withoutToken = ['missing-token', 'wrong-token'];
 export function createLogHandler(options: LogHandlerOptions): (request: Request) => Promise<Response> {
   const { intake, maxLineBytes = 2 ** 20, maxBodyBytes = 8 * 2 ** 20 } = options;
   const maxHeldBytes = bodiesAtOnce * maxBodyBytes;
+  /** Bodies that have begun and not ended, the first to begin first. */
+  const unfinished = new Set<GrowingBuffer>();
   let heldBytes = 0;
+  const letGo = (body: GrowingBuffer): void => {
+    unfinished.delete(body);
+    heldBytes -= body.length;
+    body.clear();
+  };
 
   return async (request) => {
     if (!methods.includes(request.method)) {
@@ -49,19 +57,23 @@ export function createLogHandler(options: LogHandlerOptions): (request: Request)
       );
     if (Number(request.headers.get('content-length') ?? 0) > maxBodyBytes) return tooLarge();
 
-    const chunks: Uint8Array[] = [];
-    let bytes = 0;
+    const body = new GrowingBuffer();
+    unfinished.add(body);
     try {
       for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
-        chunks.push(chunk);
-        bytes += chunk.length;
+        if (!unfinished.has(body)) return tryAgain('Too many bodies are under way.');
+        body.append(chunk);
         heldBytes += chunk.length;
-        if (bytes > maxBodyBytes) return tooLarge();
-        if (heldBytes > maxHeldBytes) return tryAgain('Too many bodies are under way.');
+        if (body.length > maxBodyBytes) return tooLarge();
+        for (const oldest of unfinished) {
+          if (heldBytes <= maxHeldBytes) break;
+          letGo(oldest);
+        }
       }
-      return answerTo(await intake.takeAll(framesOf(Buffer.concat(chunks), maxLineBytes)));
+      if (!unfinished.delete(body)) return tryAgain('Too many bodies are under way.');
+      return answerTo(await intake.takeAll(framesOf(body.bytes, maxLineBytes)));
     } finally {
-      heldBytes -= bytes;
+      letGo(body);
     }
   };
 }
@@ -74,11 +86,11 @@ function* framesOf(body: Buffer, maxLineBytes: number): Generator<Frame> {
   }
 }
 
-function answerTo({ kept, accepted, rejected }: Outcome): Response {
+function answerTo({ kept, accepted, rejected, streamSessions }: Outcome): Response {
   if (!kept) return tryAgain('Neither the bus nor the spool takes the lines.');
   const reasons = [...rejected.keys()];
-  const counts = { accepted, rejected: Object.fromEntries(rejected) };
-  if (accepted > 0 || reasons.length === 0) return answer(200, 'ok', {}, counts);
+  const counts = { accepted, rejected: Object.fromEntries(rejected), streamSessions };
+  if (accepted + streamSessions > 0 || reasons.length === 0) return answer(200, 'ok', {}, counts);
   if (reasons.every((reason) => withoutToken.includes(reason))) {
     const hint = 'No line carries the token in tripline.token: run tripline kong connect --apply.';
     return answer(401, hint, { 'www-authenticate': 'tripline-token' }, counts);

@@ -89,7 +89,7 @@ describe('observations of the lines', () => {
         source: 'upstream',
       };
       const result = normalise(lineOf(Buffer.from(JSON.stringify(line))), Infinity);
-      if (result.kind !== 'accepted') throw new Error(result.detail);
+      if (result.kind !== 'accepted') throw new Error(result.kind);
       observer.saw(result.call, 2_000);
     };
     read(0);

@@ -22,7 +22,7 @@ export type DropReason =
 
 /**
  * What became of every line, exactly:
- * `received + restored = published + rejected + dropped + returned + spooled + inFlight`.
+ * `received + restored = published + rejected + streamSessions + dropped + returned + spooled + inFlight`.
  */
 export interface Accounting {
   /** Every line that was read, good or bad. */
@@ -31,6 +31,8 @@ export interface Accounting {
   readonly restored: number;
   published: number;
   rejected: Map<string, number>;
+  /** Lines of TCP and TLS sessions, which are no API calls. */
+  streamSessions: number;
   dropped: Map<DropReason, number>;
   /** Could not be kept, and their sender was told so: it still has them and sends them again. */
   returned: number;
@@ -38,14 +40,16 @@ export interface Accounting {
   readonly spooled: number;
   /** Accepted, and not yet known to be on the bus or on disk. */
   inFlight: number;
+  /** Memory that these take, in bytes. */
+  inFlightBytes: number;
 }
 
 export interface PublisherOptions {
   bus: Bus;
   /** Where records wait while the bus does not answer. Left out: they are dropped, or returned to who sent them. */
   spool?: Spool;
-  /** How many accepted lines may wait in memory; about 1 kB each. From the half on they go to the spool. */
-  maxInFlightRecords: number;
+  /** Memory that accepted lines may take while they wait, in bytes. From the half on they go to the spool. */
+  maxInFlightBytes: number;
   onDrop: (reason: DropReason, lines: number, problem: string) => void;
   /** Records go to the spool from now on, for the first time since it was empty. */
   onSpooling: (problem: string) => void;
@@ -57,6 +61,8 @@ export interface PublisherOptions {
 /** Records that were handed in together and have one fate. */
 interface Batch {
   records: BusRecord[];
+  /** Memory that the records take. */
+  bytes: number;
   /** Whether the sender keeps them until it is told: what cannot be kept is then not lost but left to it. */
   returnable: boolean;
   /** Resolves with whether all of it, but for what no bus would take, is on the bus or on the disk. */
@@ -66,7 +72,12 @@ interface Batch {
 
 const flushAfterMs = 10;
 const flushAtRecords = 2_000;
+const flushAtBytes = 4 * 2 ** 20;
+/** What a record takes in memory besides its key and value. */
+const recordOverheadBytes = 100;
 const deadLettersPerSecond = 10;
+/** Samples that wait for the bus; beyond it further ones are left out. */
+const maxDeadLettersInFlight = 100;
 /** How long a batch waits for the bus in memory: less than the 10 s that Kong waits for an answer. */
 const patienceMs = 5_000;
 const retryMs = 200;
@@ -88,10 +99,11 @@ export class Publisher {
   readonly accounting: Accounting;
   readonly #bus: Bus;
   readonly #spool: Spool | undefined;
-  readonly #maxInFlightRecords: number;
+  readonly #maxInFlightBytes: number;
   readonly #on: Pick<PublisherOptions, 'onDrop' | 'onSpooling' | 'onSpoolEmpty'>;
   readonly #now: () => number;
   #gathered: BusRecord[] = [];
+  #gatheredBytes = 0;
   #timer: NodeJS.Timeout | undefined;
   /** All that is not settled. */
   readonly #batches = new Set<Batch>();
@@ -113,7 +125,7 @@ export class Publisher {
     const { spool } = options;
     this.#bus = options.bus;
     this.#spool = spool;
-    this.#maxInFlightRecords = options.maxInFlightRecords;
+    this.#maxInFlightBytes = options.maxInFlightBytes;
     this.#on = options;
     this.#now = options.now;
     this.accounting = {
@@ -123,12 +135,14 @@ export class Publisher {
       },
       published: 0,
       rejected: new Map(),
+      streamSessions: 0,
       dropped: new Map(),
       returned: 0,
       get spooled() {
         return spool?.records ?? 0;
       },
       inFlight: 0,
+      inFlightBytes: 0,
     };
     if (spool && spool.records > 0) {
       this.#spooling = { since: this.#now(), problem: 'an earlier process left records in it', told: true };
@@ -158,15 +172,19 @@ export class Publisher {
 
   accept(call: ApiCall): void {
     this.accounting.received++;
-    if (this.accounting.inFlight >= this.#maxInFlightRecords) {
-      const problem = `more than ${this.#maxInFlightRecords} lines wait in memory`;
+    if (this.accounting.inFlightBytes >= this.#maxInFlightBytes) {
+      const problem = this.#tooMuchInMemory();
       this.#drop('bus-slow', 1, problem);
       this.#lastLoss = { at: this.#now(), problem };
       return;
     }
+    const record = recordOf(call);
+    const bytes = bytesOf(record);
     this.accounting.inFlight++;
-    this.#gathered.push(recordOf(call));
-    if (this.#gathered.length >= flushAtRecords) this.#flush();
+    this.accounting.inFlightBytes += bytes;
+    this.#gathered.push(record);
+    this.#gatheredBytes += bytes;
+    if (this.#gathered.length >= flushAtRecords || this.#gatheredBytes >= flushAtBytes) this.#flush();
     else this.#timer ??= setTimeout(() => this.#flush(), flushAfterMs);
   }
 
@@ -177,16 +195,21 @@ export class Publisher {
   submit(calls: ApiCall[]): Promise<boolean> {
     if (calls.length === 0) return Promise.resolve(true);
     this.accounting.received += calls.length;
-    if (this.accounting.inFlight + calls.length > this.#maxInFlightRecords) {
+    const records = calls.map(recordOf);
+    const bytes = records.reduce((sum, record) => sum + bytesOf(record), 0);
+    if (this.accounting.inFlightBytes + bytes > this.#maxInFlightBytes) {
       this.accounting.returned += calls.length;
-      this.#lastLoss = {
-        at: this.#now(),
-        problem: `more than ${this.#maxInFlightRecords} lines wait in memory`,
-      };
+      this.#lastLoss = { at: this.#now(), problem: this.#tooMuchInMemory() };
       return Promise.resolve(false);
     }
     this.accounting.inFlight += calls.length;
-    return this.#send(calls.map(recordOf), true);
+    this.accounting.inFlightBytes += bytes;
+    return this.#send(records, bytes, true);
+  }
+
+  #tooMuchInMemory(): string {
+    const { inFlight, inFlightBytes } = this.accounting;
+    return `${inFlight} lines wait in memory with ${inFlightBytes} bytes; allowed: ${this.#maxInFlightBytes}`;
   }
 
   /**
@@ -197,6 +220,12 @@ export class Publisher {
     this.accounting.received++;
     this.accounting.rejected.set(reason, (this.accounting.rejected.get(reason) ?? 0) + 1);
     this.#keepSample(reason, detail, sample);
+  }
+
+  /** Counts a line that is no API call and no fault. */
+  countStreamSession(): void {
+    this.accounting.received++;
+    this.accounting.streamSessions++;
   }
 
   /**
@@ -218,23 +247,24 @@ export class Publisher {
   #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const records = this.#gathered;
+    const [records, bytes] = [this.#gathered, this.#gatheredBytes];
     if (records.length === 0) return;
     this.#gathered = [];
-    void this.#send(records, false);
+    this.#gatheredBytes = 0;
+    void this.#send(records, bytes, false);
   }
 
-  /** `records` are counted as in flight. */
-  #send(records: BusRecord[], returnable: boolean): Promise<boolean> {
+  /** `records` and their `bytes` are counted as in flight. */
+  #send(records: BusRecord[], bytes: number, returnable: boolean): Promise<boolean> {
     let settle: Batch['settle'] = () => undefined;
     const kept = new Promise<boolean>((resolve) => (settle = resolve));
-    const batch: Batch = { records, returnable, kept, settle };
+    const batch: Batch = { records, bytes, returnable, kept, settle };
     this.#batches.add(batch);
     if (this.#spooling) void this.#toSpool(batch);
     else {
       void this.#publish(batch);
       // While there is still room for what comes until the disk has taken these.
-      if (this.#spool && this.accounting.inFlight > this.#maxInFlightRecords / 2)
+      if (this.#spool && this.accounting.inFlightBytes > this.#maxInFlightBytes / 2)
         this.#startSpooling(`${this.accounting.inFlight} lines wait for the bus`);
     }
     return kept;
@@ -368,6 +398,7 @@ export class Publisher {
   #settle(batch: Batch, kept: boolean): void {
     this.#batches.delete(batch);
     this.accounting.inFlight -= batch.records.length;
+    this.accounting.inFlightBytes -= batch.bytes;
     batch.settle(kept);
     if (kept) this.#lastLoss = undefined;
   }
@@ -398,6 +429,7 @@ export class Publisher {
       this.#deadLettersInSecond = 0;
     }
     if (++this.#deadLettersInSecond > deadLettersPerSecond) return;
+    if (this.#letters.size >= maxDeadLettersInFlight) return;
     const letter: DeadLetter = { receivedAt, reason, detail, sample: sample() };
     // A sample that cannot be kept is no loss worth a word: the line is counted.
     const sent = this.#bus
@@ -406,6 +438,11 @@ export class Publisher {
     this.#letters.add(sent);
     void sent.then(() => this.#letters.delete(sent));
   }
+}
+
+/** Memory that a record takes: text within Latin-1 takes a byte for each character. */
+function bytesOf({ key, value }: BusRecord): number {
+  return Buffer.byteLength(value) + key.length + recordOverheadBytes;
 }
 
 function recordOf(call: ApiCall): BusRecord {

@@ -7,3 +7,4 @@ export {
   type PolicySource,
 } from './policy-file.ts';
 export { StandbyError, startStandby, type StandbyOptions } from './standby.ts';
+export { forgeryProblems } from './forgery.ts';

@@ -1,7 +1,9 @@
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, expect, test } from 'vitest';
+import { configSchema, UserError } from '@tripline/runtime';
+import { afterEach, describe, expect, test } from 'vitest';
+import { forgeryProblems } from './forgery.ts';
 import { watchPolicyFile, type PolicyFile } from './policy-file.ts';
 import { aPolicy, testContext } from './test-support.ts';
 
@@ -65,6 +67,73 @@ test('a file with mistakes changes nothing, and each mistake is told with line, 
   await next;
   expect(ids()).toEqual(['c']);
   expect(file!.problems()).toEqual([]);
+});
+
+describe('where strangers can forge lines', () => {
+  const { collector } = configSchema.parse({});
+  const block = { type: 'block', duration: '5m' };
+  const notify = { type: 'notify', webhook: 'on-call' };
+  const limit = { type: 'rate-limit', duration: '5m', minute: 10 };
+  const fileOf = (...policies: object[]): string =>
+    JSON.stringify(
+      { policies: policies.map((policy, index) => ({ id: `p-${index}`, match: {}, ...policy })) },
+      null,
+      1,
+    );
+  const watch = async (settings: Partial<typeof collector> = {}) => {
+    const context = testContext(() => 0);
+    file = await watchPolicyFile({
+      path,
+      logger: context.logger,
+      pollMs: 5,
+      refuse: (found, policies) => forgeryProblems(found, policies, { ...collector, ...settings }),
+    });
+    return context;
+  };
+
+  test.each([
+    ['block', block],
+    ['rate-limit', limit],
+  ])('a policy that would %s in earnest is an error at the start', async (type, action) => {
+    writeFileSync(path, fileOf({ actions: [notify] }, { actions: [notify, action] }));
+    const attempt = watch();
+    await expect(attempt).rejects.toThrow(UserError);
+    await expect(attempt).rejects.toThrow(
+      new RegExp(
+        `line \\d+: policies\\[1\\] "p-1" would ${type} .*0\\.0\\.0\\.0:9600.*` +
+          'collector\\.token .*collector\\.allow .*collector\\.trustUnauthenticated: true',
+      ),
+    );
+  });
+
+  test.each([
+    ['a dry run', { dryRun: true, actions: [block] }, {}],
+    ['switched off', { enabled: false, actions: [block] }, {}],
+    ['only a notification', { actions: [notify] }, {}],
+    ['guarded by a token', { actions: [block] }, { token: 's3cret-token' }],
+    ['guarded by an allow-list', { actions: [block] }, { allow: ['10.0.0.0/8'] }],
+    ['of this machine alone', { actions: [block] }, { host: '127.0.0.1' }],
+    ['allowed by the operator', { actions: [block] }, { trustUnauthenticated: true }],
+  ])('a policy that is %s is taken', async (_what, policy, settings) => {
+    writeFileSync(path, fileOf(policy));
+    await watch(settings);
+    expect(ids()).toEqual(['p-0']);
+    expect(file!.problems()).toEqual([]);
+  });
+
+  test('a policy that is added while Tripline runs is refused, and those from before stay', async () => {
+    writeFileSync(path, fileOf({ dryRun: true, actions: [block] }));
+    const context = await watch();
+    writeFileSync(path, fileOf({ dryRun: true, actions: [block] }, { actions: [limit] }));
+    await expect.poll(() => file!.problems().length, { interval: 5 }).toBe(1);
+    expect(file!.problems()[0]).toMatchObject({ path: 'policies[1]' });
+    expect(file!.problems()[0]!.line).toBeGreaterThan(5);
+    expect(ids()).toEqual(['p-0']);
+    expect(context.lines.join('')).toContain('collector.trustUnauthenticated: true');
+    writeFileSync(path, fileOf({ actions: [notify] }));
+    await expect.poll(() => file!.problems().length, { interval: 5 }).toBe(0);
+    expect(ids()).toEqual(['p-0']);
+  });
 });
 
 test('no file means no policies, until there is one', async () => {

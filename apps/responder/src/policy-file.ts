@@ -23,6 +23,8 @@ export interface PolicyFileOptions {
   logger: RoleContext['logger'];
   /** What the collector does to names, see `parsePolicies`. */
   mask?: (text: string) => string;
+  /** Further problems of policies that are well formed: they are not taken either, and at the start it rejects. */
+  refuse?: (text: string, policies: Policies) => PolicyProblem[];
   /** How often the file is looked at, ms. Default 1,000. */
   pollMs?: number;
 }
@@ -32,7 +34,8 @@ const noPolicies: Policies = { policies: [] };
 /**
  * Reads the policy file, and again whenever it changes. It is looked at by its path and by polling, so that editors that
  * write a new file over the old name, mounted ConfigMaps and network disks all work. A file with mistakes changes
- * nothing: the policies before it stay. No file: no policies. Rejects with a `UserError` if it cannot be read at the start.
+ * nothing: the policies before it stay. No file: no policies. Rejects with a `UserError` if it cannot be read at the start, or
+ * if `refuse` has something against it then.
  */
 export async function watchPolicyFile(options: PolicyFileOptions): Promise<PolicyFile> {
   const { path, logger, pollMs = 1_000 } = options;
@@ -42,6 +45,7 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
   /** Null: there is no file. */
   let text: string | null | undefined;
   let missing = false;
+  let started = false;
 
   const read = async (): Promise<void> => {
     const found = await readText(path);
@@ -61,13 +65,18 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
       return;
     }
     const parsed = parsePolicies(found, options.mask);
-    if (parsed.ok) {
+    const refused = parsed.ok ? (options.refuse?.(found, parsed.policies) ?? []) : [];
+    if (refused.length > 0 && !started) {
+      const lines = refused.map((one) => `  line ${one.line}: ${one.path} ${one.message}`);
+      throw new UserError(`The policies of ${path} cannot be put into effect:\n${lines.join('\n')}`);
+    }
+    if (parsed.ok && refused.length === 0) {
       problems = [];
       logger.info({ path, policies: parsed.policies.policies.length }, 'policies read');
       take(parsed.policies);
       return;
     }
-    problems = parsed.problems;
+    problems = parsed.ok ? refused : parsed.problems;
     logger.error(
       { path, problems },
       `the policy file has mistakes, ${policies.policies.length} policies from before stay in effect:\n` +
@@ -84,6 +93,7 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
     queue(read).catch((error: unknown) => logger.error({ path, error }, 'the policy file cannot be read'));
   };
   await read();
+  started = true;
   watchFile(path, { interval: pollMs, persistent: false }, look);
   // What changed between the first read and the first look of the watcher.
   look();

@@ -1,4 +1,10 @@
-export { parsePolicies, policiesJsonSchema, type ParsedPolicies, type PolicyProblem } from './parse.ts';
+export {
+  parsePolicies,
+  policiesJsonSchema,
+  positionOf,
+  type ParsedPolicies,
+  type PolicyProblem,
+} from './parse.ts';
 export { isLiteral, matches, matchesGlob } from './match.ts';
 export { decide, responseId, type Decision } from './decide.ts';
 export {

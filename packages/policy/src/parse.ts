@@ -77,6 +77,11 @@ export function parsePolicies(text: string, mask?: (text: string) => string): Pa
   return { ok: false, problems };
 }
 
+/** Line and column, from 1, of what stands at a path of a policy file that can be parsed. */
+export function positionOf(text: string, path: Path): { line: number; column: number } {
+  return lineAndColumn(text, nodeAt(readJson(text), path).node.at);
+}
+
 function showPath(path: Path): string {
   return path.reduce<string>((text, step) => {
     if (typeof step === 'number') return `${text}[${step}]`;

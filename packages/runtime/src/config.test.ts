@@ -161,6 +161,22 @@ describe('the configuration', () => {
     expect(problemOf(() => load('{ "collector": '))).toMatch(/tripline\.json is not valid JSON/);
   });
 
+  it('takes one certificate, several, or both, and says what is missing', () => {
+    const tls = (settings: object) => configSchema.safeParse({ collector: { tls: settings } });
+    const files = { certFile: 'a.pem', keyFile: 'a.key' };
+    for (const settings of [files, { certificates: [files] }, { ...files, certificates: [files, files] }])
+      expect(tls(settings).success).toBe(true);
+    expect(tls({}).error?.issues[0]?.message).toBe('certFile and keyFile are needed, or certificates');
+    expect(tls({ certFile: 'a.pem' }).error?.issues[0]?.message).toBe('certFile and keyFile belong together');
+    expect(tls({ certificates: [] }).success).toBe(false);
+    const env = { TRIPLINE_COLLECTOR__TLS__CERT_FILE: 'b.pem', TRIPLINE_COLLECTOR__TLS__KEY_FILE: 'b.key' };
+    expect(load('{}', env).config.collector.tls).toEqual({
+      port: 9601,
+      certFile: 'b.pem',
+      keyFile: 'b.key',
+    });
+  });
+
   it('is described by the published schema, which is up to date', async () => {
     const path = fileURLToPath(new URL('../tripline.schema.json', import.meta.url));
     await expect(`${JSON.stringify(configJsonSchema(), null, 2)}\n`).toMatchFileSnapshot(path);

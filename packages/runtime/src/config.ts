@@ -32,12 +32,26 @@ const collectorSchema = z.strictObject({
   tls: z
     .strictObject({
       port: port.default(9601),
-      certFile: file.describe('PEM certificate chain.'),
-      keyFile: file.describe('PEM private key.'),
+      certFile: file.optional().describe('PEM certificate chain.'),
+      keyFile: file.optional().describe('PEM private key.'),
+      certificates: z
+        .array(z.strictObject({ certFile: file, keyFile: file }))
+        .min(1)
+        .optional()
+        .describe(
+          'Several certificates, instead of certFile and keyFile or beside them: the one that is for the name that Kong asks ' +
+            'for (tls_sni), else the first.',
+        ),
+    })
+    .refine((tls) => (tls.certFile === undefined) === (tls.keyFile === undefined), {
+      message: 'certFile and keyFile belong together',
+    })
+    .refine((tls) => tls.certFile !== undefined || tls.certificates !== undefined, {
+      message: 'certFile and keyFile are needed, or certificates',
     })
     .optional()
     .describe(
-      'Also listen with TLS. Kong does not verify the certificate: this keeps others from reading along.',
+      'Also listen with TLS. Kong before 3.13 does not verify the certificate: this keeps others from reading along.',
     ),
   http: z
     .strictObject({
@@ -67,8 +81,21 @@ const collectorSchema = z.strictObject({
     .array(z.string())
     .default([])
     .describe('Addresses or CIDR networks of the Kong nodes. Empty: any address may connect.'),
+  trustUnauthenticated: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Let policies block although neither token nor allow keeps forged lines out: something else, such as a firewall or ' +
+        'a NetworkPolicy, keeps strangers away from these ports.',
+    ),
   maxLineBytes: bytes.default(1_048_576),
   maxDepth: z.int().min(8).max(1000).default(32).describe('Deepest nesting of a line.'),
+  maxUnfinishedBytes: bytes
+    .default(64 * 2 ** 20)
+    .describe(
+      'Memory that lines which have begun and not ended may hold, of all connections together. Beyond it the connection ' +
+        'with the largest of them is closed.',
+    ),
   maxConnections: z.int().min(1).default(1_000),
   maxConnectionsPerAddress: z.int().min(1).default(200),
   frameTimeoutMs: z

@@ -6,3 +6,4 @@ export * from './logger.ts';
 export * from './observe.ts';
 export * from './persist.ts';
 export * from './role.ts';
+export * from './strangers.ts';

@@ -60,6 +60,16 @@ it('says what there is instead of what is not', async () => {
   });
 });
 
+it('holds a thousand connections at most', async () => {
+  const { port } = await serve();
+  const sockets = Array.from({ length: 1_010 }, () =>
+    connect(port, '127.0.0.1').on('error', () => undefined),
+  );
+  undo.push(() => sockets.forEach((socket) => socket.destroy()));
+  const closed = (): number => sockets.filter((socket) => socket.closed).length;
+  await expect.poll(closed, { timeout: 10_000, interval: 20 }).toBe(10);
+});
+
 it('says which port is taken and what to set', async () => {
   const { port } = await serve();
   const second = serveObserve({ host: '127.0.0.1', port, metrics: createMetrics(), roles: () => [] });

@@ -21,6 +21,8 @@ export function createMetrics(): Registry {
 export type HttpAction = (url: URL) => Promise<{ status: number; body: unknown }>;
 
 const origin = 'http://localhost';
+/** Beyond it new connections are closed at once: whoever reaches this port may open as many as he likes. */
+const maxConnections = 1_000;
 const probes = ['GET /healthz', 'GET /readyz', 'GET /metrics'];
 
 export interface ObserveServer {
@@ -74,7 +76,8 @@ export async function serveObserve(options: {
     const known = [...probes, ...(from.thisMachine ? Object.keys(options.actions ?? {}) : [])];
     return json(404, { message: `There is no ${method} ${url.pathname}; there are ${known.join(', ')}.` });
   };
-  const server = createServer((request, response) => {
+  const limits = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 5_000 };
+  const server = createServer(limits, (request, response) => {
     answer(request.method ?? 'GET', request.url ?? '/', {
       thisMachine: /^(::ffff:)?127\.|^::1$/.test(request.socket.remoteAddress ?? ''),
       host: request.headers.host ?? '',
@@ -88,6 +91,7 @@ export async function serveObserve(options: {
   });
   // Longer than who asks keeps an idle connection: closing it under a request that is on its way would fail that.
   server.keepAliveTimeout = 75_000;
+  server.maxConnections = maxConnections;
   await listen(server, options.port, options.host);
   return {
     port: (server.address() as AddressInfo).port,

@@ -128,7 +128,8 @@ const hmac = (key: string, text: string): string =>
 
 /**
  * What `custom_fields_by_lua` adds to a line, for the three expressions that Tripline installs (see
- * `packages/kong/src/connect`): a literal, and HMAC-SHA1 of the Authorization header and of the basic-auth user in it.
+ * `packages/kong/src/connect`): a literal, and HMAC-SHA1 of the Authorization header and of the basic-auth user in it,
+ * in `pcall` or as they are.
  * Any other expression adds nothing. A dot in the name nests.
  */
 export function customFields(
@@ -148,7 +149,9 @@ export function customFields(
   return fields;
 }
 
-function evaluate(lua: string, authorization: string | undefined): string | undefined {
+function evaluate(guarded: string, authorization: string | undefined): string | undefined {
+  const lua =
+    /^local ok, v = pcall\(function\(\) (.*) end\); if ok then return v end$/.exec(guarded)?.[1] ?? guarded;
   const literal = /^return '([^'\\]*)'$/.exec(lua);
   if (literal) return literal[1];
   const key = /ngx\.hmac_sha1\('([^'\\]*)', ([hu])\)\) end$/.exec(lua);

@@ -79,6 +79,15 @@ export interface KongAdmin {
   close(): Promise<void>;
 }
 
+/** Further questions to the Admin API that only the command line asks. */
+export interface KongClient extends KongAdmin {
+  /**
+   * Names of the fields that the configuration of a plugin has in this version of Kong. Undefined if Kong does not know the
+   * plugin, or does not let us see.
+   */
+  pluginFields(name: string): Promise<string[] | undefined>;
+}
+
 export interface KongAdminOptions {
   /** `http://localhost:8001`; a path prefix is kept. */
   url: string;

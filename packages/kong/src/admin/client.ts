@@ -2,7 +2,7 @@ import { rootCertificates } from 'node:tls';
 import { Pool } from 'undici';
 import { KongDeniedError, KongUnavailableError } from './admin-api.ts';
 import type {
-  KongAdmin,
+  KongClient,
   KongAdminOptions,
   KongConsumer,
   KongNode,
@@ -33,7 +33,7 @@ interface Answer {
  * Method: the answers of Kong Gateway 3.9.3 as recorded (409 unique constraint, 400 code 4 foreign key, 405 in DB-less
  * mode, 415 with HTML), replayed by the Kong stand-in.
  */
-export function createKongAdmin(options: KongAdminOptions): KongAdmin {
+export function createKongAdmin(options: KongAdminOptions): KongClient {
   const url = checkedUrl(options.url);
   const timeoutMs = options.timeoutMs ?? 10_000;
   const prefix =
@@ -228,6 +228,17 @@ export function createKongAdmin(options: KongAdminOptions): KongAdmin {
       }
       return { kind: 'refused', problem: `Kong does not remove the plugin ${id}: ${status} ${message}` };
     },
+    async pluginFields(name) {
+      let answer: Answer;
+      try {
+        answer = await call('GET', `/schemas/plugins/${encodeURIComponent(name)}`);
+      } catch (error) {
+        if (error instanceof KongDeniedError) return undefined;
+        throw error;
+      }
+      const config = fieldsOf(answer.json)?.['config'];
+      return answer.status === 200 ? Object.keys(fieldsOf(config) ?? {}) : undefined;
+    },
     async close() {
       await pool.close();
     },
@@ -352,6 +363,14 @@ function innermost(cause: unknown): { code?: string; name?: string; message?: st
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** The fields of a schema, which Kong gives as a list of objects with one member each. */
+function fieldsOf(schema: unknown): Record<string, unknown> | undefined {
+  const fields = isRecord(schema) ? schema['fields'] : undefined;
+  return Array.isArray(fields)
+    ? Object.fromEntries(fields.filter(isRecord).flatMap((field) => Object.entries(field)))
+    : undefined;
+}
 
 const isPlugin = (value: unknown): value is KongPlugin =>
   isRecord(value) &&

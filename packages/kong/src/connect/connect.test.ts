@@ -6,7 +6,7 @@ import type { KongStandIn, Seed } from '@tripline/kong-stand-in';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { KongAdmin, KongPlugin } from '../admin/admin-api.ts';
 import { createKongAdmin } from '../admin/client.ts';
-import { customFieldsByLua } from './custom-fields.ts';
+import { claimExpression, customFieldsByLua, fieldsThatCanFail } from './custom-fields.ts';
 import {
   applyConnectPlan,
   connectDeckYaml,
@@ -58,18 +58,52 @@ const plugin = (fields: Partial<KongPlugin>): KongPlugin => ({
 });
 
 describe('the expressions', () => {
-  it('are exactly those that were run on a real Kong', () => {
+  it('are those that were run on a real Kong, inside pcall, so that an error loses a field and not the line', () => {
+    const guarded = (lua: string): string =>
+      `local ok, v = pcall(function() ${lua} end); if ok then return v end`;
     expect(customFieldsByLua({ token: 's3cret-token', fingerprintKey: 'k3y' })).toEqual({
       'tripline.token': "return 's3cret-token'",
-      'tripline.credential':
+      'tripline.credential': guarded(
         "local h = kong.request.get_header('authorization'); if h then return ngx.encode_base64(ngx.hmac_sha1('k3y', h)) end",
-      'tripline.user':
+      ),
+      'tripline.user': guarded(
         "local h = kong.request.get_header('authorization'); if not h then return nil end; " +
-        "local b = h:match('^[Bb]asic%s+(.+)$'); if not b then return nil end; " +
-        'local d = ngx.decode_base64(b); if not d then return nil end; ' +
-        "local u = d:match('^([^:]*):'); if u then return ngx.encode_base64(ngx.hmac_sha1('k3y', u)) end",
+          "local b = h:match('^[Bb]asic%s+(.+)$'); if not b then return nil end; " +
+          'local d = ngx.decode_base64(b); if not d then return nil end; ' +
+          "local u = d:match('^([^:]*):'); if u then return ngx.encode_base64(ngx.hmac_sha1('k3y', u)) end",
+      ),
     });
     expect(customFieldsByLua({})).toBeUndefined();
+    expect(fieldsThatCanFail(customFieldsByLua({ ...wanted, claim: 'sub' })!)).toEqual([]);
+  });
+
+  it('name the functions that could fail', () => {
+    expect(
+      fieldsThatCanFail({
+        stage: "return 'prod'",
+        number: ' return 17 ;',
+        nothing: 'return nil',
+        guarded: "local ok, v = pcall(kong.request.get_header, 'x'); return ok and v or nil",
+        header: "return kong.request.get_header('x'):lower()",
+        other: "return pcallback('x')",
+        quoted: "return 'a' .. kong.ctx.shared.b",
+      }),
+    ).toEqual(['header', 'other', 'quoted']);
+  });
+
+  it('take a claim under any name that a claim may sensibly have, and no other', () => {
+    for (const claim of ['sub', 'user_id', 'https://example.com/user-id', 'urn:id', 'cognito@x'])
+      expect(claimExpression(claim, 'k3y')).toContain(`name == '${claim}'`);
+    for (const claim of ['', "a'b", 'a\\b', 'a b', 'ключ', ']]', 'x'.repeat(201)])
+      expect(() => claimExpression(claim, 'k3y')).toThrow(/^claim .*allowed: 1 to 200/);
+    expect(() => claimExpression('sub', "k'y")).toThrow(/^fingerprintKey /);
+    const fields = customFieldsByLua({ fingerprintKey: 'k3y', claim: 'sub' })!;
+    expect(fields['tripline.claim']).toBe(claimExpression('sub', 'k3y'));
+    expect(customFieldsByLua({ token: 't0ken', claim: 'sub' })).toEqual({
+      'tripline.token': "return 't0ken'",
+    });
+    expect(connectDeckYaml({ ...wanted, claim: 'sub' })).toContain('        tripline.claim: |-\n');
+    expect(connectDeckYaml({ ...wanted, claim: 'sub' })).not.toContain('PLACEHOLDER');
   });
 
   it.each([
@@ -230,6 +264,104 @@ describe('the plan', () => {
   });
 });
 
+describe('beside http-log', () => {
+  const httpLog = (fields: Partial<KongPlugin> = {}, config: object = {}): KongPlugin =>
+    plugin({
+      name: 'http-log',
+      tags: null,
+      config: { http_endpoint: 'http://kong:pw@collector:9603/', ...config },
+      ...fields,
+    });
+  const settings = { ...bare, httpPort: 9603 };
+
+  it('makes no tcp-log plugin where http-log sends here already, and says so', async () => {
+    const plan = planConnect(settings, [httpLog()]);
+    expect(plan).toMatchObject({ kind: 'http-log', lacks: [], twice: [] });
+    const { admin, standIn } = await start();
+    expect(await applyConnectPlan(admin, plan)).toEqual({ kind: 'unchanged' });
+    expect(standIn.counters().adminWrites).toBe(0);
+    const text = describeConnectPlan(plan);
+    expect(text).toContain('(global) sends to this collector already (http://collector:9603/)');
+    expect(text).toContain('would send each line twice');
+  });
+
+  it('names the custom fields that such a plugin lacks, and keeps them up to date where it is tagged', () => {
+    const token = { ...settings, token: 's3cret-token' };
+    const lacking = planConnect(token, [httpLog()]);
+    expect(lacking).toMatchObject({ kind: 'http-log', lacks: ['tripline.token'] });
+    expect(describeConnectPlan(lacking)).toContain('{"tags":["tripline"]}');
+    const custom_fields_by_lua = { stage: "return 'prod'" };
+    const tagged = httpLog({ tags: ['tripline'] }, { custom_fields_by_lua });
+    expect(planConnect(token, [tagged])).toMatchObject({
+      kind: 'change',
+      change: {
+        config: {
+          custom_fields_by_lua: { stage: "return 'prod'", 'tripline.token': "return 's3cret-token'" },
+        },
+      },
+      changes: [{ field: 'config.custom_fields_by_lua["tripline.token"]' }],
+    });
+    expect(planConnect(settings, [tagged])).toMatchObject({ kind: 'nothing' });
+    expect(describeConnectPlan(planConnect(settings, [tagged]))).toContain(
+      'sends to http://collector:9603/ as wanted',
+    );
+  });
+
+  it.each([
+    ['is disabled', httpLog({ enabled: false })],
+    ['posts elsewhere', httpLog({}, { http_endpoint: 'https://siem.example.com/' })],
+    ['has no URL', httpLog({}, { http_endpoint: 'siem' })],
+  ])('makes the tcp-log plugin where http-log %s', (_what, one) => {
+    const plan = planConnect(settings, [one]);
+    expect(plan).toMatchObject({ kind: 'create', twice: [] });
+    expect(planConnect(bare, [httpLog()])).toMatchObject({ kind: 'create' });
+  });
+
+  it('says what comes twice where both send here', () => {
+    const ofService = httpLog({ service: { id: serviceId } });
+    const created = planConnect(settings, [ofService]);
+    expect(created).toMatchObject({ kind: 'create', twice: [ofService] });
+    expect(describeConnectPlan(created)).toMatch(
+      /comes twice, counts once.*\n {2}http-log plugin \S+ \(of service/,
+    );
+    const both = planConnect({ ...wanted, httpPort: 9603 }, [plugin({}), httpLog()]);
+    expect(both).toMatchObject({ kind: 'nothing', twice: [{ name: 'http-log' }] });
+  });
+});
+
+describe('over TLS', () => {
+  const tls: ConnectSettings = { ...bare, tls: true, tlsSni: 'logs.example.com', verify: true };
+
+  it('asks for a name and lets Kong verify the certificate, where that is wanted', () => {
+    expect(planConnect(tls, [])).toMatchObject({
+      kind: 'create',
+      plugin: { config: { tls: true, tls_sni: 'logs.example.com', ssl_verify: true } },
+    });
+    expect(connectDeckYaml(tls)).toContain(
+      '      tls: true\n      tls_sni: "logs.example.com"\n      ssl_verify: true\n',
+    );
+    const present = plugin({
+      config: { host: '127.0.0.1', port: 9600, tls: true, tls_sni: null, ssl_verify: false },
+    });
+    expect(planConnect(tls, [present])).toMatchObject({
+      kind: 'change',
+      change: { config: { tls_sni: 'logs.example.com', ssl_verify: true } },
+    });
+  });
+
+  it('leaves name and verification as they are, where nothing is said about them', () => {
+    const config = { host: '127.0.0.1', port: 9600, tls: true, tls_sni: 'own.example.com', ssl_verify: true };
+    expect(planConnect({ ...bare, tls: true }, [plugin({ config })]).kind).toBe('nothing');
+    const created = planConnect({ ...bare, tls: true }, []);
+    expect(created.kind === 'create' && Object.keys(created.plugin.config)).toEqual(['host', 'port', 'tls']);
+  });
+
+  it('refuses a name that is none, and names without TLS', () => {
+    expect(() => planConnect({ ...tls, tlsSni: 'a b' }, [])).toThrow('tlsSni: "a b" is no host name');
+    expect(() => planConnect({ ...tls, tls: false }, [])).toThrow('say something of TLS only');
+  });
+});
+
 describe('what is shown', () => {
   it('never holds the token or the key, new or old', () => {
     const old = plugin({
@@ -276,9 +408,9 @@ plugins:
         tripline.token: |-
           return '\${{ env "DECK_TRIPLINE_TOKEN" }}'
         tripline.credential: |-
-          local h = kong.request.get_header('authorization'); if h then return ngx.encode_base64(ngx.hmac_sha1('\${{ env "DECK_TRIPLINE_FINGERPRINT_KEY" }}', h)) end
+          local ok, v = pcall(function() local h = kong.request.get_header('authorization'); if h then return ngx.encode_base64(ngx.hmac_sha1('\${{ env "DECK_TRIPLINE_FINGERPRINT_KEY" }}', h)) end end); if ok then return v end
         tripline.user: |-
-          local h = kong.request.get_header('authorization'); if not h then return nil end; local b = h:match('^[Bb]asic%s+(.+)$'); if not b then return nil end; local d = ngx.decode_base64(b); if not d then return nil end; local u = d:match('^([^:]*):'); if u then return ngx.encode_base64(ngx.hmac_sha1('\${{ env "DECK_TRIPLINE_FINGERPRINT_KEY" }}', u)) end
+          local ok, v = pcall(function() local h = kong.request.get_header('authorization'); if not h then return nil end; local b = h:match('^[Bb]asic%s+(.+)$'); if not b then return nil end; local d = ngx.decode_base64(b); if not d then return nil end; local u = d:match('^([^:]*):'); if u then return ngx.encode_base64(ngx.hmac_sha1('\${{ env "DECK_TRIPLINE_FINGERPRINT_KEY" }}', u)) end end); if ok then return v end
 `);
   });
 });

@@ -8,12 +8,20 @@ export interface ConnectSettings {
   /** Host name or address of the collector as Kong reaches it. */
   collectorHost: string;
   collectorPort: number;
-  /** Kong encrypts, but verifies no certificate: nobody reads along, but it does not prove who receives. */
+  /** Kong encrypts. It verifies no certificate unless `verify` says so: nobody reads along, but who receives is not proved. */
   tls: boolean;
+  /** Name that Kong asks for in the TLS handshake (`tls_sni`). Left out: what the plugin has stays. */
+  tlsSni?: string;
+  /** Kong verifies the collector's certificate (`ssl_verify`, Kong 3.13 and later). Left out: what the plugin has stays. */
+  verify?: boolean;
+  /** Where the collector takes what http-log posts: a plugin that posts there takes the place of tcp-log. */
+  httpPort?: number;
   /** 1 to 200 of `A-Za-z0-9._~+/=-`. */
   token?: string;
   /** The same alphabet. */
   fingerprintKey?: string;
+  /** Claim of a JSON Web Token whose fingerprint lines carry; see `claimExpression`. */
+  claim?: string;
   /** Enterprise workspace that the plugin is in. */
   workspace?: string;
 }
@@ -26,12 +34,19 @@ export interface FieldChange {
 }
 
 /** Plugins are named with scope and id; `plugin` and `change` hold the secrets and are not for showing. */
-export type ConnectPlan = { settings: ConnectSettings; others: KongPlugin[] } & (
+export type ConnectPlan = {
+  settings: ConnectSettings;
+  others: KongPlugin[];
+  /** http-log plugins that post to the collector besides: what they and the plugin of the plan cover comes twice. */
+  twice: KongPlugin[];
+} & (
   | { kind: 'create'; id: string; plugin: KongPluginInput }
   | { kind: 'change'; existing: KongPlugin; change: Partial<KongPluginInput>; changes: FieldChange[] }
   | { kind: 'nothing'; existing: KongPlugin }
   /** Several tcp-log plugins are tagged `tripline`: which one is meant is the operator's to say. */
   | { kind: 'ambiguous'; candidates: KongPlugin[] }
+  /** An http-log plugin of the operator's sends to the collector already; `lacks` names custom fields that it needs. */
+  | { kind: 'http-log'; by: KongPlugin; lacks: string[] }
   /** An operator's own global tcp-log plugin holds the only place that Kong has for one. */
   | { kind: 'occupied'; by: KongPlugin; pointsHere: boolean }
 );
@@ -62,22 +77,32 @@ export function connectPluginId(workspace?: string): string {
 /**
  * Compares what is wanted with the plugins that Kong has (all of them). Pure. Touches only a tcp-log plugin that carries
  * the tag `tripline`, in it only address, TLS, `enabled` and the custom fields `tripline.*`; everything else of it and
- * every other tcp-log plugin (`others`) is left alone. Throws an `Error` that lists what is wrong with the settings.
+ * every other tcp-log plugin (`others`) is left alone. Where a global http-log plugin posts to the collector already, no
+ * tcp-log plugin is made beside it: if it carries the tag, its custom fields are kept up to date instead. Throws an `Error` that lists what is wrong with the settings.
  */
 export function planConnect(settings: ConnectSettings, plugins: KongPlugin[]): ConnectPlan {
   checkSettings(settings);
   const tcpLogs = plugins.filter((plugin) => plugin.name === pluginName);
   const ours = tcpLogs.filter((plugin) => plugin.tags?.includes(triplineTag));
   const others = tcpLogs.filter((plugin) => !ours.includes(plugin));
-  const base = { settings, others };
+  const httpLogs = plugins.filter((plugin) => postsHere(plugin, settings.httpPort));
+  const httpLog = httpLogs.find(isGlobal);
+  const instead = ours.length === 0 ? httpLog : undefined;
+  const base = { settings, others, twice: httpLogs.filter((plugin) => plugin !== instead) };
 
-  const [existing, ...more] = ours;
+  const [existing, ...more] = instead?.tags?.includes(triplineTag) ? [instead] : ours;
   if (existing && more.length > 0) return { ...base, kind: 'ambiguous', candidates: ours };
   if (existing) {
     const { change, changes } = difference(settings, existing);
     return changes.length === 0
       ? { ...base, kind: 'nothing', existing }
       : { ...base, kind: 'change', existing, change, changes };
+  }
+  if (instead) {
+    const present = (instead.config['custom_fields_by_lua'] ?? {}) as Record<string, string>;
+    const needed = Object.entries(customFieldsByLua(settings) ?? {});
+    const lacks = needed.filter(([name, lua]) => present[name] !== lua).map(([name]) => name);
+    return { ...base, kind: 'http-log', by: instead, lacks };
   }
   // Kong has one place per plugin and scope; our own id without our tag means that an operator took it over.
   const id = connectPluginId(settings.workspace);
@@ -92,7 +117,7 @@ export function planConnect(settings: ConnectSettings, plugins: KongPlugin[]): C
   return { ...base, kind: 'create', id, plugin: { name: pluginName, config, tags: [triplineTag] } };
 }
 
-/** Carries the plan out; `nothing`, `ambiguous` and `occupied` change nothing. Throws what `KongAdmin` throws. */
+/** Carries the plan out; `nothing`, `ambiguous`, `http-log` and `occupied` change nothing. Throws what `KongAdmin` throws. */
 export async function applyConnectPlan(
   admin: KongAdmin,
   plan: ConnectPlan,
@@ -105,11 +130,13 @@ export async function applyConnectPlan(
 /** The plan for people, secrets masked, with a line feed at the end. */
 export function describeConnectPlan(plan: ConnectPlan): string {
   const { settings } = plan;
-  const target = `${settings.collectorHost}:${settings.collectorPort}${settings.tls ? ' (TLS)' : ''}`;
+  const tcpTarget = `${settings.collectorHost}:${settings.collectorPort}${settings.tls ? ' (TLS)' : ''}`;
   const lines: string[] = [];
   switch (plan.kind) {
     case 'create':
-      lines.push(`Create a global tcp-log plugin (${plan.id}, tag ${triplineTag}) that sends to ${target}:`);
+      lines.push(
+        `Create a global tcp-log plugin (${plan.id}, tag ${triplineTag}) that sends to ${tcpTarget}:`,
+      );
       lines.push(
         ...rows(difference(settings, emptyPlugin(plan.id)).changes.map(({ field, after }) => [field, after])),
       );
@@ -119,7 +146,13 @@ export function describeConnectPlan(plan: ConnectPlan): string {
       lines.push(...rows(plan.changes.map(({ field, before, after }) => [field, `${before}  ->  ${after}`])));
       break;
     case 'nothing':
-      lines.push(`Nothing to do: the ${nameOf(plan.existing)} sends to ${target} as wanted.`);
+      lines.push(
+        `Nothing to do: the ${nameOf(plan.existing)} sends to ` +
+          `${plan.existing.name === pluginName ? tcpTarget : addressOf(plan.existing)} as wanted.`,
+      );
+      break;
+    case 'http-log':
+      lines.push(...httpLogText(plan.by, plan.lacks));
       break;
     case 'ambiguous':
       lines.push(
@@ -144,6 +177,13 @@ export function describeConnectPlan(plan: ConnectPlan): string {
       );
     }
   }
+  if (plan.twice.length > 0) {
+    lines.push(
+      '',
+      'Sends to this collector as well. What both cover comes twice, counts once and costs twice: keep one of them.',
+      ...plan.twice.map((plugin) => `  ${nameOf(plugin)} -> ${addressOf(plugin)}`),
+    );
+  }
   if (plan.kind === 'create' || plan.kind === 'change') {
     if (settings.token !== undefined || settings.fingerprintKey !== undefined)
       lines.push('', ...wrap(whoCanReadTheKey));
@@ -167,6 +207,7 @@ export function connectDeckYaml(settings: ConnectSettings): string {
   const fields = customFieldsByLua({
     ...(settings.token === undefined ? {} : { token: placeholders.token }),
     ...(settings.fingerprintKey === undefined ? {} : { fingerprintKey: placeholders.fingerprintKey }),
+    ...(settings.claim === undefined ? {} : { claim: settings.claim }),
   });
   if (settings.token !== undefined) lines.push('# Needs the environment variable DECK_TRIPLINE_TOKEN');
   if (settings.fingerprintKey !== undefined)
@@ -184,6 +225,8 @@ export function connectDeckYaml(settings: ConnectSettings): string {
     `      host: ${JSON.stringify(settings.collectorHost)}`,
     `      port: ${settings.collectorPort}`,
     `      tls: ${settings.tls}`,
+    ...(settings.tlsSni === undefined ? [] : [`      tls_sni: ${JSON.stringify(settings.tlsSni)}`]),
+    ...(settings.verify ? ['      ssl_verify: true'] : []),
   );
   if (fields) {
     lines.push('      custom_fields_by_lua:');
@@ -204,6 +247,8 @@ interface Config {
   host?: unknown;
   port?: unknown;
   tls?: unknown;
+  tls_sni?: unknown;
+  ssl_verify?: unknown;
   custom_fields_by_lua?: unknown;
 }
 
@@ -212,7 +257,14 @@ function wantedConfig(settings: ConnectSettings, present: Record<string, string>
   const kept = Object.entries(present).filter(([name]) => !name.startsWith(customFieldPrefix));
   const fields = { ...Object.fromEntries(kept), ...customFieldsByLua(settings) };
   const custom = Object.keys(fields).length > 0 ? { custom_fields_by_lua: fields } : {};
-  return { host: settings.collectorHost, port: settings.collectorPort, tls: settings.tls, ...custom };
+  return {
+    host: settings.collectorHost,
+    port: settings.collectorPort,
+    tls: settings.tls,
+    ...(settings.tlsSni === undefined ? {} : { tls_sni: settings.tlsSni }),
+    ...(settings.verify ? { ssl_verify: true } : {}),
+    ...custom,
+  };
 }
 
 function difference(
@@ -226,8 +278,9 @@ function difference(
 
   const changes: FieldChange[] = [];
   const config: Record<string, unknown> = {};
-  for (const field of ['host', 'port', 'tls'] as const) {
-    if (present[field] === wanted[field]) continue;
+  for (const field of ['host', 'port', 'tls', 'tls_sni', 'ssl_verify'] as const) {
+    // Of an http-log plugin only the custom fields are ours; what is not wanted stays as it is.
+    if (existing.name !== pluginName || !(field in wanted) || present[field] === wanted[field]) continue;
     config[field] = wanted[field];
     changes.push({ field: `config.${field}`, before: asText(present[field]), after: asText(wanted[field]) });
   }
@@ -281,6 +334,11 @@ function checkSettings(settings: ConnectSettings): void {
   if (!Number.isInteger(collectorPort) || collectorPort < 1 || collectorPort > 65_535) {
     problems.push(`collectorPort: ${collectorPort} is no port. Allowed: 1 to 65535.`);
   }
+  const { tls, tlsSni, verify } = settings;
+  if (tlsSni !== undefined && !/^[A-Za-z0-9._-]{1,253}$/.test(tlsSni)) {
+    problems.push(`tlsSni: "${tlsSni}" is no host name (letters, digits and . _ - are allowed).`);
+  }
+  if (!tls && (tlsSni !== undefined || verify)) problems.push('tlsSni and verify say something of TLS only.');
   try {
     customFieldsByLua(settings);
   } catch (problem) {
@@ -303,8 +361,40 @@ function nameOf(plugin: KongPlugin): string {
 }
 
 function addressOf(plugin: KongPlugin): string {
-  const { host, port } = plugin.config;
+  const { host, port, http_endpoint: endpoint } = plugin.config;
+  if (plugin.name === 'http-log') return withoutPassword(endpoint);
   return `${String(host)}:${String(port)}`;
+}
+
+/** The port that an http-log plugin posts to; undefined for other plugins. */
+export function httpLogPort(plugin: KongPlugin): number | undefined {
+  const endpoint = plugin.config['http_endpoint'];
+  if (plugin.name !== 'http-log' || typeof endpoint !== 'string' || !URL.canParse(endpoint)) return undefined;
+  const { port, protocol } = new URL(endpoint);
+  return port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
+}
+
+function postsHere(plugin: KongPlugin, httpPort: number | undefined): boolean {
+  return plugin.enabled && httpPort !== undefined && httpLogPort(plugin) === httpPort;
+}
+
+/** Kong takes a user name and password in the URL of http-log. */
+function withoutPassword(endpoint: unknown): string {
+  return String(endpoint).replace(/\/\/[^/@]*@/, '//');
+}
+
+function httpLogText(by: KongPlugin, lacks: string[]): string[] {
+  const tagged = [...(by.tags ?? []), triplineTag];
+  return [
+    `The ${nameOf(by)} sends to this collector already (${addressOf(by)}).`,
+    'A tcp-log plugin beside it would send each line twice, so none was made. To use tcp-log instead, disable this one first.',
+    ...(lacks.length === 0
+      ? []
+      : [
+          `It lacks custom fields, or has others than wanted: ${lacks.join(', ')}.`,
+          `To let Tripline keep them up to date, tag it: PATCH /plugins/${by.id} {"tags":${JSON.stringify(tagged)}}, then run this again.`,
+        ]),
+  ];
 }
 
 function occupiedText(by: KongPlugin, pointsHere: boolean): string[] {

@@ -43,6 +43,19 @@ describe('the frame splitter', () => {
     }
   });
 
+  it.each([1, 16, 1_448, 65_536])('holds at most twice the bytes of a line in pieces of %i', (size) => {
+    const splitter = new FrameSplitter(200_000);
+    let most = 0;
+    for (let at = 0; at + size <= 150_000; at += size) {
+      splitter.push(Buffer.alloc(size, 120), () => undefined);
+      most = Math.max(most, splitter.heldBytes / splitter.pendingBytes);
+    }
+    expect(most).toBeGreaterThanOrEqual(1);
+    expect(most).toBeLessThanOrEqual(2);
+    splitter.drop();
+    expect(splitter.heldBytes).toBe(0);
+  });
+
   it('skips a line without end in bounded memory and tells of it once', () => {
     const splitter = new FrameSplitter(1_000);
     const out: Frame[] = [];

@@ -1,3 +1,5 @@
+import { GrowingBuffer } from './growing-buffer.ts';
+
 /**
  * Where a line stands: the bytes from `begin` to behind its line feed at `end`. A piece of the stream holds many lines;
  * cutting each out of it would cost more than reading it. Only valid until the next `push`.
@@ -34,12 +36,12 @@ const beginningBytes = 10_000;
 const lineFeed = Buffer.of(10);
 
 /**
- * Cuts a stream of bytes into lines. Blank lines are no lines. Memory is bounded by `maxLineBytes` plus one chunk.
+ * Cuts a stream of bytes into lines. Blank lines are no lines. Memory is bounded by twice `maxLineBytes` plus one chunk,
+ * in however small pieces the bytes come.
  */
 export class FrameSplitter {
   readonly #maxLineBytes: number;
-  #parts: Buffer[] = [];
-  #bytes = 0;
+  readonly #begun = new GrowingBuffer();
   #skipping = false;
 
   constructor(maxLineBytes: number) {
@@ -48,7 +50,12 @@ export class FrameSplitter {
 
   /** Bytes of a line that has begun and not ended. */
   get pendingBytes(): number {
-    return this.#skipping ? 1 : this.#bytes;
+    return this.#skipping ? 1 : this.#begun.length;
+  }
+
+  /** Bytes of memory that the unfinished line holds. */
+  get heldBytes(): number {
+    return this.#begun.capacity;
   }
 
   /** Takes the next bytes and hands each line that ends in them to `take`. */
@@ -62,12 +69,12 @@ export class FrameSplitter {
         return;
       }
       if (this.#skipping) this.#skipping = false;
-      else if (this.#bytes === 0) {
+      else if (this.#begun.length === 0) {
         latin1 ??= chunk.toString('latin1');
         this.#give(chunk, begin, end + 1, latin1, take);
       } else {
-        this.#parts.push(chunk.subarray(begin, end + 1));
-        this.#giveParts(take);
+        this.#begun.append(chunk.subarray(begin, end + 1));
+        this.#giveBegun(take);
       }
       begin = end + 1;
     }
@@ -75,37 +82,30 @@ export class FrameSplitter {
 
   /** Forgets a line that has begun: whoever sent it took too long. */
   drop(): void {
-    this.#parts = [];
-    this.#bytes = 0;
+    this.#begun.clear();
     this.#skipping = false;
   }
 
   /** The stream has ended: what is left is a line too, since whoever cut it off may have sent all but the line feed. */
   end(take: (frame: Frame) => void): void {
-    if (this.#bytes === 0) return;
-    this.#parts.push(lineFeed);
-    this.#giveParts(take);
+    if (this.#begun.length === 0) return;
+    this.#begun.append(lineFeed);
+    this.#giveBegun(take);
   }
 
   #keep(rest: Buffer, take: (frame: Frame) => void): void {
     if (this.#skipping) return;
-    // A copy, so that a few bytes do not hold a whole chunk.
-    this.#parts.push(Buffer.from(rest));
-    this.#bytes += rest.length;
+    this.#begun.append(rest);
     // One more for the carriage return that may follow.
-    if (this.#bytes > this.#maxLineBytes + 1) {
-      const beginning = Buffer.concat(this.#parts).subarray(0, beginningBytes);
-      this.#parts = [];
-      this.#bytes = 0;
+    if (this.#begun.length > this.#maxLineBytes + 1) {
+      const beginning = this.#begun.take().subarray(0, beginningBytes);
       this.#skipping = true;
       take({ kind: 'too-long', beginning });
     }
   }
 
-  #giveParts(take: (frame: Frame) => void): void {
-    const line = Buffer.concat(this.#parts);
-    this.#parts = [];
-    this.#bytes = 0;
+  #giveBegun(take: (frame: Frame) => void): void {
+    const line = this.#begun.take();
     this.#give(line, 0, line.length, line.toString('latin1'), take);
   }
 

@@ -1,4 +1,6 @@
 export { linesOfBody } from './body.ts';
+export { EqualLines } from './equal-lines.ts';
+export { GrowingBuffer } from './growing-buffer.ts';
 export { bytesOf, FrameSplitter, lineOf, type Frame, type LineBytes } from './frames.ts';
 export {
   createNormaliser,

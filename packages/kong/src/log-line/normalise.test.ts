@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { apiCallSchema, type ApiCall } from '@tripline/model';
 import { createSanitizer } from '@tripline/sanitize';
 import { describe, expect, it } from 'vitest';
+import { EqualLines } from './equal-lines.ts';
 import { lineOf } from './frames.ts';
 import { createNormaliser, type NormaliserOptions } from './normalise.ts';
 import { createServedPaths } from './served-paths.ts';
@@ -26,13 +27,13 @@ const normalise = normaliser();
 function accepted(line: Buffer | object, options?: Partial<NormaliserOptions>): ApiCall {
   const bytes = Buffer.isBuffer(line) ? line : Buffer.from(JSON.stringify(line));
   const result = (options ? normaliser(options) : normalise)(lineOf(bytes), Infinity);
-  if (result.kind !== 'accepted') throw new Error(`${result.reason}: ${result.detail}`);
-  return result.call;
+  if (result.kind === 'accepted') return result.call;
+  throw new Error(result.kind === 'rejected' ? `${result.reason}: ${result.detail}` : result.kind);
 }
 
 function reasonOf(line: object, options?: Partial<NormaliserOptions>, nowMs = Infinity): string {
   const result = normaliser(options)(lineOf(Buffer.from(JSON.stringify(line))), nowMs);
-  return result.kind === 'rejected' ? result.reason : 'accepted';
+  return result.kind === 'rejected' ? result.reason : result.kind;
 }
 
 /** A line in the fewest fields that Kong always sends. */
@@ -55,6 +56,87 @@ const plain = {
 const withRequest = (request: object): typeof plain => ({
   ...plain,
   request: { ...plain.request, ...request },
+});
+
+/** The end of a TCP session, as Kong writes it. */
+const session = {
+  started_at: 1_796_040_387_351,
+  client_ip: '203.0.113.9',
+  session: { received: 5, sent: 5, status: 200, server_port: 5432 },
+  upstream: { sent: 5, received: 5 },
+  latencies: { kong: 0, session: 200 },
+  tries: [],
+};
+
+describe('lines of TCP and TLS sessions', () => {
+  it('are told from faults: with a service or without, refused by Kong or not', () => {
+    const tls = { ...session.session, tls: { version: 'TLSv1.3', client_verify: 'NONE' } };
+    for (const line of [
+      session,
+      { ...session, session: tls, service: { name: 'db' }, route: { name: 'db', protocols: ['tls'] } },
+      { ...session, session: { ...session.session, status: 500 }, upstream: {}, tries: undefined },
+    ])
+      expect(reasonOf(line)).toBe('stream-session');
+  });
+
+  it('must carry the token where one is asked for', () => {
+    const token = 's3cret-token';
+    expect(reasonOf(session, { token })).toBe('missing-token');
+    expect(reasonOf({ ...session, tripline: { token: 's3cret-tokeN' } }, { token })).toBe('wrong-token');
+    expect(reasonOf({ ...session, tripline: { token } }, { token })).toBe('stream-session');
+  });
+
+  it('have a session in the place of request and response, and nothing else passes for one', () => {
+    for (const line of [
+      { ...session, session: 'x' },
+      { ...session, session: null },
+      { ...session, request: {} },
+      { ...session, response: { status: 200 } },
+    ])
+      expect(reasonOf(line)).toBe('not-a-log-line');
+    expect(reasonOf({ ...plain, session: {} })).toBe('accepted');
+  });
+});
+
+describe('equal lines', () => {
+  const { id, ...request } = plain.request;
+  const withoutId = Buffer.from(JSON.stringify({ ...plain, request }));
+  const idOf = (line: Buffer, equalLines?: EqualLines): string => {
+    const result = normalise(lineOf(line), Infinity, equalLines);
+    return result.kind === 'accepted' ? result.call.id : result.kind;
+  };
+
+  it('without a request id are different calls, with the same ids each time they are read', () => {
+    const readAll = (): string[] => {
+      const equalLines = new EqualLines();
+      return Array.from({ length: 1_000 }, () => idOf(withoutId, equalLines));
+    };
+    const ids = readAll();
+    expect(new Set(ids).size).toBe(1_000);
+    expect(readAll()).toEqual(ids);
+    // The first of them has the id of a line that has no equal.
+    expect(ids[0]).toBe(idOf(withoutId));
+  });
+
+  it('with a request id are the same call', () => {
+    const line = Buffer.from(JSON.stringify(plain));
+    const equalLines = new EqualLines();
+    expect(idOf(line, equalLines)).toBe(`${id}.${plain.started_at}`);
+    expect(idOf(line, equalLines)).toBe(`${id}.${plain.started_at}`);
+  });
+
+  it('are told apart among many others, in bounded memory', () => {
+    const equalLines = new EqualLines();
+    const wrong: number[] = [];
+    for (let n = 0; n < 100_000; n++) {
+      if (equalLines.next(`one-${n}`) !== 0) wrong.push(n);
+      if (n > 0 && equalLines.next(`one-${n - 1}`) !== 1) wrong.push(n);
+    }
+    expect(wrong).toEqual([]);
+    expect(equalLines.next('one-90000')).toBe(2);
+    // Long ago, and forgotten.
+    expect(equalLines.next('one-1')).toBe(0);
+  });
 });
 
 describe('the normaliser on recorded lines', () => {
@@ -224,7 +306,7 @@ describe('the normaliser', () => {
       const read = (line: object) => normalise(lineOf(Buffer.from(JSON.stringify(line))), Infinity);
       for (let index = 0; index < 1_000; index++) read(change(lineOfProduct(index)));
       const result = read(last);
-      return result.kind === 'accepted' ? result.call.endpoint : result.reason;
+      return result.kind === 'accepted' ? result.call.endpoint : result.kind;
     };
 
     it.each<[string, (line: typeof plain) => object]>([

@@ -4,10 +4,12 @@ import type { ApiCall } from '@tripline/model';
 import type { Sanitizer } from '@tripline/sanitize';
 import { createCredentialReader, credentialHeaders } from './credentials.ts';
 import { createDeclaredCaller, declaredHeaders } from './declared-identity.ts';
+import type { EqualLines } from './equal-lines.ts';
 import { bytesOf, type LineBytes } from './frames.ts';
 import { createJudge, type JudgeOptions } from './judge.ts';
 import { ipv6NetworkOf, withoutIpv6Prefix } from './network.ts';
 import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
+import { createSecretCheck } from './same-secret.ts';
 import type { ServedPaths } from './served-paths.ts';
 import { firstText, isGiven, joinedText } from './values.ts';
 
@@ -16,7 +18,10 @@ export type RejectReason =
   'not-json' | 'too-deep' | 'not-a-log-line' | 'bad-time' | 'future-time' | 'missing-token' | 'wrong-token';
 
 export type Normalised =
-  { kind: 'accepted'; call: ApiCall } | { kind: 'rejected'; reason: RejectReason; detail: string };
+  | { kind: 'accepted'; call: ApiCall }
+  /** The end of a TCP or TLS session of a stream route: a line of Kong, and no API call. */
+  | { kind: 'stream-session' }
+  | { kind: 'rejected'; reason: RejectReason; detail: string };
 
 /** Where an address is, from the operator's databases. */
 export type Place = Pick<ApiCall, 'country' | 'city' | 'latitude' | 'longitude' | 'asn' | 'asOrganization'>;
@@ -60,10 +65,13 @@ const uuidShape = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
  * Makes the function that turns one log line into an API call. `nowMs` is the
- * collector's clock, to refuse times ahead of it; Infinity where lines are replayed. Pure apart from the sanitiser's
- * cache and what `templates` and `served` learn; never throws on any input.
+ * collector's clock, to refuse times ahead of it; Infinity where lines are replayed. `equalLines` tells equal lines without a
+ * request id apart; left out, they are one call that came twice. Pure apart from the sanitiser's cache, `equalLines`, and
+ * what `templates`, `served` and `verifying` learn; never throws on any input.
  */
-export function createNormaliser(options: NormaliserOptions): (line: LineBytes, nowMs: number) => Normalised {
+export function createNormaliser(
+  options: NormaliserOptions,
+): (line: LineBytes, nowMs: number, equalLines?: EqualLines) => Normalised {
   const { sanitizer, token, locate } = options;
   const maxAheadMs = options.maxAheadMs ?? 5 * 60_000;
   const keepHeaders = (options.keepHeaders ?? []).map((name) => name.toLowerCase());
@@ -124,8 +132,20 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     return ip;
   };
 
-  const normalise = (line: KongLogLine, source: LineBytes, nowMs: number): Normalised => {
+  const hasToken = token === undefined ? () => true : createSecretCheck(token);
+  const withoutToken = (line: KongLogLine): Normalised =>
+    line.token === undefined
+      ? rejected('missing-token', 'the line carries no tripline.token, and a token is configured')
+      : rejected('wrong-token', 'the line carries another tripline.token than the configured one');
+
+  const normalise = (
+    line: KongLogLine,
+    source: LineBytes,
+    nowMs: number,
+    equalLines: EqualLines | undefined,
+  ): Normalised => {
     const { startedAt, status } = line;
+    if (line.isStreamSession) return hasToken(line.token) ? { kind: 'stream-session' } : withoutToken(line);
     if (typeof startedAt !== 'number' || typeof status !== 'number' || typeof line.uri !== 'string') {
       return rejected(
         'not-a-log-line',
@@ -138,11 +158,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     if (startedAt > nowMs + maxAheadMs) {
       return rejected('future-time', `started_at is ${startedAt - nowMs} ms ahead of this machine's clock`);
     }
-    if (token !== undefined && line.token !== token) {
-      return line.token === undefined
-        ? rejected('missing-token', 'the line carries no tripline.token, and a token is configured')
-        : rejected('wrong-token', 'the line carries another tripline.token than the configured one');
-    }
+    if (!hasToken(line.token)) return withoutToken(line);
 
     const headers = line.requestHeaders;
     const kongAnswered = answeredByKong(line);
@@ -168,7 +184,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
 
     const ip = address(line.clientIp);
     const call: ApiCall = {
-      id: callId(line, startedAt, source),
+      id: callId(line, startedAt, source, equalLines),
       startedAt,
       actorKind: 'address',
       actorId: '',
@@ -299,9 +315,9 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     return kept;
   };
 
-  return (source, nowMs) => {
+  return (source, nowMs, equalLines) => {
     try {
-      return normalise(read(source), source, nowMs);
+      return normalise(read(source), source, nowMs, equalLines);
     } catch (error) {
       if (error instanceof LogLineError) return rejected(error.reason, error.message);
       throw error;
@@ -325,14 +341,18 @@ function grpcStatusOf(value: unknown): number | undefined {
   return typeof status === 'number' && Number.isInteger(status) && status >= 0 ? status : undefined;
 }
 
-/** Kong's request id with the start time; before Kong 3.5 a hash of the line. */
-function callId(line: KongLogLine, startedAt: number, source: LineBytes): string {
+/** Kong's request id with the start time; before Kong 3.5 a hash of the line, numbered where equal lines came before. */
+function callId(
+  line: KongLogLine,
+  startedAt: number,
+  source: LineBytes,
+  equalLines: EqualLines | undefined,
+): string {
   const id = line.requestId;
-  const own =
-    typeof id === 'string' && requestIdShape.test(id)
-      ? id
-      : createHash('sha256').update(bytesOf(source)).digest('hex').slice(0, 32);
-  return `${own}.${startedAt}`;
+  if (typeof id === 'string' && requestIdShape.test(id)) return `${id}.${startedAt}`;
+  const hash = createHash('sha256').update(bytesOf(source)).digest('hex').slice(0, 32);
+  const before = equalLines?.next(hash) ?? 0;
+  return before === 0 ? `${hash}.${startedAt}` : `${hash}-${before}.${startedAt}`;
 }
 
 function copyOf(text: string): string {

@@ -65,6 +65,10 @@ function byParse(text: string): KongLogLine {
     credential: simple(object(line.tripline)?.credential),
     user: simple(object(line.tripline)?.user),
     claim: simple(object(line.tripline)?.claim),
+    isStreamSession:
+      object(line.session) !== undefined &&
+      !Object.hasOwn(line, 'request') &&
+      !Object.hasOwn(line, 'response'),
   };
 }
 

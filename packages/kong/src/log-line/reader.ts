@@ -59,6 +59,8 @@ export interface KongLogLine {
   credential: unknown;
   user: unknown;
   claim: unknown;
+  /** The line of a TCP or TLS session: `session` in the place of request and response. */
+  isStreamSession: boolean;
 }
 
 /** Why a text is no log line: `not-json`, `too-deep` or `not-a-log-line`. */
@@ -497,12 +499,20 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     'upstream_status',
     'source',
     'workspace_name',
+    'session',
   ]);
+  /** Whether the line has the members `session`, `request` and `response`. */
+  let has = { session: false, request: false, response: false };
   const top = (name: string, depth: number): void => {
     switch (name) {
+      case 'session':
+        has.session = bytes[at] === openBrace;
+        return skip(depth);
       case 'request':
+        has.request = true;
         return members(depth, request, requestNames);
       case 'response':
+        has.response = true;
         return members(depth, response, responseNames);
       case 'latencies':
         return members(depth, latencies, latenciesNames);
@@ -553,6 +563,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     last = input.end - 1;
     line = emptyLine(noHeaders);
     headers = noHeaders;
+    has = { session: false, request: false, response: false };
     // A byte order mark is no JSON, but nobody's attack either.
     if (bytes[at] === 0xef && bytes[at + 1] === 0xbb && bytes[at + 2] === 0xbf) at += 3;
     if (skipSpace() !== openBrace) {
@@ -564,6 +575,7 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     eachMember(1, top, topNames);
     skipSpace();
     if (at !== last) fail('something behind the object');
+    line.isStreamSession = has.session && !has.request && !has.response;
     return line;
   };
 }
@@ -634,5 +646,6 @@ function emptyLine(requestHeaders: readonly unknown[]): KongLogLine {
     credential: undefined,
     user: undefined,
     claim: undefined,
+    isStreamSession: false,
   };
 }

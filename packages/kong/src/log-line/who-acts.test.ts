@@ -17,7 +17,7 @@ function reader(options: Partial<NormaliserOptions> = {}): (line: Buffer | objec
       lineOf(Buffer.isBuffer(line) ? line : Buffer.from(JSON.stringify(line))),
       Infinity,
     );
-    if (result.kind !== 'accepted') throw new Error(result.reason);
+    if (result.kind !== 'accepted') throw new Error(result.kind);
     return result.call;
   };
 }
