@@ -9,7 +9,10 @@ export type Digests = 'all' | 'named' | 'none';
 
 /** MD5, SHA-1, SHA-256, SHA-384 and SHA-512 in hexadecimal; MD5 is also as long as a trace id. The digits of `%22` are not part of it. */
 const hexDigest =
-  /(?:(?<![A-Za-z0-9])|(?<=%[0-9A-Fa-f]{2}))(?:[0-9a-f]{128}|[0-9a-f]{96}|[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})(?![A-Za-z0-9])/gi;
+  /(?:\b|(?<=%[0-9a-f]{2})|(?<=_))(?:[0-9a-f]{128}|[0-9a-f]{96}|[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})(?![A-Za-z0-9])/gi;
+/** Of a span, beside that of its trace. */
+const spanId = /(?<![A-Za-z0-9])[0-9a-f]{16}(?![A-Za-z0-9])/gi;
+const hexRun = /[0-9a-f]{32}/i;
 /** The same in base64, as in `Content-MD5` and `Content-Digest`. */
 const base64Digest =
   /(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{27}=|[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{64}|[A-Za-z0-9+/]{86}==)(?![A-Za-z0-9+/=])/g;
@@ -22,7 +25,8 @@ const maxBeforeChars = 220;
 /** The text with blanks in place of the digests that stay. */
 export function blankDigests(text: string, digests: Digests, nameKind: (name: string) => NameKind): string {
   if (digests === 'none') return text;
-  if (digests === 'all') return blankOut(blankOut(text, hexDigest), base64Digest);
+  if (digests === 'all') return [hexDigest, spanId, base64Digest].reduce(blankOut, text);
+  if (!hexRun.test(text)) return text;
   let blanked = text;
   for (const match of text.matchAll(hexDigest)) {
     const end = match.index + match[0].length;

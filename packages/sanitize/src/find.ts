@@ -27,6 +27,7 @@ import {
   hasTilde,
   maxLinkSegments,
   minRunChars,
+  nationalIdEnding,
   scan,
   secretEnding,
 } from './scan.ts';
@@ -130,7 +131,7 @@ function look(
     const known = named.includes('-') ? blankOut(named, uuidPattern) : named;
     const shapes = (flags & hasRun) !== 0 ? blankDigests(known, digests, rules.nameKind) : known;
     if ((flags & hasNumber) !== 0) found.push(...findCardsAndPhones(shapes));
-    found.push(...findIbans(shapes), ...findNationalIds(shapes));
+    found.push(...findIbans(shapes), ...findNationalIds(shapes, (flags & hasNumber) === 0));
     if ((flags & hasRun) !== 0) {
       findKnownKeys(shapes, found);
       findRuns(shapes, { path, digests }, rules, rounds, found);
@@ -350,7 +351,7 @@ function take(text: string, start: number, end: number, form: boolean, into: Hit
 const pathVerbs = new Set(
   `reset forgot forgotten change refresh revoke rotate login logout verify validate check introspect new edit create update
    delete me current self status info list search policy rules strength request confirm send resend issue exchange
-   generate callback metadata keys`.split(/\s+/),
+   generate callback metadata keys accept decline complete`.split(/\s+/),
 );
 /** Names that are as often the name of a part of an API: only a segment with a digit in it is secret after them. */
 const vagueSegment = /^(?:o?auth|.*authorization|.*authentication|code|key|session|pass|sign|login)$/i;
@@ -373,6 +374,8 @@ function findSecretSegments(text: string, rules: Rules, into: Hit[]): void {
     while (first > 0 && slash - first < maxNameChars && isNameChar(text.charCodeAt(first - 1))) first--;
     const name = text.slice(first, slash);
     const kind = rules.nameKind(name);
+    // The short look at a text goes by the endings, so these decide here as well.
+    if (kind === 'nationalid' && (ending & (nationalIdEnding | secretEnding)) === 0) continue;
     if (kind !== 'secret') findJudgedSegment(text, slash, kind, rules, into);
     else if ((ending & secretEnding) === 0) findJudgedSegment(text, slash, 'link', rules, into);
     else {

@@ -82,10 +82,12 @@ const digestWords = new Set(
 const digestName =
   /(?:(?:trace|span|request|requests|correlation|build|commit|transaction|revision)ids?|(?:commit|content|file|git|build|blob|tree|object|layer|tx|transaction|block)hash|ifnonematch|ifmatch|ifrange|sentrytrace|tracecontext|traces?)$/;
 
-/** What names end in after which a path segment is judged by its look. */
-export const judgedNameEndings = [...linkWords, ...linkObjects, ...ticketWords, ...nationalIdWords].concat(
-  'id number no nr code num identity security card license licence'.split(' '),
-);
+/** What the names of links and tickets, and of national ids, end in: after these a path segment is judged by its look. */
+export const linkNameEndings: readonly string[] = [...linkWords, ...linkObjects, ...ticketWords];
+export const nationalIdNameEndings: readonly string[] = [
+  ...nationalIdWords,
+  ...'id number no nr num code identity security card license licence'.split(' '),
+];
 
 /** Names longer than this are judged by their end. */
 const maxNameChars = 128;

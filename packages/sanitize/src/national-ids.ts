@@ -256,23 +256,24 @@ const forms = new Map<string, readonly ((id: string) => boolean)[]>([
   ['9-9999-99999-99-9', [isThai]],
 ]);
 
-/** All of them at once, the longest first; they begin and end where no word, number or group of digits goes on. */
-const anyForm = new RegExp(
-  `(?<![A-Za-z0-9_]|[A-Za-z0-9][.-])(?:${[...forms.keys()]
+/** Any of the forms, the longest first, where no word, number or group of digits goes on before or behind it. */
+function anyOf(all: readonly string[]): RegExp {
+  const patterns = [...all]
     .sort((a, b) => b.length - a.length)
     .map((form) =>
       form.replace(/[^]/g, (char) =>
         char === '9' ? '\\d' : char === 'A' ? '[A-Z]' : char === 'a' ? '[a-z]' : `\\${char}`,
       ),
-    )
-    .join('|')})(?![A-Za-z0-9_]|[.-][A-Za-z0-9])`,
-  'g',
-);
+    );
+  return new RegExp(`\\b(?<![A-Za-z0-9_][.-])(?:${patterns.join('|')})(?![A-Za-z0-9_]|[.-][A-Za-z0-9])`, 'g');
+}
+const anyForm = anyOf([...forms.keys()]);
+const anyFormWithFewDigits = anyOf([...forms.keys()].filter((form) => /^[Aa]{4}/.test(form)));
 
-/** National ids in a text that are written as people write them. */
-export function findNationalIds(text: string): FoundNumber[] {
+/** National ids in a text that are written as people write them. `fewDigits`: the text has no run of digits for most of them. */
+export function findNationalIds(text: string, fewDigits: boolean): FoundNumber[] {
   const found: FoundNumber[] = [];
-  for (const match of text.matchAll(anyForm)) {
+  for (const match of text.matchAll(fewDigits ? anyFormWithFewDigits : anyForm)) {
     const id = match[0];
     const form = id.replace(/\d/g, '9').replace(/[A-Z]/g, 'A').replace(/[a-z]/g, 'a');
     if (!forms.get(form)!.some((isId) => isId(id))) continue;

@@ -1,3 +1,5 @@
+import { minNumberTokenChars, minTokenChars, minWordChars } from './scan.ts';
+
 // Is a run of characters a random token, base64 of something readable, or a word?
 
 /** Random tokens of one case and digits, and hexadecimal ones, are masked from this length on; object ids are shorter. */
@@ -109,8 +111,6 @@ export function isUserAndPassword(text: string): boolean {
 
 /** Longer values under a telling name are judged by the rules for any text only. */
 export const maxLinkTokenChars = 256;
-/** Longer numbers are too long for the id of anything. */
-const maxNumberChars = 19;
 const tokenChars = /^[\w.~:=+!*$-]+$/;
 const fileName = /\.(?:m?js|css|map|png|jpe?g|gif|svg|ico|woff2?)$/i;
 const dateOrTime =
@@ -123,14 +123,15 @@ const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
  * uuids and a few letters before a number (`INC0012345`).
  */
 export function looksLikeToken(value: string, mayBeId: boolean): boolean {
-  if (value.length < 5 || value.length > maxLinkTokenChars || !tokenChars.test(value)) return false;
+  if (value.length < minTokenChars || value.length > maxLinkTokenChars || !tokenChars.test(value))
+    return false;
   if (uuid.test(value)) return !mayBeId && /\d/.test(value);
   if (dateOrTime.test(value) || fileName.test(value)) return false;
   return value.split(/[^A-Za-z0-9]+/).some((part) => isTokenPart(part, mayBeId));
 }
 
 function isTokenPart(part: string, mayBeId: boolean): boolean {
-  if (/^\d*$/.test(part)) return part.length > maxNumberChars;
+  if (/^\d*$/.test(part)) return part.length >= minNumberTokenChars;
   if (/^[A-Za-z]+$/.test(part)) return isLetterSalad(part);
   const oneCase = part === part.toLowerCase() || part === part.toUpperCase();
   // `v2`, `2FA`, `s3`; `server12`, `Step10`; `10min`.
@@ -142,7 +143,7 @@ function isTokenPart(part: string, mayBeId: boolean): boolean {
 
 /** Capitals where no word begins, as in `kTxQbLmZ` and not in `verifyEmailAddress`; or too many for one word. */
 function isLetterSalad(letters: string): boolean {
-  if (letters === letters.toUpperCase()) return letters.length >= 16;
+  if (letters === letters.toUpperCase()) return letters.length >= minWordChars;
   const words = letters.match(/[A-Z]+(?![a-z])|[A-Z]?[a-z]+/g) ?? [];
   return letters.length >= 8 && letters.length / words.length < 3;
 }

@@ -82,6 +82,8 @@ const maxPlainChars = 80;
 const minKeyBytes = 32;
 /** Longer ids and names become one token: cut off, two of them could be the same. */
 const maxIdentifierChars = 200;
+/** A hash, perhaps of a password. */
+const longHex = /(?<![0-9a-f])[0-9a-f]{32,}/i;
 /** Kong's id of a request, and other ids of 128 bits. */
 const requestId = /^[0-9a-f]{32}$/i;
 
@@ -153,7 +155,12 @@ export function createSanitizer(options: SanitizerOptions): Sanitizer {
   const textPass = (value: string): string => replaceSecrets(value, { path: false, digests: 'named' });
   const pathPass = (value: string): string => replaceSecrets(value, { path: true, digests: 'named' });
   const digestPass = (value: string): string => replaceSecrets(value, { path: false, digests: 'all' });
-  const identifierPass = (value: string): string => replaceSecrets(value, { path: false, digests: 'none' });
+  /** What stands around a secret tells nothing more: a hash with a prefix is one token. */
+  const identifierPass = (value: string): string => {
+    const clean = replaceSecrets(value, { path: false, digests: 'none' });
+    if (isToken(clean)) return clean;
+    return clean !== value || longHex.test(value) ? token('secret', value) : value;
+  };
 
   /** The token of a value that is secret by its name and look. */
   function tokenByName(kind: NameKind, value: string): string | undefined {
@@ -277,11 +284,9 @@ export function createSanitizer(options: SanitizerOptions): Sanitizer {
   }
 
   function identifier(value: string): string {
-    if (requestId.test(value)) return value;
+    if (value.length === 32 && requestId.test(value)) return value;
     if (value.length > maxIdentifierChars) return token('long', value);
-    const clean = remembered(value, false, identifiers, identifierPass);
-    // A hash with a prefix is one token: what stands around a secret tells nothing more.
-    return clean === value || isToken(clean) ? clean : token('secret', value);
+    return remembered(value, false, identifiers, identifierPass);
   }
 
   return {

@@ -1,4 +1,4 @@
-import { judgedNameEndings } from './names.ts';
+import { linkNameEndings, nationalIdNameEndings } from './names.ts';
 
 // The first looks at every string. `isPlain` is the cheaper one and proves most strings harmless; `scan` tells which rules
 // could find anything in the others.
@@ -89,13 +89,19 @@ export function isUuidAt(text: string, start: number): boolean {
 
 /**
  * Endings of names after which the next path segment may be secret, three letters each (the first may be none), as a table:
- * a look at three letters is all that a segment costs. 1: the segment is secret whatever it looks like, 2: its look decides.
+ * a look at three letters is all that a segment costs. 1: the segment is secret whatever it looks like; 2: if it looks like a
+ * token; 4: if it looks like a national id.
  */
 export type NameEndings = Uint8Array;
 
 export const secretEnding = 1;
-export const judgedEnding = 2;
-const builtInEndings = 'ken swd pwd ord ret key jwt otp pin ode uth ion ial ure sid ase ass sig'.split(' ');
+const linkEnding = 2;
+export const nationalIdEnding = 4;
+/** The fewest digits of a national id. */
+const minIdDigits = 6;
+const builtInEndings = 'ken swd pwd ord ret key jwt otp pin ode uth ion ial ure sid ase ass sig ssn'.split(
+  ' ',
+);
 
 function letterAt(text: string, index: number): number {
   const letter = (text.charCodeAt(index) | 32) - 97;
@@ -116,7 +122,8 @@ export function createNameEndings(further: readonly string[]): NameEndings {
   const endings = new Uint8Array(27 * 26 * 26);
   for (const [names, bit] of [
     [[...builtInEndings, ...further], secretEnding],
-    [judgedNameEndings, judgedEnding],
+    [linkNameEndings, linkEnding],
+    [nationalIdNameEndings, nationalIdEnding],
   ] as const) {
     for (const name of names) {
       const index = endingIndex(name, name.length);
@@ -126,32 +133,41 @@ export function createNameEndings(further: readonly string[]): NameEndings {
   return endings;
 }
 
-/** What the end of the name that ends before `end` tells: 0, `secretEnding`, `judgedEnding` or both. */
+/** What the end of the name that ends before `end` tells: the sum of the kinds of names that end so. */
 export function endingOf(text: string, end: number, endings: NameEndings): number {
   const index = endingIndex(text, end);
   return index < 0 ? 0 : endings[index]!;
 }
 
+/** The shortest token of a link, and the shortest that is a number or a word in capitals. */
+export const minTokenChars = 5;
+export const minNumberTokenChars = 20;
+export const minWordChars = 16;
 /** A token after the name of a link is one of so many segments: `/reset/<id>/<time>/<token>`. */
 export const maxLinkSegments = 3;
 
-/** False proves that none of the segments from `start` on looks like a token or a national id. */
-function mayHoldToken(text: string, start: number): boolean {
-  let segments = 0;
-  let digits = 0;
-  let letters = 0;
-  for (let index = start; index < text.length; index++) {
-    const code = text.charCodeAt(index);
-    if (code === 47) {
-      if (++segments === maxLinkSegments) return false;
-      digits = letters = 0;
-    } else if (code >= 48 && code <= 57) {
-      if (letters > 0 || ++digits >= 6) return true;
-    } else if (code >= 65 && code <= 90) return true;
-    else if (code >= 97 && code <= 122) {
-      if (digits > 0) return true;
-      letters++;
+/** False proves that no segment after a name that ends so is secret. */
+function mayPrecedeSecret(text: string, slash: number, ending: number): boolean {
+  if ((ending & secretEnding) !== 0) return true;
+  return mayHoldToken(text, slash + 1, (ending & nationalIdEnding) !== 0 ? minIdDigits : minNumberTokenChars);
+}
+
+/** False proves that none of the segments from `start` on looks like a token or a national id with `minDigits`. */
+function mayHoldToken(text: string, start: number, minDigits: number): boolean {
+  let begin = start;
+  for (let segments = 0; segments < maxLinkSegments && begin < text.length; segments++) {
+    let digits = 0;
+    let letters = 0;
+    let capitals = 0;
+    let index = begin;
+    for (let code; index < text.length && (code = text.charCodeAt(index)) !== 47; index++) {
+      if (code >= 48 && code <= 57) digits++;
+      else if (code >= 65 && code <= 90) capitals++;
+      else if (code >= 97 && code <= 122) letters++;
     }
+    if (digits >= minDigits || capitals >= minWordChars) return true;
+    if (index - begin >= minTokenChars && (digits > 0 ? letters + capitals > 0 : capitals > 1)) return true;
+    begin = index + 1;
   }
   return false;
 }
@@ -168,8 +184,6 @@ for (let code = 0; code < 128; code++) {
 }
 /** With fewer characters in a row no rule for numbers applies. */
 const minNumberChars = 8;
-/** The fewest digits of a national id that ends in a letter. */
-const minIdDigits = 6;
 
 /** True if a short look proves that no rule could find anything; false proves nothing. */
 export function isPlain(text: string, path: boolean, endings: NameEndings): boolean {
@@ -177,26 +191,27 @@ export function isPlain(text: string, path: boolean, endings: NameEndings): bool
   const table = bits;
   const maxRun = minRunChars;
   const maxNumber = minNumberChars;
+  const minIdNumber = minIdDigits;
   let run = 0;
   let number = 0;
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
     const bit = code < 128 ? table[code]! : 0;
     run = (bit & 1) === 0 ? 0 : run + 1;
-    const before = number;
-    number = (bit & 2) === 0 ? 0 : number + 1;
+    if ((bit & 2) !== 0) number++;
+    // Behind some digits, a letter may end a national id.
+    else number = number >= minIdNumber && run > 0 ? maxNumber : 0;
     if (bit >= 4) {
       if ((bit & 4) !== 0) return false;
       if ((bit & 8) === 0) {
         if (endsLikeScheme(text, index)) return false;
       } else {
         const ending = endingOf(text, index, endings);
-        if (ending !== 0 && ((ending & secretEnding) !== 0 || mayHoldToken(text, index + 1))) return false;
+        if (ending !== 0 && mayPrecedeSecret(text, index, ending)) return false;
         if (path) run = number = 0;
       }
     }
-    // Behind six digits, a letter may end a national id.
-    if (run >= maxRun || number >= maxNumber || (before >= minIdDigits && number === 0 && run > 0)) {
+    if (run >= maxRun || number >= maxNumber) {
       const start = index + 1 - run;
       if (run === 0 || !isUuidAt(text, start)) return false;
       index = start + 35;

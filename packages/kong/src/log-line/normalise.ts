@@ -53,6 +53,14 @@ const maxTextChars = 1_000;
 const maxPathChars = 2_000;
 const maxParameters = 100;
 const maxCookies = 50;
+/** The words before a credential; what else stands there may be part of one. */
+const knownSchemes = new Set(
+  'basic bearer digest hmac apikey api-key key token negotiate ntlm hawk dpop oauth vapid aws4-hmac-sha256 signature'.split(
+    ' ',
+  ),
+);
+const knownMethods = new Set<unknown>(['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS']);
+const methodShape = /^[A-Za-z][A-Za-z_-]{0,19}$/;
 const requestIdShape = /^[0-9A-Za-z-]{8,64}$/;
 
 /**
@@ -127,9 +135,9 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
 
     const headers = line.requestHeaders;
     const kongAnswered = answeredByKong(line);
-    const upstreamStatus = text(line.upstreamStatus, 100);
+    const upstreamStatus = clean(line.upstreamStatus, 100);
     const authorization = first(headers[at.authorization]);
-    const consumerId = text(line.consumerId, maxNameChars);
+    const consumerId = maskedName(line.consumerId);
     // Kong marks the consumer of an `anonymous` fallback so, and takes the header from clients on such routes: it stands
     // for everybody who did not authenticate, and is nobody.
     const anonymous = line.authenticatedEntityId === undefined && first(headers[at.anonymous]) === 'true';
@@ -144,7 +152,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     const uri = line.uri;
     const queryAt = uri.indexOf('?');
     const path = cut(sanitizer.path(queryAt < 0 ? uri : uri.slice(0, queryAt)), maxPathChars);
-    const method = (text(line.method, 20) ?? '').toUpperCase() || 'UNKNOWN';
+    const method = methodOf(line.method);
 
     // An identity counts only when it was not refused: keys that somebody guesses are not actors.
     const refusedCredential = status === 401 || status === 403;
@@ -155,7 +163,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
         : 'address';
     const actorId = known ? consumerId : actorKind === 'credential' ? credential! : (ip ?? 'unknown');
     const call: ApiCall = {
-      id: callId(line, startedAt, source),
+      id: `${sanitizer.identifier(callId(line, source))}.${startedAt}`,
       startedAt,
       actorKind,
       actorId,
@@ -174,12 +182,10 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
       if (username !== undefined) call.consumerUsername = username;
       if (customId !== undefined) call.consumerCustomId = customId;
       if (Array.isArray(line.consumerTags) && line.consumerTags.length > 0) {
-        call.consumerTags = line.consumerTags
-          .slice(0, 50)
-          .map((tag) => cut(sanitizer.text(String(tag)), maxNameChars));
+        call.consumerTags = line.consumerTags.slice(0, 50).map((tag) => maskedName(String(tag)) ?? '');
       }
     }
-    const credentialId = text(line.authenticatedEntityId, maxNameChars);
+    const credentialId = maskedName(line.authenticatedEntityId);
     if (credentialId !== undefined) call.credentialId = credentialId;
     if (credential !== undefined) call.credential = credential;
     if (typeof line.user === 'string') call.user = sanitizer.token('user', line.user);
@@ -195,9 +201,9 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     }
     const host = clean(first(headers[at.host]), maxNameChars);
     if (host !== undefined) call.host = host;
-    const service = text(line.serviceName, maxNameChars) ?? text(line.serviceId, maxNameChars);
+    const service = maskedName(line.serviceName) ?? maskedName(line.serviceId);
     if (service !== undefined) call.service = service;
-    const route = text(line.routeName, maxNameChars) ?? text(line.routeId, maxNameChars);
+    const route = maskedName(line.routeName) ?? maskedName(line.routeId);
     if (route !== undefined) call.route = route;
     call.endpoint = endpointOf(call, line.routePaths);
     if (line.querystring.size > 0) call.query = queryOf(line.querystring);
@@ -219,7 +225,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
     if (known && kongAnswered && !upstreamStatus && status >= 400) call.refused = true;
     const upstreamMs = line.latencyProxy;
     if (typeof upstreamMs === 'number' && upstreamMs >= 0) call.upstreamMs = Math.trunc(upstreamMs);
-    const workspace = text(line.workspaceName, maxNameChars);
+    const workspace = maskedName(line.workspaceName);
     if (workspace !== undefined && workspace !== 'default') call.workspace = workspace;
     return { kind: 'accepted', call };
   };
@@ -228,8 +234,17 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
   const clean = (value: unknown, maxChars: number): string | undefined =>
     typeof value === 'string' && value !== '' ? cut(sanitizer.text(value), maxChars) : undefined;
 
-  /** What operators call their consumers is kept, unless it is itself personal data such as an e-mail address. */
-  const maskedName = (value: unknown): string | undefined => clean(value, maxNameChars);
+  /** Ids and what operators call their consumers are kept, unless they are secrets or personal data such as an e-mail address. */
+  const maskedName = (value: unknown): string | undefined =>
+    typeof value === 'string' && value !== '' ? sanitizer.identifier(value) : undefined;
+
+  /** In capitals; what is no word of a method is not kept. */
+  const methodOf = (value: unknown): string =>
+    knownMethods.has(value)
+      ? (value as string)
+      : typeof value === 'string' && methodShape.test(value) && sanitizer.identifier(value) === value
+        ? value.toUpperCase()
+        : 'UNKNOWN';
 
   const credentialOf = (line: KongLogLine, authorization: string | undefined): string | undefined => {
     if (typeof line.credential === 'string') return sanitizer.token('secret', line.credential);
@@ -250,7 +265,7 @@ export function createNormaliser(options: NormaliserOptions): (line: LineBytes, 
   const schemeOf = (line: KongLogLine, authorization: string | undefined): string | undefined => {
     if (authorization !== undefined) {
       const scheme = /^([A-Za-z][A-Za-z0-9-]{1,19}) /.exec(authorization);
-      return scheme ? scheme[1]!.toLowerCase() : 'other';
+      return scheme && knownSchemes.has(scheme[1]!.toLowerCase()) ? scheme[1]!.toLowerCase() : 'other';
     }
     if (typeof line.user === 'string') return 'basic';
     if (typeof line.wwwAuthenticate === 'string') {
@@ -308,14 +323,12 @@ function answeredByKong(line: KongLogLine): boolean {
   return line.latencyProxy === -1;
 }
 
-/** Kong's request id with the start time; before Kong 3.5 a hash of the line. */
-function callId(line: KongLogLine, startedAt: number, source: LineBytes): string {
+/** Kong's request id; before Kong 3.5 a hash of the line. */
+function callId(line: KongLogLine, source: LineBytes): string {
   const id = line.requestId;
-  const own =
-    typeof id === 'string' && requestIdShape.test(id)
-      ? id
-      : createHash('sha256').update(bytesOf(source)).digest('hex').slice(0, 32);
-  return `${own}.${startedAt}`;
+  return typeof id === 'string' && requestIdShape.test(id)
+    ? id
+    : createHash('sha256').update(bytesOf(source)).digest('hex').slice(0, 32);
 }
 
 /** Name of a `Basic` credential in clear; Kong writes REDACTED, other gateways or versions may not. */
@@ -338,11 +351,6 @@ function first(value: unknown): string | undefined {
 
 function joined(value: unknown): string | undefined {
   return Array.isArray(value) ? value.map(String).join(', ') : typeof value === 'string' ? value : undefined;
-}
-
-function text(value: unknown, maxChars: number): string | undefined {
-  if (typeof value !== 'string' || value === '') return undefined;
-  return value.length > maxChars ? value.slice(0, maxChars) : value;
 }
 
 function cut(value: string, maxChars: number): string {
