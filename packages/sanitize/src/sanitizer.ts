@@ -62,8 +62,8 @@ export interface Sanitizer {
    */
   readonly cookies: (header: string) => Record<string, string>;
   /**
-   * A whole log line or any other text of unknown form, for dead letters and error messages: everything that looks like
-   * a secret, and the values of secret names in JSON, headers, URLs and forms, valid JSON or not.
+   * Any text of unknown form, however long and however rarely seen, such as an error message: everything that looks like a
+   * secret, and the values of secret names in JSON, headers, URLs and forms, valid JSON or not. Nothing of it is remembered.
    */
   readonly unknown: (value: string) => string;
 }
