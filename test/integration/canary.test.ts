@@ -48,6 +48,13 @@ const shapePlaces: ((line: Line, secret: string) => void)[] = [
   },
   (line, secret) => (line.response.headers['location'] = `/users/${secret}`),
   (line, secret) => (line.consumer = { ...line.consumer, custom_id: secret }),
+  (line, secret) => (line['authenticated_entity'] = { id: secret }),
+  (line, secret) => (line['service'] = { id: secret, name: secret }),
+  (line, secret) => (line['route'] = { id: secret, name: secret }),
+  (line, secret) => (line['workspace_name'] = secret),
+  (line, secret) => (line['upstream_status'] = secret),
+  (line, secret) => (line.request['method'] = secret),
+  (line, secret) => (line.request.id = secret),
 ];
 
 /** Where any secret may stand, as the place's name tells. */
@@ -138,6 +145,11 @@ function badLines(): string[] {
     `GET / HTTP/1.1\tAuthorization: Bearer ${jwt}\tCookie: sid=${password}`,
     `[{"apikey":"${password}"},"${mail}"]`,
     `{"cookie":"theme=dark; lang=${password}"`,
+    JSON.stringify({
+      request: { body: { note: `my password is ${password}` } },
+      ai: { answer: `yes, ${password}` },
+    }),
+    `a letter about ${password}`,
   ];
   // Every kind in one bad line, too.
   for (let n = 0; n < shaped.length; n += 8)

@@ -118,6 +118,38 @@ describe('the collector', () => {
     expect(letters[0]!.sample).toContain('apikey');
   });
 
+  it('keeps no body of a refused or an accepted line', async () => {
+    const { collector, bus } = await start({ maxLineBytes: 20_000 });
+    const letters = watchTopic<DeadLetter>(bus, 'dead-letters');
+    const calls = watchTopic<ApiCall>(bus, 'api-calls');
+    const socket = await connect(collector.port);
+    const bodies = (startedAt: number, times: number): string => {
+      const parsed = JSON.parse(line.toString()) as { request: object };
+      const said = 'I am Jane Canarywood of Canary Lane 7. '.repeat(times);
+      return JSON.stringify({
+        ...parsed,
+        started_at: startedAt,
+        request: { ...parsed.request, body: { name: 'Jane Canarywood', diagnosis: 'canaryitis' } },
+        ai: { proxy: { payload: { request: JSON.stringify({ content: said }), response: said } } },
+      });
+    };
+    for (const text of [
+      bodies(Date.now(), 1),
+      bodies(Date.now() + 600_000, 1),
+      bodies(Date.now(), 1).slice(0, -30),
+      bodies(Date.now(), 1).replace('"Jane Canary', 'Jane "Canary'),
+      bodies(Date.now(), 1_000),
+      'a letter of Jane Canarywood',
+    ])
+      socket.write(`${text}\n`);
+    await until(() => letters.length === 5 && calls.length === 1, 'five dead letters and a call');
+    expect(JSON.stringify([letters, calls])).not.toMatch(/canar|jane/i);
+    // What it is can be seen.
+    expect(letters.find(({ reason }) => reason === 'future-time')!.sample).toMatch(
+      /"started_at":\d{13}.*"body":\{"name":"~text~ 15 chars"/,
+    );
+  });
+
   it('closes a connection whose line does not end in time, and leaves one alone that is idle between lines', async () => {
     const { collector, accounting } = await start({ frameTimeoutMs: 100 });
     const [slow, idle] = [await connect(collector.port), await connect(collector.port)];

@@ -296,13 +296,17 @@ describe('the processor', () => {
     const parts = open();
     const letters = watchTopic<DeadLetter>(parts.bus, 'dead-letters', 'letters');
     await parts.bus.publish('api-calls', [
-      { key: 'k', value: '{"not":"a call"}' },
-      { key: 'k', value: 'rubbish' },
+      { key: 'k', value: '{"not":"a call of Jane"}' },
+      { key: 'k', value: 'rubbish of Jane' },
     ]);
     await publish(parts.bus, traffic(), 1_000);
     await run(parts);
     await until(() => letters.length === 2, 'two dead letters');
     expect(letters.map((letter) => letter.reason)).toEqual(['no-api-call', 'no-api-call']);
+    expect(letters.map((letter) => letter.sample)).toEqual([
+      '{"not":"~text~ 14 chars"}',
+      '~text~ 15 chars, beginning: aaaaaaa aa Aaaa',
+    ]);
     expect(await alertsOf(parts)).toEqual(await undisturbed());
   });
 

@@ -268,7 +268,7 @@ describe('archiver: records that the lake refuses', () => {
       receivedAt: 1_234,
       reason: 'lake-refused',
       detail: 'api-calls/0 at 41: it does not take a row of these',
-      sample: '{"id":"poison"}',
+      sample: '{"id":"~text~ 6 chars"}',
     });
     expect(await site.metric('tripline_archiver_refused_total')).toBe(4);
     expect(await site.metric('tripline_archiver_records_total')).toBe(96);

@@ -1,6 +1,11 @@
+import { randomBytes } from 'node:crypto';
 import type { Bus, BusBatch } from '@tripline/bus';
 import { LakeRefusedError } from '@tripline/lake';
 import type { DeadLetter, Topic } from '@tripline/model';
+import { createSanitizer, outline } from '@tripline/sanitize';
+
+/** How much of a record that the lake refuses its outline is made of. */
+const maxSampledBytes = 10_000;
 
 /** A batch of the bus, or what is left of it: records at consecutive offsets. */
 interface Piece {
@@ -38,6 +43,8 @@ export interface LaneOptions {
  */
 export class Lane {
   readonly options: LaneOptions;
+  /** No call has its tokens: they stand in dead letters only. */
+  readonly #sanitizer = createSanitizer({ key: randomBytes(32) });
   #pending: Piece[] = [];
   #pendingRecords = 0;
   #pendingBytes = 0;
@@ -105,7 +112,7 @@ export class Lane {
       receivedAt: now(),
       reason: 'lake-refused',
       detail: `${topic}/${partition} at ${firstOffset}: ${error.message}`,
-      sample: body.toString('utf8').trimEnd().slice(0, 2_000),
+      sample: outline(body.subarray(0, maxSampledBytes).toString('utf8').trimEnd(), this.#sanitizer),
     };
     try {
       await bus.publish('dead-letters', [{ key: letter.reason, value: JSON.stringify(letter) }]);

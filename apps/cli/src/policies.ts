@@ -52,7 +52,7 @@ async function test(args: string[]): Promise<number> {
       `There are no alerts to test with: no Tripline answers at ${runningUrl(loaded)}, and ${dataDir} holds no lake.`,
     );
   const sanitizer = createConfiguredSanitizer(loaded, dataDir);
-  const parsed = parsePolicies(read(file), (name) => sanitizer.text(name));
+  const parsed = parsePolicies(read(file), (name) => sanitizer.identifier(name));
   if (!parsed.ok) throw new UserError(`${file} has mistakes; see tripline policies check ${file}.`);
   const alerts = running ?? (await alertsOf(loaded, dataDir, sinceMs));
   const kong = await pluginsOfKong(loaded);

@@ -273,7 +273,7 @@ function readPolicies(path: string | undefined, loaded: LoadedConfig, sanitizer:
     if (path === undefined) return { policies: [] };
     throw new UserError(`The policies ${from} cannot be read: ${(error as Error).message}`);
   }
-  const parsed = parsePolicies(text, (name) => sanitizer.text(name));
+  const parsed = parsePolicies(text, (name) => sanitizer.identifier(name));
   if (parsed.ok) return parsed.policies;
   const problems = parsed.problems.map((one) => `  line ${one.line}: ${one.path} ${one.message}`);
   throw new UserError(`${from} has mistakes:\n${problems.join('\n')}`);

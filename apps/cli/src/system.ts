@@ -157,7 +157,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
       const source = await watchPolicyFile({
         path: resolvePath(loaded, config.policiesFile),
         logger: logger.child({ role: 'policies' }),
-        mask: (text) => sanitizer.text(text),
+        mask: (text) => sanitizer.identifier(text),
         refuse: (text, policies) => forgeryProblems(text, policies, config.collector),
       });
       policies = source;

@@ -3,7 +3,7 @@ import type { Bus } from '@tripline/bus';
 import { bytesOf, EqualLines, type Frame, type LineBytes, type Normalised } from '@tripline/kong';
 import type { ApiCall } from '@tripline/model';
 import { Counter, Gauge, type RoleContext } from '@tripline/runtime';
-import type { Sanitizer } from '@tripline/sanitize';
+import { outline, type Sanitizer } from '@tripline/sanitize';
 import { Observer } from './observations.ts';
 import { Publisher } from './publisher.ts';
 import type { Spool } from './spool.ts';
@@ -32,6 +32,8 @@ export interface Outcome {
 
 const tellEveryMs = 10_000;
 const linesPerTurn = 200;
+/** How much of a refused line its outline is made of. */
+const maxSampledBytes = 10_000;
 
 /** The way of every line, however it came: normalised, sanitised, accounted for, published. */
 export class Intake {
@@ -121,8 +123,7 @@ export class Intake {
   #reject(reason: string, detail: string, frame: Frame): void {
     this.publisher.reject(reason, detail, () => {
       const line = frame.kind === 'too-long' ? frame.beginning : bytesOf(frame);
-      // Cut only what is sanitised: half of a secret would not be recognised.
-      return this.#sanitizer.unknown(line.subarray(0, 10_000).toString('utf8')).slice(0, 2_000);
+      return outline(line.subarray(0, maxSampledBytes).toString('utf8'), this.#sanitizer);
     });
   }
 }

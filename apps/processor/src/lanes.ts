@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { BeginAgainError, type Bus, type BusBatch, type Subscription } from '@tripline/bus';
 import type { Alert, DeadLetter, Topic } from '@tripline/model';
 import {
@@ -10,7 +11,11 @@ import {
   type RoleContext,
   type RunningRole,
 } from '@tripline/runtime';
+import { createSanitizer, outline } from '@tripline/sanitize';
 import { FencedError, StateLostError, type PartitionState, type StateStore } from '@tripline/state';
+
+/** How much of a record that cannot be used its outline is made of. */
+const maxSampledChars = 10_000;
 
 /** Folds the records of one partition, in order, into states, and says which alerts come of it. */
 export interface Fold {
@@ -126,12 +131,14 @@ export function startLanes<F extends Fold>(options: LanesOptions<F>): Lanes<F> {
     registers,
   });
 
+  // No call has its tokens: they stand in dead letters only.
+  const sanitizer = createSanitizer({ key: randomBytes(32) });
   const onUnreadable = (record: string, problem: string): void => {
     const letter: DeadLetter = {
       receivedAt: now(),
       reason: topic === 'api-calls' ? 'no-api-call' : 'no-aggregate',
       detail: problem,
-      sample: record.slice(0, 2_000),
+      sample: outline(record.slice(0, maxSampledChars), sanitizer),
     };
     // The record is counted; a sample that cannot be kept is no loss worth a word.
     bus

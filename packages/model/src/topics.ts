@@ -5,13 +5,13 @@
 export const topics = ['api-calls', 'aggregates', 'alerts', 'responses', 'dead-letters'] as const;
 export type Topic = (typeof topics)[number];
 
-/** A log line that was not accepted, as it is kept for inspection: sanitised and cut short. */
+/** A log line or record that was not accepted, as it is kept for inspection: its outline, without free text. */
 export interface DeadLetter {
   /** When the collector read it, ms since the epoch. */
   receivedAt: number;
   reason: string;
   /** What was wrong, in words. */
   detail: string;
-  /** The sanitised beginning of the line, at most 2,000 characters. */
+  /** The outline of its beginning (see `packages/sanitize`), at most 2,000 characters. */
   sample: string;
 }

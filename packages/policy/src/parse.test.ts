@@ -194,3 +194,15 @@ test('a consumer named by an e-mail address is found under its token too, also b
   expect(matches(match, named('jo@acme.test'))).toBe(true);
   expect(matches(match, named('~email~other'))).toBe(false);
 });
+
+test('a service and a route named by an address are found under its token too', () => {
+  const mask = (text: string): string => (text.includes('@') ? '~email~abc' : text);
+  const parsed = parsePolicies(
+    one({ ...good, match: { service: 'jo@acme.test', route: ['x', 'jo@acme.test'] } }),
+    mask,
+  );
+  if (!parsed.ok) throw new Error('must parse');
+  const { match } = parsed.policies.policies[0]!;
+  expect(matches(match, anAlert({ service: '~email~abc', route: '~email~abc' }))).toBe(true);
+  expect(matches(match, anAlert({ service: 'orders', route: '~email~abc' }))).toBe(false);
+});

@@ -343,9 +343,11 @@ function maskMatch(match: PolicyMatch, mask: (text: string) => string): PolicyMa
     const masked = isLiteral(pattern) ? mask(pattern) : pattern;
     return masked === pattern ? [pattern] : [pattern, masked];
   };
-  const { consumer, not, any, all } = match;
+  const { consumer, service, route, not, any, all } = match;
   return {
     ...match,
+    ...(service !== undefined && { service: [service].flat().flatMap(both) }),
+    ...(route !== undefined && { route: [route].flat().flatMap(both) }),
     ...(consumer && {
       consumer: Object.fromEntries(
         Object.entries(consumer).map(([field, patterns]) => [field, [patterns ?? []].flat().flatMap(both)]),

@@ -94,7 +94,40 @@ const byShape: Record<string, () => string> = {
     `+${pick(['49', '33', '44', '1'])}${pick(['', ' ', '-'])}${pick('123456789')}${draw(digits, 2)}${pick(['', ' '])}${draw(digits, 7)}`,
   americanPhone: () =>
     `(${pick('23456789')}${draw(digits, 2)}) ${pick('23456789')}${draw(digits, 2)}-${draw(digits, 4)}`,
+  ssn: () =>
+    `${pick('12345678')}${pick('1234579')}${pick('1234579')}-${pick('123456789')}${pick(digits)}-${pick('123456789')}${draw(digits, 3)}`,
+  cas: () => `ST-${draw(digits, 6)}-${draw(alphanumeric, 8)}7${draw(alphanumeric, 8)}-cas`,
+  telegram: () => `bot${draw(digits, 9)}:AA${draw(alphanumeric + '-_', 33)}`,
   germanPhone: () => `0${pick('123456789')}${draw(digits, 2)} ${draw(digits, 7)}`,
+};
+/** What the name of a link or of a national id before it gives away, together with its look. */
+const byNameAndLook: Record<string, { names: string[]; make: () => string }> = {
+  link: {
+    names: [
+      'reset',
+      'verify-email',
+      'invite',
+      'invitations',
+      'magic',
+      'confirmation',
+      'activate',
+      'unsubscribe',
+      'share',
+    ],
+    make: () => `${draw(lower, 2)}${draw(digits, 2)}${draw(alphanumeric, 8)}`,
+  },
+  shortHex: {
+    names: ['password-reset', 'magic-link', 'unlock'],
+    make: () => `a1${draw('0123456789abcdef', 16)}`,
+  },
+  ticket: {
+    names: ['ticket', 'webhook', 'hooks', 'appid'],
+    make: () => `${draw(lower, 2)}${draw(digits, 2)}${draw(alphanumeric, 10)}`,
+  },
+  nationalId: {
+    names: ['cpf', 'pesel', 'national-id', 'passport-number'],
+    make: () => `${pick('123456789')}${draw(digits, 10)}`,
+  },
 };
 const byName: Record<string, () => string> = {
   password: () => `${draw(lower, 5)}-${draw(lower, 6)}!${draw(digits, 2)}`,
@@ -191,6 +224,23 @@ const namedPlaces: Record<string, Place> = {
   'form in text': (secret) => sanitizer.text(`grant_type=password&password=${encodeURIComponent(secret)}&scope=a`),
 }; // prettier-ignore
 
+const judgedPlaces: Record<string, (name: string, secret: string) => string> = {
+  parameter: (name, secret) => sanitizer.parameter(name, secret),
+  'upper-case name': (name, secret) => sanitizer.parameter(name.toUpperCase(), secret),
+  query: (name, secret) => sanitizer.url(`/a?page=2&${name}=${secret}&sort=x`),
+  'path segment': (name, secret) => sanitizer.path(`/v1/${name}/${secret}/use`),
+  'end of a path': (name, secret) => sanitizer.path(`/${name}/${secret}`),
+  'encoded path': (name, secret) =>
+    sanitizer.url(`/login?next=${encodeURIComponent(`/v1/${name}/${secret}?a=1`)}`),
+  'encoded segment': (name, secret) => sanitizer.path(`/v1/${name}/${everyChar(secret)}`),
+  fragment: (name, secret) => sanitizer.url(`https://app.example.com/#/${name}/${secret}`),
+  'pair in a fragment': (name, secret) => sanitizer.url(`https://app.example.com/#${name}=${secret}`),
+  'matrix parameter': (name, secret) => sanitizer.path(`/cart;${name}=${secret};v=1`),
+  text: (name, secret) => sanitizer.text(`see https://app.example.com/${name}/${secret} there`),
+  JSON: (name, secret) => sanitizer.unknown(json({ body: { [name]: secret, page: '2' } })),
+  'JSON in JSON': (name, secret) => sanitizer.unknown(json({ body: json({ [name]: secret }) })),
+};
+
 /** All that someone could read the output as: decoded up to three times, and the base64 in it decoded. In lower case. */
 function readings(output: string): string {
   const all = new Set([output]);
@@ -255,6 +305,21 @@ test('no canary comes out of a place whose name tells that it is secret, in any 
       for (const [place, put] of Object.entries(namedPlaces)) {
         const output = put(encode(secret));
         if (leaks(output, secret)) leaked.push(`${kind}, ${encoding}, ${place}: ${secret} -> ${output}`);
+      }
+    }
+  }
+  expect(leaked.slice(0, 20)).toEqual([]);
+});
+
+test('no canary comes out after the name of a link, a ticket or a national id', () => {
+  const leaked: string[] = [];
+  for (const [kind, { names, make }] of Object.entries(byNameAndLook)) {
+    for (const name of names) {
+      for (const secret of Array.from({ length: perKind }, make)) {
+        for (const [place, put] of Object.entries(judgedPlaces)) {
+          const output = put(name, secret);
+          if (output.includes(secret)) leaked.push(`${kind}, ${place}: ${name} ${secret} -> ${output}`);
+        }
       }
     }
   }

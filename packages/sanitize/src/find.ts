@@ -1,9 +1,20 @@
+import { blank, blankOut } from './blank.ts';
 import { decode, decodeForm, plainView } from './decode.ts';
 import type { View } from './decode.ts';
+import { blankDigests } from './digests.ts';
+import type { Digests } from './digests.ts';
+import type { NameKind } from './names.ts';
+import { compactNationalId, findNationalIds, looksLikeNationalId } from './national-ids.ts';
 import { findCardsAndPhones, findIbans } from './numbers.ts';
-import { decodeBase64Text, isUserAndPassword, looksRandom } from './opaque.ts';
 import {
-  endsLikeSecretName,
+  decodeBase64Text,
+  isUserAndPassword,
+  looksLikeToken,
+  looksRandom,
+  maxLinkTokenChars,
+} from './opaque.ts';
+import {
+  endingOf,
   hasAt,
   hasEncoding,
   hasNumber,
@@ -14,8 +25,11 @@ import {
   hasScheme,
   hasSecretSegment,
   hasTilde,
+  maxLinkSegments,
   minRunChars,
+  nationalIdEnding,
   scan,
+  secretEnding,
 } from './scan.ts';
 import type { NameEndings } from './scan.ts';
 
@@ -28,7 +42,7 @@ export interface Hit {
 }
 
 export interface Rules {
-  isSecretName: (name: string) => boolean;
+  nameKind: (name: string) => NameKind;
   nameEndings: NameEndings;
   /** The operator's; flags `gu`. */
   patterns: readonly RegExp[];
@@ -38,34 +52,43 @@ export interface Rules {
 export const maxDecodingRounds = 3;
 
 export const tokenPattern = /~[a-z]{1,16}~[A-Za-z0-9_-]{22}/g;
-/** Stands for what no rule may touch: Unicode keeps this code unit free of meaning. */
-const blank = '\uffff';
 const uuidPattern =
   /(?<![A-Za-z0-9])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![A-Za-z0-9_-])/gi;
-
-function blankOut(text: string, pattern: RegExp): string {
-  return text.replace(pattern, (match) => blank.repeat(match.length));
-}
 
 /** Values that tell nothing: Kong's word for a header it took out, and the words of JSON. */
 export function isHarmlessValue(value: string): boolean {
   return value === '' || value === 'REDACTED' || value === 'true' || value === 'false' || value === 'null';
 }
 
-/**
- * Everything in a text that looks like a secret, in order and without overlaps. Linear in the length of the text.
- * `path`: a slash separates segments and is never part of base64.
- */
-export function findSecrets(text: string, path: boolean, rules: Rules): Hit[] {
+/** What is known of a text beside its characters. */
+export interface Context {
+  /** A slash separates segments and is never part of base64. */
+  path: boolean;
+  /** Which checksums, trace ids and revisions stay. */
+  digests: Digests;
+}
+
+/** Everything in a text that looks like a secret, in order and without overlaps. Linear in the length of the text. */
+export function findSecrets(text: string, context: Context, rules: Rules): Hit[] {
   if (text === '') return [];
-  return merge(text, findInViews(text, path, rules, maxDecodingRounds));
+  return merge(text, findInViews(text, context, rules, maxDecodingRounds));
+}
+
+/** What of the value of a name is secret because of the name and its look: undefined if the name says nothing. */
+export function secretByName(kind: NameKind, value: string): Pick<Hit, 'kind' | 'secret'> | undefined {
+  if ((kind === 'link' || kind === 'ticket') && looksLikeToken(value, kind === 'ticket'))
+    return { kind: 'secret', secret: value };
+  return kind === 'nationalid' && looksLikeNationalId(value)
+    ? { kind: 'nationalid', secret: compactNationalId(value) }
+    : undefined;
 }
 
 /** Looks at the text as it stands, and at each decoded form of it. Hits overlap; they are in terms of `text`. */
-function findInViews(text: string, path: boolean, rules: Rules, rounds: number): Hit[] {
+function findInViews(text: string, context: Context, rules: Rules, rounds: number): Hit[] {
+  const { path } = context;
   const hits: Hit[] = [];
   let view: View | undefined;
-  let flags = look(text, undefined, path, rules, rounds, hits);
+  let flags = look(text, undefined, context, rules, rounds, hits);
   let deepest = text;
   for (let round = 1; round <= rounds && (flags & hasEncoding) !== 0; round++) {
     const decoded = decode(view ?? plainView(text));
@@ -73,10 +96,12 @@ function findInViews(text: string, path: boolean, rules: Rules, rounds: number):
     view = decoded;
     deepest = decoded.text;
     // A decoded slash may be a character of base64, also in a path.
-    flags = look(deepest, view, false, rules, rounds - round, hits);
+    flags = look(deepest, view, { ...context, path: false }, rules, rounds - round, hits);
   }
-  if ((flags & hasPlus) !== 0)
-    look(deepest.replaceAll('+', ' '), view, path && view === undefined, rules, 0, hits);
+  if ((flags & hasPlus) !== 0) {
+    const spaced = deepest.replaceAll('+', ' ');
+    look(spaced, view, { ...context, path: path && view === undefined }, rules, 0, hits);
+  }
   return hits;
 }
 
@@ -84,7 +109,7 @@ function findInViews(text: string, path: boolean, rules: Rules, rounds: number):
 function look(
   text: string,
   view: View | undefined,
-  path: boolean,
+  { path, digests }: Context,
   rules: Rules,
   rounds: number,
   into: Hit[],
@@ -103,12 +128,13 @@ function look(
     findEmails(named, findUserInfo(named, found), found);
   }
   if ((flags & (hasNumber | hasRun)) !== 0) {
-    const shapes = named.includes('-') ? blankOut(named, uuidPattern) : named;
+    const known = named.includes('-') ? blankOut(named, uuidPattern) : named;
+    const shapes = (flags & hasRun) !== 0 ? blankDigests(known, digests, rules.nameKind) : known;
     if ((flags & hasNumber) !== 0) found.push(...findCardsAndPhones(shapes));
-    found.push(...findIbans(shapes));
+    found.push(...findIbans(shapes), ...findNationalIds(shapes, (flags & hasNumber) === 0));
     if ((flags & hasRun) !== 0) {
       findKnownKeys(shapes, found);
-      findRuns(shapes, path, rules, rounds, found);
+      findRuns(shapes, { path, digests }, rules, rounds, found);
     }
   }
   for (const pattern of rules.patterns) {
@@ -200,16 +226,33 @@ function isNameChar(code: number): boolean {
   );
 }
 
-/** Values of secret names: `name=value`, `name: value`, `"name": value` with strings, numbers, arrays and objects. */
+/** Values of telling names: `name=value`, `name: value`, `"name": value`; of secret ones also in arrays and objects. */
 function findPairs(text: string, rules: Rules, into: Hit[]): void {
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
     if (code !== 61 && (code !== 58 || text.charCodeAt(index + 1) === 47)) continue;
     const name = nameBefore(text, index);
-    if (name === '' || !rules.isSecretName(name)) continue;
+    const kind = name === '' ? 'other' : rules.nameKind(name);
     // The value ends where the search for the next pair begins, so that no character is read twice.
-    index = takeValue(text, index + 1, code === 61, name, into) - 1;
+    if (kind === 'secret') index = takeValue(text, index + 1, code === 61, name, into) - 1;
+    else if (kind !== 'other' && kind !== 'digest') takeJudged(text, index + 1, code === 61, kind, into);
   }
+}
+
+/** Takes the value that begins at `start` (after blanks) if it looks like what the name says. */
+function takeJudged(text: string, start: number, form: boolean, kind: NameKind, into: Hit[]): void {
+  let first = start;
+  while (first - start < 4 && (text.charCodeAt(first) === 32 || text.charCodeAt(first) === 9)) first++;
+  const char = text.charAt(first);
+  const quote = char === '"' || char === "'" ? char : undefined;
+  if (quote !== undefined) first++;
+  const limit = Math.min(text.length, first + maxLinkTokenChars + 1);
+  let end = first;
+  while (end < limit && (quote === undefined ? !endsValue(text, end, false) : text.charAt(end) !== quote))
+    end++;
+  const value = text.slice(first, end);
+  const found = secretByName(kind, form ? decodeForm(value) : value);
+  if (found !== undefined) into.push({ start: first, end, ...found });
 }
 
 /** The name, perhaps in quotes and with blanks after it, that ends before `end`; empty if there is none. */
@@ -308,26 +351,66 @@ function take(text: string, start: number, end: number, form: boolean, into: Hit
 const pathVerbs = new Set(
   `reset forgot forgotten change refresh revoke rotate login logout verify validate check introspect new edit create update
    delete me current self status info list search policy rules strength request confirm send resend issue exchange
-   generate callback metadata keys`.split(/\s+/),
+   generate callback metadata keys accept decline complete`.split(/\s+/),
 );
 /** Names that are as often the name of a part of an API: only a segment with a digit in it is secret after them. */
 const vagueSegment = /^(?:o?auth|.*authorization|.*authentication|code|key|session|pass|sign|login)$/i;
 
-/** `/token/abc123`: the segment after a secret name. */
+/** What may stand between the name of a link and its token: numbers, short ids in base64, tokens that are there already. */
+const beforeToken = /^(?:\d{1,19}|(?=[a-z_-]*[A-Z0-9])[A-Za-z0-9_-]{1,8}|e?mail|account|link|\uffff+)$/;
+
+function segmentEnd(text: string, start: number): number {
+  let end = start;
+  while (end < text.length && !/[/?#&\s"'<>;,]/.test(text.charAt(end))) end++;
+  return end;
+}
+
+/** `/token/abc123`, `/reset/5f2b9c0d`: the segments after the name of a secret or a link. */
 function findSecretSegments(text: string, rules: Rules, into: Hit[]): void {
   for (let slash = text.indexOf('/'); slash >= 0; slash = text.indexOf('/', slash + 1)) {
-    if (!endsLikeSecretName(text, slash, rules.nameEndings)) continue;
+    const ending = endingOf(text, slash, rules.nameEndings);
+    if (ending === 0) continue;
     let first = slash;
     while (first > 0 && slash - first < maxNameChars && isNameChar(text.charCodeAt(first - 1))) first--;
     const name = text.slice(first, slash);
-    if (!rules.isSecretName(name)) continue;
-    let end = slash + 1;
-    while (end < text.length && !/[/?#&\s"'<>;,]/.test(text.charAt(end))) end++;
-    const value = text.slice(slash + 1, end);
-    if (value === '' || pathVerbs.has(value.toLowerCase()) || /^v\d/.test(value)) continue;
-    if (vagueSegment.test(name) && !/\d/.test(value)) continue;
-    into.push({ start: slash + 1, end, kind: 'secret', secret: value });
-    slash = end - 1;
+    const kind = rules.nameKind(name);
+    // The short look at a text goes by the endings, so these decide here as well.
+    if (kind === 'nationalid' && (ending & (nationalIdEnding | secretEnding)) === 0) continue;
+    if (kind !== 'secret') findJudgedSegment(text, slash, kind, rules, into);
+    else if ((ending & secretEnding) === 0) findJudgedSegment(text, slash, 'link', rules, into);
+    else {
+      const end = segmentEnd(text, slash + 1);
+      const value = text.slice(slash + 1, end);
+      if (value === '' || /^v\d/.test(value)) continue;
+      if (pathVerbs.has(value.toLowerCase())) {
+        // `/password/edit/5f2b9c0d`
+        if (text.charCodeAt(end) === 47) findJudgedSegment(text, end, 'link', rules, into);
+        continue;
+      }
+      if (vagueSegment.test(name) && !/\d/.test(value)) continue;
+      into.push({ start: slash + 1, end, kind: 'secret', secret: value });
+      slash = end - 1;
+    }
+  }
+}
+
+/** Of the segments after the slash, the one that looks like a token: the first, or after a link's name one of three. */
+function findJudgedSegment(text: string, slash: number, kind: NameKind, rules: Rules, into: Hit[]): void {
+  if (kind === 'other' || kind === 'digest') return;
+  let start = slash + 1;
+  for (let count = 0; count < (kind === 'link' ? maxLinkSegments : 1); count++) {
+    const end = segmentEnd(text, start);
+    const value = text.slice(start, end);
+    // What is encoded is judged in decoded form.
+    const found = /%[0-9A-Fa-f]{2}/.test(value) ? undefined : secretByName(kind, value);
+    if (found !== undefined) {
+      into.push({ start, end, ...found });
+      return;
+    }
+    const goesOn =
+      beforeToken.test(value) || pathVerbs.has(value.toLowerCase()) || rules.nameKind(value) === 'link';
+    if (!goesOn || text.charCodeAt(end) !== 47) return;
+    start = end + 1;
   }
 }
 
@@ -454,6 +537,11 @@ const knownKeys = new RegExp(
       'SG\\.[\\w-]{16,}\\.[\\w-]{16,}',
       'hf_[A-Za-z0-9]{30,}',
       'shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}',
+      '(?:ST|PT|PGT|TGT|PGTIOU)-\\d{1,10}-(?=[A-Za-z_.-]*\\d)[\\w.-]{10,}', // CAS
+      '(?<=bot\\d{6,12}:)[\\w-]{30,}', // Telegram
+      '(?<=services/T[A-Z0-9]{5,12}/B[A-Z0-9]{5,12}/)[A-Za-z0-9]{16,}', // Slack
+      '(?<=\\([SFAX]\\()[A-Za-z0-9_-]{20,}', // ASP.NET without cookies
+      '(?<=[/=]private-)(?=[a-z]*\\d)[a-z0-9]{10,}', // calendars
     ].join('|') +
     ')',
   'g',
@@ -474,7 +562,7 @@ const maxJoinedSegments = 8;
 const runs = new RegExp(`[A-Za-z0-9+/_-]{${minRunChars},}={0,2}`, 'g');
 
 /** Random tokens, and base64 of text that holds a secret. */
-function findRuns(text: string, path: boolean, rules: Rules, rounds: number, into: Hit[]): void {
+function findRuns(text: string, context: Context, rules: Rules, rounds: number, into: Hit[]): void {
   for (const match of text.matchAll(runs)) {
     let run = match[0];
     let start = match.index;
@@ -483,32 +571,39 @@ function findRuns(text: string, path: boolean, rules: Rules, rounds: number, int
       start += 2;
     }
     if (!run.includes('/')) {
-      judgeRun(run, start, rules, rounds, into);
+      judgeRun(run, start, context, rules, rounds, into);
       continue;
     }
     const before = into.length;
     const starts: number[] = [];
     let segmentStart = start;
     for (const segment of run.split('/')) {
-      if (segment.length >= minRunChars) judgeRun(segment, segmentStart, rules, rounds, into);
+      if (segment.length >= minRunChars) judgeRun(segment, segmentStart, context, rules, rounds, into);
       starts.push(segmentStart);
       segmentStart += segment.length + 1;
     }
-    if (path || into.length > before) continue;
+    if (context.path || into.length > before) continue;
     // In free text a slash may also be a character of base64: then some segments are one run, up to the end.
     for (const joinedStart of starts.slice(-maxJoinedSegments, -1)) {
       const joined = run.slice(joinedStart - start);
-      if (joined.length >= minRunChars) judgeRun(joined, joinedStart, rules, rounds, into);
+      if (joined.length >= minRunChars) judgeRun(joined, joinedStart, context, rules, rounds, into);
       if (into.length > before) break;
     }
   }
 }
 
-function judgeRun(run: string, start: number, rules: Rules, rounds: number, into: Hit[]): void {
+function judgeRun(
+  run: string,
+  start: number,
+  { digests }: Context,
+  rules: Rules,
+  rounds: number,
+  into: Hit[],
+): void {
   const end = start + run.length;
   const readable = rounds > 0 ? decodeBase64Text(run) : undefined;
   if (readable !== undefined) {
-    const inside = merge(readable, findInViews(readable, false, rules, rounds - 1));
+    const inside = merge(readable, findInViews(readable, { path: false, digests }, rules, rounds - 1));
     const only = inside[0];
     if (only !== undefined && only.start === 0 && only.end === readable.length) {
       into.push({ start, end, kind: only.kind, secret: only.secret });

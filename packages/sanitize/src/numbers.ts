@@ -4,7 +4,7 @@
 export interface FoundNumber {
   start: number;
   end: number;
-  kind: 'card' | 'iban' | 'phone';
+  kind: 'card' | 'iban' | 'phone' | 'nationalid';
   secret: string;
 }
 
@@ -97,6 +97,8 @@ const nationalAmerican =
 const nationalTrunk = /^\(?0[1-9]\d{0,4}\)?(?:[ /-]{1,2}\d{2,8}){1,5}/;
 /** French with dots. */
 const nationalDots = /^0[1-9](?:\.\d{2}){4}(?![.\d])/;
+/** Freephone and premium numbers are companies', never people's; part numbers look like them (`0800-7310-4410`). */
+const serviceNumber = /^\(?0[89]00\b/;
 const date = /\d{1,2}[./-]\d{1,2}[./-]\d{4}|\d{4}[./-]\d{1,2}[./-]\d{1,2}/;
 
 /** The part of a stretch of digits and separators that is a phone number. */
@@ -112,7 +114,7 @@ function phoneIn(stretch: string): { start: number; end: number } | undefined {
   const american = nationalAmerican.exec(stretch);
   if (american) return { start: american.index, end: american.index + american[0].length };
   const trunk = nationalTrunk.exec(stretch) ?? nationalDots.exec(stretch);
-  if (trunk === null || date.test(trunk[0])) return undefined;
+  if (trunk === null || date.test(trunk[0]) || serviceNumber.test(trunk[0])) return undefined;
   const trunkDigits = trunk[0].replace(/\D/g, '').length;
   return trunkDigits >= 9 && trunkDigits <= 13 ? { start: 0, end: trunk[0].length } : undefined;
 }

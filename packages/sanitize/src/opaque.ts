@@ -1,3 +1,5 @@
+import { minNumberTokenChars, minTokenChars, minWordChars } from './scan.ts';
+
 // Is a run of characters a random token, base64 of something readable, or a word?
 
 /** Random tokens of one case and digits, and hexadecimal ones, are masked from this length on; object ids are shorter. */
@@ -105,4 +107,43 @@ export function isUserAndPassword(text: string): boolean {
     /^[^\s:{}[\]"'<>,/]{1,64}:[^\s].*$/s.test(text) &&
     !/^(?:[A-Z][A-Za-z]*|cursor|arrayconnection):\d+$/.test(text)
   );
+}
+
+/** Longer values under a telling name are judged by the rules for any text only. */
+export const maxLinkTokenChars = 256;
+const tokenChars = /^[\w.~:=+!*$-]+$/;
+const fileName = /\.(?:m?js|css|map|png|jpe?g|gif|svg|ico|woff2?)$/i;
+const dateOrTime =
+  /^\d{4}-?\d{2}-?\d{2}(?:[T_]\d{2}(?:[:.]?\d{2}){0,2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})?)?$/;
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/**
+ * True if the value of a name such as `reset` or `invite` looks like a token: neither words nor numbers nor what people make
+ * of both (`step-2`, `ABC-12345`, `server12`, `2026-11-21`). With `mayBeId` also what is as often the id of an object stays:
+ * uuids and a few letters before a number (`INC0012345`).
+ */
+export function looksLikeToken(value: string, mayBeId: boolean): boolean {
+  if (value.length < minTokenChars || value.length > maxLinkTokenChars || !tokenChars.test(value))
+    return false;
+  if (uuid.test(value)) return !mayBeId && /\d/.test(value);
+  if (dateOrTime.test(value) || fileName.test(value)) return false;
+  return value.split(/[^A-Za-z0-9]+/).some((part) => isTokenPart(part, mayBeId));
+}
+
+function isTokenPart(part: string, mayBeId: boolean): boolean {
+  if (/^\d*$/.test(part)) return part.length >= minNumberTokenChars;
+  if (/^[A-Za-z]+$/.test(part)) return isLetterSalad(part);
+  const oneCase = part === part.toLowerCase() || part === part.toUpperCase();
+  // `v2`, `2FA`, `s3`; `server12`, `Step10`; `10min`.
+  if (oneCase && part.length <= 5 && part.replace(/\D/g, '').length <= 2) return false;
+  if (/^(?:[A-Z]?[a-z]{3,}|[A-Z]{4,})\d{1,3}$/.test(part) && part.length > 6) return false;
+  if (/^\d{1,2}(?:[a-z]{3,}|[A-Z]{3,})$/.test(part)) return false;
+  return !(mayBeId && /^(?:[A-Z]{1,5}|[a-z]{1,5})\d{3,}$/.test(part));
+}
+
+/** Capitals where no word begins, as in `kTxQbLmZ` and not in `verifyEmailAddress`; or too many for one word. */
+function isLetterSalad(letters: string): boolean {
+  if (letters === letters.toUpperCase()) return letters.length >= minWordChars;
+  const words = letters.match(/[A-Z]+(?![a-z])|[A-Z]?[a-z]+/g) ?? [];
+  return letters.length >= 8 && letters.length / words.length < 3;
 }

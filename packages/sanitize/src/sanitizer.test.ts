@@ -186,6 +186,153 @@ describe('what looks like a secret', () => {
   });
 });
 
+describe('after names of one-time links and tickets', () => {
+  test.each(
+    `/reset/kT9x2Qb7Lm /users/password/edit/5f2b9c0d3e4a1b6c7d8e /reset-password/Zx81pQ0 /verify-email/c2VjcmV0LXZlcmlmeQ
+     /login/magic/9f8e7d6c5b4a39 /invitations/AbC123xYz9Q/accept /password/reset/Rr7-resetviareferer /verifyEmail/kT9x2Qb7
+     /reset/MQ/c9o3vx-7b0ff0c3b3a1/ /user/reset/1/1618033988/Xyz12abQ9 /password/reset/confirm/MTIz/5f4-1a2b3c4d/
+     /email/verify/42/6b3a55e0261b /users/invitation/accept/8Fk2mNpQ7xYz /users/unlock/Xk29Qpw7ZLm /magic-link/9f8e7d6c5b
+     /activate/7f3c9a1b-0f4e-4d2a-9c11-0123456789ab /confirm/a1b2c3d4 /unsubscribe/42/9f8e7d6c5b /share/kT9x2Qb7LmAb
+     /invite/kTxQbLmZ /einladung/kT9x2Qb7Lm /webhooks/whk1a2b3c4d /hooks/xk3j5n8q2w7e9r4t6y1u3i5o7p /signup/kT9x2Qb7Lm
+     /reset%2FkT9x2Qb7Lm /ical/work/private-9f8e7d6c5b4a39/basic.ics /(S(lit3py55t21z5v55vlm25s55))/page.aspx
+     /bot110201543:AAHdqTcvCHvGWJxfSeofSAssKPALDsawQxx/getMe /services/TABCDEFGH/BABCDEFGH/abcdefghijklmnopqrst
+     /a?ticket=Tk-9a8b7c6d5e /a?ticket=ST-1856-aA5Yuvrxz7 /x?pgtIou=PGTIOU-84678-8a9d2f3b4c /a?invite=AbC123xYz /a?reset=kT9x2Qb7
+     /a?__clerk_ticket=kT9x2Qb7Lm /a?appid=0123456789abcdef0123 /a?oobCode=abcdef /a?invite_code=hello /a?next=/reset/kT9x2Qb7Lm
+     /app#/reset/kT9x2Qb7Lm /app#ticket=kT9x2Qb7Lm`.split(/\s+/),
+  )('the token goes: %s', (url) => {
+    const shown = kinds(sanitizer.url(url));
+    expect(shown).toContain('<secret>');
+    expect(shown.replace('<secret>', '').length).toBeLessThanOrEqual(url.length - 5);
+    expect(kinds(sanitizer.text(`see ${url} there`))).toContain('<secret>');
+  });
+
+  test.each(
+    `/tickets/123 /tickets/ABC-12345 /tickets/507f1f77bcf86cd799439011 /ticket/INC0012345 /invite/settings /invitations/42 /reset/v2
+     /ticket/7f3c9a1b-0f4e-4d2a-9c11-0123456789ab /reset/step-2 /confirm/order-123 /verify/email /activate/2fa /activate/server12
+     /reset/app.4f3a2b1c.js /share/2026-11-21 /shares/42 /hooks/pre-commit /webhooks/42 /join/us /signup/step2 /magic/items
+     /webhooks/7f3c9a1b-0f4e-4d2a-9c11-0123456789ab /recover/backup-2026-11-21 /invite/verifyEmailAddress /reset/:token
+     /detail/a1b2c3d4 /templates/kT9x2Qb7 /articles/how-to-reset-password /parts/0800-7310-4410
+     /a?appid=440 /a?appid=com.example.app /a?ticket=ABC-12345 /a?confirm=true /a?reset=1 /a?verified_at=2026-11-21T10:30:00Z`.split(
+      /\s+/,
+    ),
+  )('words, numbers and what people make of both stay: %s', (url) => {
+    expect(sanitizer.url(url)).toBe(url);
+  });
+
+  test('a token has the same token as a parameter, in a path and in JSON', () => {
+    const token = sanitizer.token('secret', 'kT9x2Qb7Lm');
+    expect(sanitizer.parameter('reset', 'kT9x2Qb7Lm')).toBe(token);
+    expect(sanitizer.path('/reset/kT9x2Qb7Lm')).toBe(`/reset/${token}`);
+    expect(sanitizer.unknown('{"invite":"kT9x2Qb7Lm","page":"kT9x2Qb7Lm"}')).toBe(
+      `{"invite":"${token}","page":"kT9x2Qb7Lm"}`,
+    );
+  });
+});
+
+describe('checksums, trace ids and revisions', () => {
+  const [md5, sha1, sha256] = [
+    '0f1e2d3c4b5a6978'.repeat(2),
+    '0f1e2d3c4b5a69788796'.repeat(2),
+    '0f1e2d3c4b5a6978'.repeat(4),
+  ];
+
+  test.each([
+    ['etag', `"${md5}"`],
+    ['If-None-Match', `W/"${md5}", "${sha1}"`],
+    ['traceparent', `00-${md5}-00f067aa0ba902b7-01`],
+    ['X-B3-TraceId', md5],
+    ['b3', `${md5}-e457b5a2e4d86bd1-1-05e3ac9a4f6e3b90`],
+    ['x-request-id', md5],
+    ['x-kong-request-id', md5],
+    ['sha', sha1],
+    ['sha256', sha256],
+    ['commit', sha1],
+    ['commit_sha', sha1],
+    ['digest', `sha-256=${Buffer.alloc(32, 7).toString('base64')}`],
+    ['content-md5', Buffer.from(md5, 'hex').toString('base64')],
+    ['checksum', md5],
+    ['rev', sha1],
+    ['file_hash', sha256],
+  ])('stay under the name %s', (name, value) => {
+    expect(sanitizer.parameter(name, value)).toBe(value);
+    expect(sanitizer.url(`/a?${name}=${encodeURIComponent(value)}&b=1`)).toBe(
+      `/a?${name}=${encodeURIComponent(value)}&b=1`,
+    );
+  });
+
+  test.each([
+    `/repos/a/b/commits/${sha1}`,
+    `/commit/${sha1}/files`,
+    `/v2/library/nginx/blobs/sha256:${sha256}`,
+    `/v2/library/nginx/manifests/sha256%3A${sha256}`,
+    `/tree/${sha1}/src`,
+    `/compare/commit/${sha1}...${Array.from(sha1).reverse().join('')}`,
+    `/api/traces/${md5}`,
+    `/next?to=%2Fcommits%2F${sha1}`,
+  ])('stay in the path %s', (url) => {
+    expect(sanitizer.url(url)).toBe(url);
+    expect(sanitizer.text(`see ${url}`)).toBe(`see ${url}`);
+  });
+
+  test.each([
+    ['hash', md5],
+    ['token_digest', md5],
+    ['password_sha256', sha256],
+    ['q', sha1],
+    ['etag', 'alice@example.com'],
+    ['x-request-id', 'eyJhbGciOiJIUzI1NiJ9.e30.c2ln'],
+    ['sha', sha1.slice(1)],
+    ['checksum', 'aB3dE5fG7hI9jK1lM3nO5pQ7'],
+  ])('go under the name %s, or where they are none: %s', (name, value) => {
+    expect(kinds(sanitizer.parameter(name, value))).toMatch(/^<(?:secret|email)>$/);
+  });
+
+  test('go after other names in a path', () => {
+    expect(kinds(sanitizer.path(`/verify/${sha1}`))).toBe('/verify/<secret>');
+    expect(kinds(sanitizer.path(`/files/${sha256}`))).toBe('/files/<secret>');
+  });
+});
+
+describe('ids and names', () => {
+  test.each([
+    '577b832ab1131d6d598e8f2ebd52da0c',
+    '577B832AB1131D6D598E8F2EBD52DA0C',
+    '7f3c9a1b-0f4e-4d2a-9c11-0123456789ab',
+    'customer-17',
+    'jane roe',
+    'dev.parking.80',
+    'auth0|5f7c8ec7c33c6c004bbafe82',
+    'uid=jroe,ou=people',
+    '',
+  ])('%s stays', (id) => {
+    expect(sanitizer.identifier(id)).toBe(id);
+  });
+
+  test.each([
+    ['jane.roe@example.org', /^~email~.{22}$/],
+    ['4111111111111111', /^~card~.{22}$/],
+    ['+49 171 1234567', /^~phone~.{22}$/],
+    ['078-05-1120', /^~nationalid~.{22}$/],
+    [`ldap_auth_cache:${'0528907c'.repeat(8)}`, /^~secret~.{22}$/],
+    [`sha256:${'0528907c'.repeat(8)}`, /^~secret~.{22}$/],
+    [`etag:${'0528907c'.repeat(4)}`, /^~secret~.{22}$/],
+    ['0528907c'.repeat(8), /^~secret~.{22}$/],
+    ['$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy', /^~secret~.{22}$/],
+    ['CN=jane.roe@example.org,O=Example', /^~secret~.{22}$/],
+    ['eyJhbGciOiJIUzI1NiJ9.e30.c2ln', /^~secret~.{22}$/],
+    ['x'.repeat(201), /^~long~.{22}$/],
+  ])('%s becomes one token', (id, token) => {
+    const made = sanitizer.identifier(id);
+    expect(made).toMatch(token);
+    expect(sanitizer.identifier(made)).toBe(made);
+  });
+
+  test('different ones stay different, also beyond the bound on length', () => {
+    const ids = Array.from({ length: 500 }, (_, n) => `${'ou=people,'.repeat(30)}uid=${n}`);
+    expect(new Set(ids.map(sanitizer.identifier)).size).toBe(500);
+  });
+});
+
 describe('cookies', () => {
   test('names stay, each value is a token', () => {
     const jar = sanitizer.cookies('sid=f6dc22; theme=dark;empty=; __proto__=x; nameless');
@@ -223,7 +370,10 @@ describe('what is ordinary comes through unchanged', () => {
       /search/customerOrdersByDateRangeAndStatus /files/Quarterly_Report_2026_Final_Version.pdf /codes/DE /v2/sessions/12
       /catalog/caf%C3%A9/%E6%97%A5%E6%9C%AC /geo/52.520008,13.404954 /range/2026-11-01..2026-11-30 /${uuid}/${uuid}
       /snapshots/2026-11-21T10:30:00Z /ip/203.0.113.45 /tickets/ABC-12345 /isbn/978-3-16-148410-0 /key/value /.well-known/jwks.json
-      /sk-SK/obchod/damske-topanky-na-zimu /releases/v10.20.30-beta.4 /orders/00001234567 /u/@alice /ean/0012345678905`.split(/\s+/),
+      /sk-SK/obchod/damske-topanky-na-zimu /releases/v10.20.30-beta.4 /orders/00001234567 /u/@alice /ean/0012345678905
+      /versions/1.24.0-rc.3/files/main.4f3a2b1c.js /invoices/0090001234 /tracking/1Z999AA10123456784 /parts/0800-7310-4410 /users/42/sessions/count
+      /repos/acme/shop/commits/5f2b9c0d3e4a1b6c7d8e5f2b9c0d3e4a1b6c7d8e /tickets/507f1f77bcf86cd799439011 /invite/settings /reset/step-2 /verify/email
+      /parts/12345678A /slots/20261121A /bookings/261121-0042 /codes/123-456-789 /share/2026-11-21 /shipments/00340434161094015902`.split(/\s+/),
     userAgents: [
       'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.6478.127 Safari/537.36 Edg/126.0.2592.87',
       'Mozilla/5.0 (Linux; Android 14; SM-S918B Build/UP1A.231005.007; wv) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 Chrome/126.0.6478.122 Mobile Safari/537.36',
@@ -312,6 +462,7 @@ describe('for any input', () => {
     ...['@', '%40', '%2540', '%25', '%', '+', '=', ':', '"', '\\"', '\\u0040', '\\', '/', '//', '://', '?', '#', '&', ';', ',', ' ', '{', '}', '[', ']'],
     ...['a', 'alice', 'example.com', 'password', 'token', 'Bearer ', 'Basic ', 'Digest username=', 'cookie: ', 'authorization', '~', '~secret~', 'eyJ', '.'],
     ...['eyJhbGciOiJub25lIn0', '4111', '111111111111', '+49', '0171', '-', '1234567', 'DE89', '370400440532013000', '-----BEGIN PRIVATE KEY-----', '\n', 'é', '😀'],
+    ...['/reset/', '/invitations/', '/password/edit/', '/cpf/', '/commits/', 'ticket', 'kT9x2', 'Qb7Lm', '42', 'v2', '078-05-1120', '12345678Z', 'X1234567L', 'sha256:', 'etag='],
     ...['Zm9vOmJhcmJhemJhcg==', '0123456789abcdef0123456789abcdef', 'aB3dE5fG7hI9jK1lM3nO5pQ7', '7f3c9a1b-0f4e-4d2a-9c11-0123456789ab', '\uffff', '\ud800'],
     sanitizer.token('secret', 'x'),
   ); // prettier-ignore
@@ -328,6 +479,10 @@ describe('for any input', () => {
     unknown: (of, value) => of.unknown(value),
     'parameter of a secret name': (of, value) => of.parameter('password', value),
     'parameter of another name': (of, value) => of.parameter('q', value),
+    'parameter of a link': (of, value) => of.parameter('reset', value),
+    'parameter with a national id': (of, value) => of.parameter('cpf', value),
+    'parameter with a checksum': (of, value) => of.parameter('etag', value),
+    identifier: (of, value) => of.identifier(value),
   };
   const withPatterns = createSanitizer({ key, secretPatterns: ['a', '[0-9]+', '~'] });
 
@@ -408,6 +563,11 @@ describe('for any input', () => {
     'IBAN beginnings': 'DE89 ',
     commas: 'pin=,;',
     tokens: '~secret~aaaaaaaaaaaaaaaaaaaaaa',
+    'names of links': '/reset',
+    'link pairs': 'ticket=',
+    'open link quotes': '"invite":"',
+    'SSN beginnings': '078-05-',
+    'hexadecimal after names': '/commits/0f1e2d3c4b5a69780f1e2d3c4b5a6978',
   };
   test.each(Object.entries(adversarial))(
     'no more than the bound is analysed or returned: 1 MB of %s',

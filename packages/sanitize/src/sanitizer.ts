@@ -2,9 +2,10 @@ import { createHmac, createSecretKey } from 'node:crypto';
 import { createCache } from './cache.ts';
 import type { Cache } from './cache.ts';
 import { decodeForm } from './decode.ts';
-import { findSecrets, isHarmlessValue, schemeOf, tokenPattern } from './find.ts';
-import type { Rules } from './find.ts';
+import { findSecrets, isHarmlessValue, schemeOf, secretByName, tokenPattern } from './find.ts';
+import type { Context, Rules } from './find.ts';
 import { createNameJudge } from './names.ts';
+import type { NameKind } from './names.ts';
 import { createNameEndings, isPlain } from './scan.ts';
 
 /** What the operator adds to the built-in rules. */
@@ -39,13 +40,20 @@ export interface Sanitizer {
   readonly isSecretName: (name: string) => boolean;
   /** Free text (user agent, header values, parameter values): everything that looks like a secret is replaced. */
   readonly text: (value: string) => string;
+  /**
+   * An id or a name that comes with a request (request, consumer, credential, service, method): ids of 32 hexadecimal digits,
+   * uuids and plain names stay. What holds a secret or personal data becomes a token as a whole, such as a hash with a prefix,
+   * and so does what is longer than 200 characters. Different ids stay different.
+   */
+  readonly identifier: (value: string) => string;
   /** A raw request path without query: percent-encoding is looked through, secret segments are replaced. */
   readonly path: (value: string) => string;
   /** A URL or request target: user info, path, query and fragment. */
   readonly url: (value: string) => string;
   /**
    * The value of a named parameter or header: a token if the name is secret (an authentication scheme stays in front of
-   * it: `Bearer ~secret~…`), else as `text`. Values that tell nothing stay: empty, `true`, Kong's `REDACTED`.
+   * it: `Bearer ~secret~…`) or if name and look are (`reset=kT9x2Qb7Lm`, `cpf=12345678909`), else as `text`; checksums,
+   * trace ids and revisions stay after names such as `etag`. Values that tell nothing stay: empty, `true`, Kong's `REDACTED`.
    */
   readonly parameter: (name: string, value: string) => string;
   /**
@@ -54,8 +62,8 @@ export interface Sanitizer {
    */
   readonly cookies: (header: string) => Record<string, string>;
   /**
-   * A whole log line or any other text of unknown form, for dead letters and error messages: everything that looks like
-   * a secret, and the values of secret names in JSON, headers, URLs and forms, valid JSON or not.
+   * Any text of unknown form, however long and however rarely seen, such as an error message: everything that looks like a
+   * secret, and the values of secret names in JSON, headers, URLs and forms, valid JSON or not. Nothing of it is remembered.
    */
   readonly unknown: (value: string) => string;
 }
@@ -72,6 +80,12 @@ const maxPasses = 4;
 /** Longer texts are rarely plain, and often seen before: user agents and referers. */
 const maxPlainChars = 80;
 const minKeyBytes = 32;
+/** Longer ids and names become one token: cut off, two of them could be the same. */
+const maxIdentifierChars = 200;
+/** A hash, perhaps of a password. */
+const longHex = /(?<![0-9a-f])[0-9a-f]{32,}/i;
+/** Kong's id of a request, and other ids of 128 bits. */
+const requestId = /^[0-9a-f]{32}$/i;
 
 /**
  * Makes a sanitiser. Its rules are fixed from then on; it remembers names, tokens of each kind, texts, paths, URLs
@@ -89,13 +103,15 @@ export function createSanitizer(options: SanitizerOptions): Sanitizer {
   const key = createSecretKey(options.key);
   const secretNames = options.secretNames ?? [];
   const rules: Rules = {
-    isSecretName: createNameJudge(secretNames),
+    nameKind: createNameJudge(secretNames),
     nameEndings: createNameEndings(secretNames),
     patterns: (options.secretPatterns ?? []).map(compile),
   };
 
   const tokens = new Map<string, Cache<string>>();
   const texts = createCache<string>();
+  const digests = createCache<string>();
+  const identifiers = createCache<string>();
   const paths = createCache<string>();
   const urls = createCache<string>();
   const jars = createCache<Record<string, string>>();
@@ -122,8 +138,8 @@ export function createSanitizer(options: SanitizerOptions): Sanitizer {
     return rest === '' || isToken(rest) ? value : kept + token('secret', rest);
   }
 
-  function replaceSecrets(text: string, path: boolean): string {
-    const hits = findSecrets(text, path, rules);
+  function replaceSecrets(text: string, context: Context): string {
+    const hits = findSecrets(text, context, rules);
     if (hits.length === 0) return text;
     // Joined, not added: V8 reads characters of an added string many times slower.
     const parts: string[] = [];
@@ -136,8 +152,27 @@ export function createSanitizer(options: SanitizerOptions): Sanitizer {
     return parts.join('');
   }
 
-  const textPass = (value: string): string => replaceSecrets(value, false);
-  const pathPass = (value: string): string => replaceSecrets(value, true);
+  const textPass = (value: string): string => replaceSecrets(value, { path: false, digests: 'named' });
+  const pathPass = (value: string): string => replaceSecrets(value, { path: true, digests: 'named' });
+  const digestPass = (value: string): string => replaceSecrets(value, { path: false, digests: 'all' });
+  /** What stands around a secret tells nothing more: a hash with a prefix is one token. */
+  const identifierPass = (value: string): string => {
+    const clean = replaceSecrets(value, { path: false, digests: 'none' });
+    if (isToken(clean)) return clean;
+    return clean !== value || longHex.test(value) ? token('secret', value) : value;
+  };
+
+  /** The token of a value that is secret by its name and look. */
+  function tokenByName(kind: NameKind, value: string): string | undefined {
+    const found = value.includes('~') && tokenAnywhere.test(value) ? undefined : secretByName(kind, value);
+    return found && token(found.kind, found.secret);
+  }
+
+  function queryValue(kind: NameKind, value: string): string {
+    if (kind === 'other' || isToken(value) || isHarmlessValue(value)) return textPass(value);
+    if (kind === 'secret') return secretValue(decodeForm(value));
+    return tokenByName(kind, decodeForm(value)) ?? (kind === 'digest' ? digestPass(value) : textPass(value));
+  }
 
   function queryPass(query: string): string {
     return query
@@ -147,8 +182,7 @@ export function createSanitizer(options: SanitizerOptions): Sanitizer {
         if (equals < 0) return textPass(pair);
         const name = pair.slice(0, equals);
         const value = pair.slice(equals + 1);
-        const secret = rules.isSecretName(name) && !isToken(value) && !isHarmlessValue(value);
-        return `${textPass(name)}=${secret ? secretValue(decodeForm(value)) : textPass(value)}`;
+        return `${textPass(name)}=${queryValue(rules.nameKind(name), value)}`;
       })
       .join('&');
   }
@@ -241,18 +275,34 @@ export function createSanitizer(options: SanitizerOptions): Sanitizer {
     return remembered(value, false, texts, textPass);
   }
 
+  function parameter(name: string, value: string): string {
+    const kind = rules.nameKind(name);
+    if (kind === 'other') return text(value);
+    if (kind === 'secret') return secretValue(value);
+    if (kind === 'digest') return remembered(value, false, digests, digestPass);
+    return tokenByName(kind, value) ?? text(value);
+  }
+
+  function identifier(value: string): string {
+    if (value.length === 32 && requestId.test(value)) return value;
+    if (value.length > maxIdentifierChars) return token('long', value);
+    return remembered(value, false, identifiers, identifierPass);
+  }
+
   return {
     token,
-    isSecretName: rules.isSecretName,
+    isSecretName: (name) => rules.nameKind(name) === 'secret',
     text,
     path: (value) => remembered(value, true, paths, pathPass),
     url: (value) => remembered(value, true, urls, urlPass),
-    parameter: (name, value) => (rules.isSecretName(name) ? secretValue(value) : text(value)),
+    parameter,
+    identifier,
     cookies,
     unknown: (value) => settle(value, textPass),
   };
 }
 
+const tokenAnywhere = new RegExp(tokenPattern.source);
 const wholeToken = new RegExp(`^${tokenPattern.source}$`);
 
 function isToken(value: string): boolean {

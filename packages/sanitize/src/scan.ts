@@ -1,3 +1,5 @@
+import { linkNameEndings, nationalIdNameEndings } from './names.ts';
+
 // The first looks at every string. `isPlain` is the cheaper one and proves most strings harmless; `scan` tells which rules
 // could find anything in the others.
 
@@ -13,7 +15,7 @@ export const hasNumber = 8;
 export const hasRun = 16;
 /** A word that ends as an authentication scheme does, and a blank. */
 export const hasScheme = 32;
-/** A path segment that ends as a secret name does. */
+/** A path segment that ends as a secret name or that of a link does. */
 export const hasSecretSegment = 64;
 /** These never matter alone: five hyphens may begin PEM, `+` may stand for a blank, `~` may begin a token. */
 export const hasPem = 128;
@@ -86,36 +88,88 @@ export function isUuidAt(text: string, start: number): boolean {
 }
 
 /**
- * Endings of names after which the next path segment is secret, three letters each, as a table: a look at three letters
- * is all that a segment costs.
+ * Endings of names after which the next path segment may be secret, three letters each (the first may be none), as a table:
+ * a look at three letters is all that a segment costs. 1: the segment is secret whatever it looks like; 2: if it looks like a
+ * token; 4: if it looks like a national id.
  */
 export type NameEndings = Uint8Array;
 
-const builtInEndings = 'ken swd pwd ord ret key jwt otp pin ode uth ion ial ure sid ase ass sig'.split(' ');
+export const secretEnding = 1;
+const linkEnding = 2;
+export const nationalIdEnding = 4;
+/** The fewest digits of a national id. */
+const minIdDigits = 6;
+const builtInEndings = 'ken swd pwd ord ret key jwt otp pin ode uth ion ial ure sid ase ass sig ssn'.split(
+  ' ',
+);
+
+function letterAt(text: string, index: number): number {
+  const letter = (text.charCodeAt(index) | 32) - 97;
+  return letter >= 0 && letter < 26 ? letter : -1;
+}
 
 function endingIndex(text: string, end: number): number {
-  const first = (text.charCodeAt(end - 3) | 32) - 97;
-  const second = (text.charCodeAt(end - 2) | 32) - 97;
-  const third = (text.charCodeAt(end - 1) | 32) - 97;
-  return first >= 0 && first < 26 && second >= 0 && second < 26 && third >= 0 && third < 26
-    ? first * 676 + second * 26 + third
-    : -1;
+  const third = letterAt(text, end - 1);
+  if (third < 0) return -1;
+  const second = letterAt(text, end - 2);
+  if (second < 0) return -1;
+  const first = letterAt(text, end - 3);
+  return (first < 0 ? 26 : first) * 676 + second * 26 + third;
 }
 
 /** `further` are the operator's names. */
 export function createNameEndings(further: readonly string[]): NameEndings {
-  const endings = new Uint8Array(26 * 26 * 26);
-  for (const name of [...builtInEndings, ...further]) {
-    const index = endingIndex(name, name.length);
-    if (index >= 0) endings[index] = 1;
+  const endings = new Uint8Array(27 * 26 * 26);
+  for (const [names, bit] of [
+    [[...builtInEndings, ...further], secretEnding],
+    [linkNameEndings, linkEnding],
+    [nationalIdNameEndings, nationalIdEnding],
+  ] as const) {
+    for (const name of names) {
+      const index = endingIndex(name, name.length);
+      if (index >= 0) endings[index]! |= bit;
+    }
   }
   return endings;
 }
 
-/** True if the name that ends before `end` may be secret. */
-export function endsLikeSecretName(text: string, end: number, endings: NameEndings): boolean {
+/** What the end of the name that ends before `end` tells: the sum of the kinds of names that end so. */
+export function endingOf(text: string, end: number, endings: NameEndings): number {
   const index = endingIndex(text, end);
-  return index >= 0 && endings[index] === 1;
+  return index < 0 ? 0 : endings[index]!;
+}
+
+/** The shortest token of a link, and the shortest that is a number or a word in capitals. */
+export const minTokenChars = 5;
+export const minNumberTokenChars = 20;
+export const minWordChars = 16;
+/** A token after the name of a link is one of so many segments: `/reset/<id>/<time>/<token>`. */
+export const maxLinkSegments = 3;
+
+/** False proves that no segment after a name that ends so is secret. */
+function mayPrecedeSecret(text: string, slash: number, ending: number): boolean {
+  if ((ending & secretEnding) !== 0) return true;
+  return mayHoldToken(text, slash + 1, (ending & nationalIdEnding) !== 0 ? minIdDigits : minNumberTokenChars);
+}
+
+/** False proves that none of the segments from `start` on looks like a token or a national id with `minDigits`. */
+function mayHoldToken(text: string, start: number, minDigits: number): boolean {
+  let begin = start;
+  for (let segments = 0; segments < maxLinkSegments && begin < text.length; segments++) {
+    let digits = 0;
+    let letters = 0;
+    let capitals = 0;
+    let index = begin;
+    for (let code; index < text.length && (code = text.charCodeAt(index)) !== 47; index++) {
+      if (code >= 48 && code <= 57) digits++;
+      else if (code >= 65 && code <= 90) capitals++;
+      else if (code >= 97 && code <= 122) letters++;
+    }
+    if (digits >= minDigits || capitals >= minWordChars) return true;
+    if (index - begin >= minTokenChars && (digits > 0 ? letters + capitals > 0 : capitals > 1)) return true;
+    begin = index + 1;
+  }
+  return false;
 }
 
 /** What a character may be part of: 1 a run, 2 a number, 4 something to look at closely; 8 is a slash, 16 a blank. */
@@ -137,19 +191,23 @@ export function isPlain(text: string, path: boolean, endings: NameEndings): bool
   const table = bits;
   const maxRun = minRunChars;
   const maxNumber = minNumberChars;
+  const minIdNumber = minIdDigits;
   let run = 0;
   let number = 0;
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
     const bit = code < 128 ? table[code]! : 0;
     run = (bit & 1) === 0 ? 0 : run + 1;
-    number = (bit & 2) === 0 ? 0 : number + 1;
+    if ((bit & 2) !== 0) number++;
+    // Behind some digits, a letter may end a national id.
+    else number = number >= minIdNumber && run > 0 ? maxNumber : 0;
     if (bit >= 4) {
       if ((bit & 4) !== 0) return false;
       if ((bit & 8) === 0) {
         if (endsLikeScheme(text, index)) return false;
       } else {
-        if (endsLikeSecretName(text, index, endings)) return false;
+        const ending = endingOf(text, index, endings);
+        if (ending !== 0 && mayPrecedeSecret(text, index, ending)) return false;
         if (path) run = number = 0;
       }
     }
@@ -195,6 +253,7 @@ export function scan(text: string, path: boolean, endings: NameEndings): number 
       hyphens = 0;
       if (kind === letter) {
         letters++;
+        if (digits >= minIdDigits) flags |= hasNumber;
         digits = 0;
         international = false;
         continue;
@@ -234,7 +293,7 @@ export function scan(text: string, path: boolean, endings: NameEndings): number 
       case slash:
         if (path) run = 0;
         else if (++run === minRunChars) flags |= hasRun;
-        if (letters >= 3 && endsLikeSecretName(text, index, endings)) flags |= hasSecretSegment;
+        if (letters >= 2 && endingOf(text, index, endings) !== 0) flags |= hasSecretSegment;
         if (path || ++gap > 3) digits = 0;
         break;
       case blank:

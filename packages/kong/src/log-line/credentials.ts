@@ -27,6 +27,13 @@ const secretLook = /^(?=.*[0-9])(?=.*[A-Za-z])[\w.~+/=-]{12,}$/;
 const sessionCookie = /(?:^|;)\s*([^=;]*(?:sess|sid|token|auth|jwt|remember)[^=;]*)=([^;]+)/gi;
 const otherToken = /csrf|xsrf/i;
 
+/** The words before a credential; what else stands there may be part of one. */
+const knownSchemes = new Set(
+  'basic bearer digest hmac apikey api-key key token negotiate ntlm hawk dpop oauth vapid aws4-hmac-sha256 signature'.split(
+    ' ',
+  ),
+);
+
 /** Names of request headers that have to be read for it, lower-case. */
 export function credentialHeaders(credentialNames: readonly string[]): string[] {
   return ['authorization', 'proxy-authorization', 'cookie', ...credentialNames, ...usualHeaders];
@@ -71,8 +78,10 @@ export function createCredentialReader(
     const key = keyOf(line);
     const session = cookie === undefined ? undefined : sessionOf(cookie);
     const fingerprint = typeof line.credential === 'string' ? line.credential : undefined;
+    const header = fingerprint ?? authorization;
     return {
-      secret: fingerprint ?? authorization ?? key ?? session,
+      // Beside a key that is refused, an Authorization header is anything the client likes.
+      secret: challengeOf(line) === 'key' ? (key ?? header ?? session) : (header ?? key ?? session),
       user: typeof line.user === 'string' ? line.user : basicUser(authorization),
       scheme: schemeOf(line, authorization, key !== undefined),
       hasAuthorization: fingerprint !== undefined || isGiven(authorizationHeader),
@@ -92,16 +101,23 @@ function sessionOf(cookie: unknown): string | undefined {
   return undefined;
 }
 
+/** What the service or Kong asks for where it refuses, as a client can name any scheme; else what was sent. */
 function schemeOf(line: KongLogLine, authorization: string | undefined, hasKey: boolean): string | undefined {
+  const asked = challengeOf(line);
+  if (asked !== undefined) return asked;
   if (authorization !== undefined) {
-    const scheme = /^([A-Za-z][A-Za-z0-9-]{1,19}) /.exec(authorization);
-    return scheme ? scheme[1]!.toLowerCase() : 'other';
+    const sent = /^([A-Za-z][A-Za-z0-9-]{1,19}) /.exec(authorization)?.[1]!.toLowerCase();
+    return sent !== undefined && knownSchemes.has(sent) ? sent : 'other';
   }
   if (typeof line.user === 'string') return 'basic';
-  const challenge = firstText(line.wwwAuthenticate);
-  const scheme = challenge && /^(Basic|Bearer|Key|HMAC|LDAP|Digest|NTLM|Negotiate)\b/i.exec(challenge);
-  if (scheme) return scheme[1]!.toLowerCase();
   return hasKey ? 'key' : undefined;
+}
+
+function challengeOf(line: KongLogLine): string | undefined {
+  const challenge = firstText(line.wwwAuthenticate);
+  return (
+    challenge && /^(?:Basic|Bearer|Key|HMAC|LDAP|Digest|NTLM|Negotiate)\b/i.exec(challenge)?.[0].toLowerCase()
+  );
 }
 
 /** Name of a `Basic` credential in clear; Kong writes REDACTED, other gateways or versions may not. */

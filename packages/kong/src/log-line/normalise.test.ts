@@ -434,6 +434,64 @@ describe('the normaliser', () => {
     });
   });
 
+  describe('sanitises what comes as an id or a name', () => {
+    const card = '4111111111111111';
+    const hash = `ldap_auth_cache:${'0528907c'.repeat(8)}`;
+    const mail = 'jane.roe@example.org';
+
+    it.each<[string, object]>([
+      ['request.id', withRequest({ id: card })],
+      ['request.method', withRequest({ method: card })],
+      ['authenticated_entity.id, a hash', { ...plain, authenticated_entity: { id: hash } }],
+      ['authenticated_entity.id, an address', { ...plain, authenticated_entity: { id: mail } }],
+      ['consumer.custom_id', { ...plain, consumer: { id: 'c1', custom_id: `id ${mail}` } }],
+      ['consumer.username', { ...plain, consumer: { id: 'c1', username: hash } }],
+      ['consumer.id', { ...plain, consumer: { id: mail } }],
+      ['consumer.tags', { ...plain, consumer: { id: 'c1', tags: ['a', hash] } }],
+      ['service.name', { ...plain, service: { name: mail } }],
+      ['service.id', { ...plain, service: { id: card } }],
+      ['route.name', { ...plain, service: { name: 's' }, route: { name: hash } }],
+      ['workspace_name', { ...plain, workspace_name: mail }],
+      ['upstream_status', { ...plain, upstream_status: card }],
+      ['the scheme of an authorization', withRequest({ headers: { authorization: 'hunter2canary abc' } })],
+    ])('%s', (_place, line) => {
+      const text = JSON.stringify(accepted(line));
+      expect(text).not.toMatch(/4111|0528907c|jane|canary/i);
+    });
+
+    it('and leaves what Kong makes itself', () => {
+      const uuid = '7f3c9a1b-0f4e-4d2a-9c11-0123456789ab';
+      expect(
+        accepted({
+          ...plain,
+          authenticated_entity: { id: uuid },
+          consumer: { id: uuid, username: 'customer-17', custom_id: 'A 17' },
+          service: { name: 'dev.parking.80' },
+          route: { id: uuid },
+          workspace_name: 'team-a',
+          upstream_status: '502, 200',
+        }),
+      ).toMatchObject({
+        id: `577b832ab1131d6d598e8f2ebd52da0c.${plain.started_at}`,
+        method: 'GET',
+        credentialId: uuid,
+        consumerId: uuid,
+        consumerUsername: 'customer-17',
+        consumerCustomId: 'A 17',
+        service: 'dev.parking.80',
+        route: uuid,
+        workspace: 'team-a',
+        upstreamStatus: '502, 200',
+      });
+      expect(accepted(withRequest({ method: 'propfind' })).method).toBe('PROPFIND');
+    });
+
+    it('so that different ones stay different', () => {
+      const ids = ['4111111111111111', '4012888888881881', 'request-0001', 'request-0002'];
+      expect(new Set(ids.map((id) => accepted(withRequest({ id })).id)).size).toBe(4);
+    });
+  });
+
   it('adds the place of the address where a database knows it', () => {
     expect(
       accepted(plain, { locate: (ip) => (ip === '203.0.113.9' ? { country: 'DE', asn: 64500 } : undefined) }),

@@ -60,8 +60,9 @@ const maxTextChars = 1_000;
 const maxPathChars = 2_000;
 const maxParameters = 100;
 const maxCookies = 50;
+const knownMethods = new Set<unknown>(['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS']);
+const methodShape = /^[A-Za-z][A-Za-z_-]{0,19}$/;
 const requestIdShape = /^[0-9A-Za-z-]{8,64}$/;
-const uuidShape = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
  * Makes the function that turns one log line into an API call. `nowMs` is the
@@ -162,10 +163,10 @@ export function createNormaliser(
 
     const headers = line.requestHeaders;
     const kongAnswered = answeredByKong(line);
-    const upstreamStatus = text(line.upstreamStatus, 100);
+    const upstreamStatus = clean(line.upstreamStatus, 100);
     // 502 and 504 of a dead upstream are Kong's answers, too, but an upstream was asked.
     const byKong = kongAnswered && upstreamStatus === undefined;
-    const consumerId = text(line.consumerId, maxNameChars);
+    const consumerId = maskedName(line.consumerId);
     // Kong marks the consumer of an `anonymous` fallback so, and takes the header from clients on such routes: it stands
     // for everybody who did not authenticate, and is nobody.
     const anonymous = line.authenticatedEntityId === undefined && firstText(headers[at.anonymous]) === 'true';
@@ -180,11 +181,11 @@ export function createNormaliser(
     const queryAt = uri.indexOf('?');
     const rawPath = queryAt < 0 ? uri : uri.slice(0, queryAt);
     const path = cut(sanitizer.path(rawPath), maxPathChars);
-    const method = (text(line.method, 20) ?? '').toUpperCase() || 'UNKNOWN';
+    const method = methodOf(line.method);
 
     const ip = address(line.clientIp);
     const call: ApiCall = {
-      id: callId(line, startedAt, source, equalLines),
+      id: `${sanitizer.identifier(callId(line, source, equalLines))}.${startedAt}`,
       startedAt,
       actorKind: 'address',
       actorId: '',
@@ -203,12 +204,10 @@ export function createNormaliser(
       if (username !== undefined) call.consumerUsername = username;
       if (customId !== undefined) call.consumerCustomId = customId;
       if (Array.isArray(line.consumerTags) && line.consumerTags.length > 0) {
-        call.consumerTags = line.consumerTags
-          .slice(0, 50)
-          .map((tag) => cut(sanitizer.text(String(tag)), maxNameChars));
+        call.consumerTags = line.consumerTags.slice(0, 50).map((tag) => maskedName(String(tag)) ?? '');
       }
     }
-    const credentialId = credentialIdOf(line);
+    const credentialId = maskedName(line.authenticatedEntityId);
     if (credentialId !== undefined) call.credentialId = credentialId;
     if (credential !== undefined) call.credential = credential;
     if (shown.user !== undefined) call.user = sanitizer.token('user', shown.user);
@@ -222,9 +221,9 @@ export function createNormaliser(
     }
     const host = clean(firstText(headers[at.host]), maxNameChars);
     if (host !== undefined) call.host = host;
-    const service = text(line.serviceName, maxNameChars) ?? text(line.serviceId, maxNameChars);
+    const service = maskedName(line.serviceName) ?? maskedName(line.serviceId);
     if (service !== undefined) call.service = service;
-    const route = text(line.routeName, maxNameChars) ?? text(line.routeId, maxNameChars);
+    const route = maskedName(line.routeName) ?? maskedName(line.routeId);
     if (route !== undefined) call.route = route;
     const grpcStatus = grpcStatusOf(line.grpcStatus);
     if (grpcStatus !== undefined) call.grpcStatus = grpcStatus;
@@ -261,7 +260,7 @@ export function createNormaliser(
     if (known && byKong && status >= 400 && call.auth === undefined) call.refused = true;
     const upstreamMs = line.latencyProxy;
     if (typeof upstreamMs === 'number' && upstreamMs >= 0) call.upstreamMs = Math.trunc(upstreamMs);
-    const workspace = text(line.workspaceName, maxNameChars);
+    const workspace = maskedName(line.workspaceName);
     if (workspace !== undefined && workspace !== 'default') call.workspace = workspace;
     if (options.served?.observe(call, line.routeMatch)) call.pathGone = true;
     return { kind: 'accepted', call };
@@ -271,13 +270,17 @@ export function createNormaliser(
   const clean = (value: unknown, maxChars: number): string | undefined =>
     typeof value === 'string' && value !== '' ? cut(sanitizer.text(value), maxChars) : undefined;
 
-  /** What operators call their consumers is kept, unless it is itself personal data such as an e-mail address. */
-  const maskedName = (value: unknown): string | undefined => clean(value, maxNameChars);
+  /** Ids and what operators call their consumers are kept, unless they are secrets or personal data such as an e-mail address. */
+  const maskedName = (value: unknown): string | undefined =>
+    typeof value === 'string' && value !== '' ? sanitizer.identifier(value) : undefined;
 
-  const credentialIdOf = (line: KongLogLine): string | undefined => {
-    const id = text(line.authenticatedEntityId, maxNameChars);
-    return id === undefined || uuidShape.test(id) ? id : sanitizer.token('credential', id);
-  };
+  /** In capitals; what is no word of a method is not kept. */
+  const methodOf = (value: unknown): string =>
+    knownMethods.has(value)
+      ? (value as string)
+      : typeof value === 'string' && methodShape.test(value) && sanitizer.identifier(value) === value
+        ? value.toUpperCase()
+        : 'UNKNOWN';
 
   /** The id of what Kong authenticated without a consumer. That of ldap-auth changes with the password; its user does not. */
   const entityOf = (line: KongLogLine, credentialId: string | undefined): string | undefined => {
@@ -341,27 +344,17 @@ function grpcStatusOf(value: unknown): number | undefined {
   return typeof status === 'number' && Number.isInteger(status) && status >= 0 ? status : undefined;
 }
 
-/** Kong's request id with the start time; before Kong 3.5 a hash of the line, numbered where equal lines came before. */
-function callId(
-  line: KongLogLine,
-  startedAt: number,
-  source: LineBytes,
-  equalLines: EqualLines | undefined,
-): string {
+/** Kong's request id; before Kong 3.5 a hash of the line, numbered where equal lines came before. */
+function callId(line: KongLogLine, source: LineBytes, equalLines: EqualLines | undefined): string {
   const id = line.requestId;
-  if (typeof id === 'string' && requestIdShape.test(id)) return `${id}.${startedAt}`;
+  if (typeof id === 'string' && requestIdShape.test(id)) return id;
   const hash = createHash('sha256').update(bytesOf(source)).digest('hex').slice(0, 32);
   const before = equalLines?.next(hash) ?? 0;
-  return before === 0 ? `${hash}.${startedAt}` : `${hash}-${before}.${startedAt}`;
+  return before === 0 ? hash : `${hash}-${before}`;
 }
 
 function copyOf(text: string): string {
   return Buffer.from(text).toString();
-}
-
-function text(value: unknown, maxChars: number): string | undefined {
-  if (typeof value !== 'string' || value === '') return undefined;
-  return value.length > maxChars ? value.slice(0, maxChars) : value;
 }
 
 function cut(value: string, maxChars: number): string {
