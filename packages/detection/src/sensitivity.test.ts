@@ -196,6 +196,7 @@ describe('sensitivity', () => {
       'object-enumeration',
       both,
     ],
+    ['240 calls of a client with a wrong clock', goldenCase('stale-clock-skew'), 'stale-credential', both],
     ['40 paths that nobody serves', scanOf(40), 'path-probing', both],
     ['20 paths that nobody serves', scanOf(20), 'path-probing', ['high']],
     ['9,000 km in six hours', goldenCase('travel-3-slow-9000-km-in-six-hours'), 'impossible-travel', both],

@@ -55,37 +55,39 @@ const hash32 = (text: string): number => idHash(text) >>> 0;
 export function addToLoops(loops: RetryLoop[], call: ApiCall): RetryLoop | undefined {
   if (asksForCode(call)) return undefined;
   const atMs = call.startedAt;
-  const clientText = `${call.userAgent ?? ''} ${call.endpoint}`;
-  const shown = `${call.user ?? ''} ${signsEachCall(call) ? '' : (call.credential ?? '')}`;
-  const client = hash32(clientText);
-  const content = hash32(`${shown} ${call.requestBytes}`);
-  const at = loops.findIndex((loop) => loop.client === client);
-  const known = at < 0 ? undefined : loops.splice(at, 1)[0]!;
-  const isOver = known !== undefined && atMs - known.lastMs > LOOP_PAUSE_MS;
-  // A client that only began, or paused, may go on with something else: that is the loop from here on.
-  if (known && known.content !== content && !isOver && known.count >= BLOCK_CALLS) {
-    known.varied++;
-    loops.push(known);
-    return undefined;
+  const client = hash32(`${call.userAgent ?? ''} ${call.endpoint}`);
+  const shown = hash32(`${call.user ?? ''} ${signsEachCall(call) ? '' : (call.credential ?? '')}`);
+  const identity = (client ^ shown) >>> 0;
+  const content = Math.imul(shown ^ call.requestBytes, 0x9e37_79b1) >>> 0;
+  let at = loops.length - 1;
+  while (at >= 0 && loops[at]!.client !== client) at--;
+  const known = at < 0 ? undefined : loops[at]!;
+  const loop = known ?? newLoop(client);
+  for (; at >= 0 && at < loops.length - 1; at++) loops[at] = loops[at + 1]!;
+  if (known) loops[loops.length - 1] = loop;
+  else if (loops.push(loop) > LOOPS_KEPT) loops.shift();
+
+  if (loop.content !== content || loop.identity !== identity) {
+    // A client that only began, or paused, may go on with something else: that is the loop from here on.
+    const isEstablished = loop.count >= BLOCK_CALLS && atMs - loop.lastMs <= LOOP_PAUSE_MS;
+    if (isEstablished) {
+      loop.varied++;
+      return undefined;
+    }
+    restart(loop, content, identity, isLogin(call), atMs);
   }
-  const loop =
-    known?.content === content
-      ? known
-      : newLoop({ client, content, identity: hash32(clientText + shown), isLogin: isLogin(call) }, atMs);
-  loops.push(loop);
-  if (loops.length > LOOPS_KEPT) loops.shift();
   advance(loop, atMs);
   return loop;
 }
 
-function newLoop(
-  of: Pick<RetryLoop, 'client' | 'content' | 'identity' | 'isLogin'>,
-  atMs: number,
-): RetryLoop {
+function newLoop(client: number): RetryLoop {
   return {
-    ...of,
-    sinceMs: atMs,
-    lastMs: atMs,
+    client,
+    content: -1,
+    identity: -1,
+    isLogin: false,
+    sinceMs: 0,
+    lastMs: 0,
     count: 0,
     inWindow: 0,
     inDay: 0,
@@ -93,9 +95,19 @@ function newLoop(
     blockMs: 0,
     deviationMs: 0,
     blocks: 0,
-    blockSinceMs: atMs,
+    blockSinceMs: 0,
     blockCalls: -1,
   };
+}
+
+function restart(loop: RetryLoop, content: number, identity: number, ofLogin: boolean, atMs: number): void {
+  loop.content = content;
+  loop.identity = identity;
+  loop.isLogin = ofLogin;
+  loop.sinceMs = loop.lastMs = loop.blockSinceMs = atMs;
+  loop.count = loop.inWindow = loop.inDay = loop.varied = 0;
+  loop.blockMs = loop.deviationMs = loop.blocks = 0;
+  loop.blockCalls = -1;
 }
 
 function advance(loop: RetryLoop, atMs: number): void {
@@ -131,7 +143,7 @@ function advance(loop: RetryLoop, atMs: number): void {
  * Whether nothing varies and the calls come slowly and evenly. Until BLOCKS_LEAST blocks tell whether they are even, a client is
  * given the benefit of the doubt where bodies hold no guesses: a page that polls a dozen endpoints begins a dozen loops at once.
  */
-export function isRetryLoop(loop: RetryLoop): boolean {
+function isRetryLoop(loop: RetryLoop): boolean {
   if (loop.varied > VARIED_SHARE * loop.inWindow || gapMsOf(loop) < LOOP_GAP_LEAST_MS) return false;
   if (loop.blocks < BLOCKS_LEAST) return !loop.isLogin && loop.count > 1;
   return loop.deviationMs <= LOOP_DEVIATION_MOST * loop.blockMs;
@@ -143,10 +155,12 @@ export function gapMsOf({ blocks, blockMs, sinceMs, lastMs, count }: RetryLoop):
 }
 
 /** The retry loops among the clients, the one that repeated most first, as far as they are together no faster than allowed. */
-export function retryLoops(loops: readonly RetryLoop[]): RetryLoop[] {
+export function retryLoops(loops: readonly RetryLoop[]): readonly RetryLoop[] {
+  let found: RetryLoop[] | undefined;
+  for (const loop of loops) if (isRetryLoop(loop)) (found ??= []).push(loop);
+  if (!found) return none;
   let perMinute = 0;
-  return loops
-    .filter(isRetryLoop)
+  return found
     .sort((a, b) => b.count - a.count || a.client - b.client)
     .filter((loop) => {
       const more = MINUTE_MS / gapMsOf(loop);
@@ -155,6 +169,8 @@ export function retryLoops(loops: readonly RetryLoop[]): RetryLoop[] {
       return true;
     });
 }
+
+const none: readonly RetryLoop[] = [];
 
 /** The window lost its older half, or all of it if it is `past`. */
 export function rollLoops(loops: readonly RetryLoop[], past: boolean): void {

@@ -300,6 +300,20 @@ describe('a challenge', () => {
   });
 });
 
+it('names the /64 of IPv6 calls as their source', () => {
+  const network = '2001:db8:77:1::/64';
+  const keys = every(secondMs, 10 * minuteMs, (n) => ({
+    actorId: network,
+    actorName: network,
+    ip: `2001:db8:77:1::${(n + 1).toString(16)}`,
+    network,
+    credential: `~secret~${n}`,
+    source: 'kong',
+  }));
+  const [alert] = alertsOf(keys);
+  expect(alert!.sources).toEqual([{ ip: network, count: expect.any(Number) as number }]);
+});
+
 it('raises one alert for an address that invents thousands of keys, not one for each', () => {
   const keys = every(100, 10 * minuteMs, (n) => ({
     source: 'kong',

@@ -18,6 +18,7 @@ import {
   unexplainedOf,
   type EndpointMinute,
 } from './endpoint-minute.ts';
+import { addWalked } from './id-coverage.ts';
 import { MinuteHold } from './minute-hold.ts';
 import { PreAggregator, type Emission } from './pre-aggregator.ts';
 import { Sample, sampleHash } from './sample.ts';
@@ -243,6 +244,9 @@ describe('a minute of an endpoint', () => {
     expect(minute.succeeded!.sorted().map(([source]) => source)).toEqual(['2001:db8:77:1::/64']);
     for (const [, { value }] of minute.tried!.entries())
       for (const { ip } of value.values()) expect(ip).toBe('2001:db8:77:1::/64');
+    for (const [, { value }] of minute.callers!.entries()) expect(value.ip).toBe('2001:db8:77:1::/64');
+    const walked = addWalked(null, scan(200)[0]!, { objects: [], numbers: [7], page: -1, limit: 0 });
+    expect(walked!.sorted().map(([, { value }]) => value.ip)).toEqual(['2001:db8:77:1::/64']);
   });
 });
 
