@@ -12,7 +12,7 @@ import {
 } from '@tripline/runtime';
 import type { StateStore } from '@tripline/state';
 import { createController, type Controller, type ControllerLimits } from './controller.ts';
-import { createWebhookMetrics, startNotifier, type Notifier } from './notifier.ts';
+import { createWebhookMetrics, startNotifier, type Notifier, type WebhookStatus } from './notifier.ts';
 import { createPause, sleepForReal, type Sleep } from './pause.ts';
 import type { PolicySource } from './policy-file.ts';
 import { openRoleState } from './role-state.ts';
@@ -39,6 +39,8 @@ export interface RunningResponder extends RunningRole {
   lift(responseId: string): Promise<Response>;
   /** In force, on their way, or ended not long ago. Empty until the state was read. */
   responses(): Response[];
+  /** How deliveries stand. Empty until the state was read, and where another responder acts. */
+  webhooks(): WebhookStatus[];
 }
 
 /** A loop that got nowhere for so long is stalled. */
@@ -56,8 +58,11 @@ export function startResponder(options: ResponderOptions): RunningResponder {
   const pause = createPause(sleep, stopping.signal);
   let controller: Controller | undefined;
   const notifiers = new Map<string, Notifier>();
-  const deliveries = createWebhookMetrics(options.metrics, () =>
-    [...notifiers].filter(([, notifier]) => notifier.problem() !== null).map(([id]) => id),
+  const webhooks = (): WebhookStatus[] => [...notifiers.values()].map((notifier) => notifier.status());
+  const deliveries = createWebhookMetrics(
+    options.metrics,
+    () => [...notifiers].filter(([, notifier]) => notifier.problem() !== null).map(([id]) => id),
+    webhooks,
   );
 
   const nameUnknownWebhooks = (): void => {
@@ -209,5 +214,6 @@ export function startResponder(options: ResponderOptions): RunningResponder {
     },
     lift: async (responseId) => (await started).controller.lift(responseId),
     responses: () => controller?.responses() ?? [],
+    webhooks,
   };
 }
