@@ -145,7 +145,9 @@ describe('the controller in its role', () => {
     await kong.until(() => kong.blocked().length === 1);
     await stop(first.responder);
     const { responder } = start({ policies, admin: kong });
-    expect(await responder.lift(responseId('block-all', 'alert-c-1', 0))).toMatchObject({ status: 'lifted' });
+    expect(await responder.lift(responseId('block-all', 'alert-c-1', 'block'))).toMatchObject({
+      status: 'lifted',
+    });
     expect(kong.store.size).toBe(0);
   });
 });
@@ -186,7 +188,8 @@ class TestSender implements WebhookSender {
 }
 
 describe('a state that another version wrote', () => {
-  const key = (consumer: string): string => `response:${responseId('block-all', `alert-${consumer}`, 0)}`;
+  const key = (consumer: string): string =>
+    `response:${responseId('block-all', `alert-${consumer}`, 'block')}`;
 
   /** Blocks two consumers and stops; then the state of the first response is one that this version does not know. */
   async function twoBlocked(): Promise<{ kong: MemoryKong; policies: TestPolicies }> {

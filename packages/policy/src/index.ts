@@ -1,6 +1,13 @@
 export { parsePolicies, policiesJsonSchema, type ParsedPolicies, type PolicyProblem } from './parse.ts';
 export { isLiteral, matches, matchesGlob } from './match.ts';
-export { decide, responseId, type Decision } from './decide.ts';
+export {
+  actionIds,
+  decide,
+  defaultActionId,
+  responseId,
+  responseIdByIndex,
+  type Decision,
+} from './decide.ts';
 export {
   desiredPlugins,
   isAsDesired,
