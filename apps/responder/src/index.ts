@@ -7,3 +7,5 @@ export {
   type PolicySource,
 } from './policy-file.ts';
 export { StandbyError, startStandby, type StandbyOptions } from './standby.ts';
+export type { WebhookStatus } from './notifier.ts';
+export { proxyFromEnvironment, type ProxySettings } from '@tripline/notify';

@@ -1,7 +1,13 @@
 import type { Bus, Subscription } from '@tripline/bus';
 import type { KongAdmin } from '@tripline/kong';
 import type { Response } from '@tripline/model';
-import { createWebhookSender, type WebhookReceiver, type WebhookSender } from '@tripline/notify';
+import {
+  createWebhookSender,
+  proxyFor,
+  type ProxySettings,
+  type WebhookReceiver,
+  type WebhookSender,
+} from '@tripline/notify';
 import {
   Counter,
   createPersist,
@@ -32,6 +38,10 @@ export interface ResponderOptions extends RoleContext {
   sleep?: Sleep;
   /** Default: sends over HTTP. */
   sender?: WebhookSender;
+  /** The proxies that webhooks go through; the Admin API is always reached directly. */
+  proxy?: ProxySettings | undefined;
+  /** Takes secrets out of what receivers answer; default: what looks like a key or an address of e-mail is taken out. */
+  sanitize?: (text: string) => string;
 }
 
 export interface RunningResponder extends RunningRole {
@@ -54,7 +64,8 @@ export function startResponder(options: ResponderOptions): RunningResponder {
   const { bus, logger, now, policies } = options;
   const sleep = options.sleep ?? sleepForReal;
   const stopping = new AbortController();
-  const sender = options.sender ?? createWebhookSender({ now });
+  const sender =
+    options.sender ?? createWebhookSender({ now, proxy: options.proxy, sanitize: options.sanitize });
   const pause = createPause(sleep, stopping.signal);
   let controller: Controller | undefined;
   const notifiers = new Map<string, Notifier>();
@@ -77,6 +88,10 @@ export function startResponder(options: ResponderOptions): RunningResponder {
       }
     }
   };
+  for (const { id, url } of options.webhooks) {
+    const via = proxyFor(new URL(url), options.proxy);
+    if (via) logger.info({ webhook: id, proxy: via.host }, 'a webhook is reached through a proxy');
+  }
   const forgetPolicies = policies.onChange(nameUnknownWebhooks);
   nameUnknownWebhooks();
 

@@ -51,8 +51,9 @@ function proxyUrl(env: Record<string, string | undefined>, name: string): URL | 
   if (text === '') return undefined;
   let url: URL | undefined;
   try {
-    url = new URL(text.includes('://') ? text : `http://${text}`);
-    decodeURIComponent(url.username + url.password);
+    const given = new URL(text.includes('://') ? text : `http://${text}`);
+    decodeURIComponent(given.username + given.password);
+    url = given;
   } catch {
     // The same words for everything that is no proxy.
   }

@@ -65,6 +65,8 @@ export interface WebhookSenderOptions {
   lookup?: LookupFunction;
   /** The proxies that lead out of this network; default: none, every connection is direct. */
   proxy?: ProxySettings | undefined;
+  /** Takes further secrets out of the excerpts of answers. */
+  sanitize?: ((text: string) => string) | undefined;
 }
 
 /** What is read of an answer: only its status matters, and the beginning of a refusal, which says why. */
@@ -193,7 +195,8 @@ export function createWebhookSender(options: WebhookSenderOptions): WebhookSende
           await body.dump({ limit: maxResponseBytes, signal: deadline }).catch(() => undefined);
           return { kind: 'delivered', status: statusCode };
         }
-        const excerpt = excerptOf(await beginningOf(body), receiver);
+        const beginning = await beginningOf(body);
+        const excerpt = excerptOf(options.sanitize?.(beginning) ?? beginning, receiver);
         return judge(statusCode, headers['retry-after'], excerpt, options.now());
       } catch (error) {
         const refused = findPrivateTarget(error);
