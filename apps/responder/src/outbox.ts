@@ -26,7 +26,7 @@ const waitingBytesMax = 8 * 1024 * 1024;
 /** What a receiver knows about an alert is remembered so long: longer than an episode goes without news. */
 const rememberMs = 7 * 86_400_000;
 /** And of so many alerts; beyond it, closed ones are forgotten first, the oldest first. */
-const knownMax = 100_000;
+const knownMax = 50_000;
 
 /** A message on its way to the receiver. The receiver's answer to it concerns no other message. */
 export interface Message {
@@ -159,13 +159,14 @@ export class Outbox {
   #mayGoAlone(alert: Alert, nowMs: number): boolean {
     if (nowMs - alert.lastSeenAt > alertAgeMaxMs) return false;
     if (this.#waiting.size >= waitingMax || this.#waitingBytes >= waitingBytesMax) return false;
-    while (this.#admittedAt[0]! <= nowMs - minuteMs) this.#admittedAt.shift();
+    this.#admittedAt = withinMinute(this.#admittedAt, nowMs);
     // Digests are messages too.
     const room = this.#maxPerMinute - this.#admittedAt.length - this.#collecting.size;
     if (room <= 0) return false;
     if ([...this.#waiting.values()].filter((one) => one.content.kind === 'digest').length >= room)
       return false;
     this.#admittedAt.push(nowMs);
+    this.#unsaved.add(this.#rateKey());
     return true;
   }
 
@@ -237,7 +238,7 @@ export class Outbox {
   /** The message to send now, which counts as under way until `delivered` or `failed`; undefined if none is due. */
   next(nowMs: number): Message | undefined {
     if (this.gone || nowMs < this.#holdUntil) return undefined;
-    this.#attemptsAt = this.#attemptsAt.filter((at) => at > nowMs - minuteMs);
+    this.#attemptsAt = withinMinute(this.#attemptsAt, nowMs);
     if (this.#attemptsAt.length >= this.#maxPerMinute) return undefined;
     let fresh: Message | undefined;
     let retry: Message | undefined;
@@ -259,7 +260,7 @@ export class Outbox {
 
   /** Ms until `next`, `sealDigests` or `deadMessages` has something to do; Infinity if nothing will be without news. */
   dueInMs(nowMs: number): number {
-    const attemptsAt = this.#attemptsAt.filter((at) => at > nowMs - minuteMs);
+    const attemptsAt = withinMinute(this.#attemptsAt, nowMs);
     const freeAt = attemptsAt.length >= this.#maxPerMinute ? attemptsAt[0]! + minuteMs : -Infinity;
     const sendAt = this.gone ? Infinity : Math.max(freeAt, this.#holdUntil);
     let dueAt = Infinity;
@@ -346,22 +347,27 @@ export class Outbox {
     return `digest:${this.#options.receiverId}:${policy}`;
   }
 
+  #rateKey(): string {
+    return `rate:${this.#options.receiverId}`;
+  }
+
   /** What changed since the last call, to be saved in one step. */
   takeChanges(): StateChanges {
     const changes = new Map<string, string | null>();
     for (const stateKey of this.#unsaved) {
-      const [kind, , ...rest] = stateKey.split(':');
-      const name = rest.join(':');
-      const value =
-        kind === 'told'
-          ? (this.#open.get(name) ?? this.#closed.get(name))
-          : kind === 'outbox'
-            ? this.#waiting.get(name)
-            : this.#collecting.get(name);
+      const value = this.#valueOf(stateKey);
       changes.set(stateKey, value === undefined ? null : JSON.stringify(value));
     }
     this.#unsaved.clear();
     return changes;
+  }
+
+  #valueOf(stateKey: string): unknown {
+    const [kind, , ...rest] = stateKey.split(':');
+    const name = rest.join(':');
+    if (kind === 'told') return this.#open.get(name) ?? this.#closed.get(name);
+    if (kind === 'outbox') return this.#waiting.get(name);
+    return kind === 'digest' ? this.#collecting.get(name) : this.#admittedAt;
   }
 
   /** Takes up what was saved; `read` gives the decoded values under a prefix, with the rest of their keys. */
@@ -381,15 +387,22 @@ export class Outbox {
     }
     for (const { name, value } of read(this.#digestKey(''), decodeDigest)) this.#collecting.set(name, value);
     // A restart is no fresh minute.
-    this.#admittedAt = known
-      .filter(({ value }) => value.at > nowMs - minuteMs && !value.digest)
-      .map(({ value }) => value.at);
+    const rates = read(this.#rateKey(), decodeRate).filter(({ name }) => name === '');
+    this.#admittedAt = withinMinute(
+      rates.flatMap(({ value }) => value),
+      nowMs,
+    );
   }
 }
 
 /** Begins the keys of what a receiver knows; the word is the one of earlier versions, which must be found after an upgrade. */
 export function knownPrefix(receiverId: string): string {
   return `told:${receiverId}:`;
+}
+
+/** Times of the last minute; a clock that was set back leaves some in the future, which do not count. */
+function withinMinute(times: readonly number[], nowMs: number): number[] {
+  return times.filter((at) => at > nowMs - minuteMs && at <= nowMs);
 }
 
 /** How the receiver is to hear of this state of the alert; undefined if it is no news. */
@@ -448,6 +461,12 @@ function decodeDigest(value: string): AlertDigest {
   const digest = JSON.parse(value) as AlertDigest;
   if (!isDigest(digest)) throw new Error('it is no digest as this version writes them');
   return digest;
+}
+
+function decodeRate(value: string): number[] {
+  const times = JSON.parse(value) as number[];
+  if (!Array.isArray(times) || !times.every(Number.isFinite)) throw new Error('it is no list of times');
+  return times;
 }
 
 function isDigest(digest: AlertDigest): boolean {
