@@ -1,4 +1,6 @@
 import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import {
   defaultSeed,
@@ -455,5 +457,37 @@ describe('the response to a bombardment', () => {
     expect((await untilStatus(system, 'victor', 'active')).policyId).toBe('gentler');
     // What was decided stays.
     expect(responseTo(system, 'dana')).toMatchObject({ policyId: 'stop', status: 'active' });
+  });
+
+  it('reaches a webhook through the proxy of the environment, and shows what the receiver says', async () => {
+    const asked: string[] = [];
+    const proxy = createServer((request, response) => {
+      asked.push(`${request.method} ${request.url}`);
+      request.resume().on('end', () => response.writeHead(400).end('no_text'));
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    undo.push(() => proxy.close().closeAllConnections());
+    const before = process.env['http_proxy'];
+    process.env['http_proxy'] = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    undo.push(() => {
+      if (before === undefined) delete process.env['http_proxy'];
+      else process.env['http_proxy'] = before;
+    });
+    const { kong, policies, start, directory } = await setting();
+    policies({ id: 'tell', match: {}, actions: [{ type: 'notify', webhook: 'ops' }] });
+    const system = await start('http://chat.example/hook');
+    await ready(system);
+    bombard(kong, 'alice');
+    await until(() => asked.length > 0, 'the proxy is asked');
+    expect(asked).toEqual(['POST http://chat.example/hook']);
+    const env = { TRIPLINE_HTTP__PORT: String(system.httpPort) };
+    await until(
+      async () => (await system.status()).webhooks?.[0]?.problem != null,
+      'the refusal is in the status',
+    );
+    const { stdout } = await runProgram(['doctor'], { cwd: directory, env });
+    expect(stdout).toContain(
+      'webhooks: webhook ops: the receiver answered 400: "no_text"; 1 messages wait, 0 are counted',
+    );
   });
 });

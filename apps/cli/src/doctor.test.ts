@@ -2,7 +2,14 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createKongAdmin } from '@tripline/kong';
 import { afterEach, describe, expect, it } from 'vitest';
-import { checkAddresses, checkClock, checkKong, checkLines, type CollectorPorts } from './doctor.ts';
+import {
+  checkAddresses,
+  checkClock,
+  checkKong,
+  checkLines,
+  checkWebhooks,
+  type CollectorPorts,
+} from './doctor.ts';
 import type { CollectorStatus } from './running.ts';
 
 const usual: CollectorStatus['observations']['clients'] = {
@@ -176,5 +183,43 @@ describe('doctor on the clock', () => {
   ])('tells an offset of %i ms as %s, in units that a person reads', (clockOffsetMs, level, what) => {
     const status = { observations: { clockOffsetMs } } as unknown as CollectorStatus;
     expect(checkClock(status)).toMatchObject({ level, what });
+  });
+});
+
+describe('doctor on webhooks', () => {
+  const status = {
+    webhook: 'chat',
+    problem: null,
+    waiting: 0,
+    collecting: 0,
+    deadLetters: 0,
+    lastDeadLetter: null,
+  };
+
+  it('shows what waits and what was given up, with the words of the receiver', () => {
+    expect(checkWebhooks([status])).toEqual([{ level: 'ok', what: 'webhooks: chat takes messages' }]);
+    const findings = checkWebhooks([
+      { ...status, problem: 'webhook chat: the receiver answered 503', waiting: 7, collecting: 3 },
+      {
+        ...status,
+        webhook: 'ops',
+        deadLetters: 2,
+        lastDeadLetter: {
+          at: 0,
+          detail: 'webhook ops, alert a, revision 1: the receiver answered 400: "no_text"',
+        },
+      },
+    ]);
+    expect(findings.map(({ level, what }) => [level, what])).toEqual([
+      [
+        'warn',
+        'webhooks: webhook chat: the receiver answered 503; 7 messages wait, 3 are counted for the next digests',
+      ],
+      [
+        'warn',
+        'webhooks: 2 messages to ops were given up since the start, the last at 1970-01-01T00:00:00.000Z: ' +
+          'webhook ops, alert a, revision 1: the receiver answered 400: "no_text"',
+      ],
+    ]);
   });
 });

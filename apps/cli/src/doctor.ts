@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { forgeryProblems } from '@tripline/app-responder';
+import { forgeryProblems, type WebhookStatus } from '@tripline/app-responder';
 import {
   customFieldPrefix,
   fieldsThatCanFail,
@@ -63,6 +63,7 @@ export async function doctor(args: string[]): Promise<number> {
       advice: 'Start it with npm start, or give its configuration with --config.',
     });
   }
+  if (status?.webhooks) tell(...checkWebhooks(status.webhooks));
   const admin = createConfiguredAdmin(loaded);
   if (admin) {
     tell(...(await checkKong(admin, portsOf(loaded, lines), loaded.config.kong.adminUrl)));
@@ -334,6 +335,29 @@ export function checkLag(status: Status): Finding[] {
     level: 'warn' as const,
     what: `lag: ${row.group} is ${row.records} records behind on ${row.topic}`,
   }));
+}
+
+/** Are webhooks delivered? */
+export function checkWebhooks(webhooks: readonly WebhookStatus[]): Finding[] {
+  return webhooks.flatMap(({ webhook, problem, waiting, collecting, deadLetters, lastDeadLetter }) => {
+    const findings: Finding[] = [];
+    if (problem !== null) {
+      findings.push({
+        level: 'warn',
+        what: `webhooks: ${problem}; ${waiting} messages wait, ${collecting} are counted for the next digests`,
+        advice: 'Others are not delayed. Each message is tried for a day, one that is refused four times.',
+      });
+    }
+    if (lastDeadLetter) {
+      const at = new Date(lastDeadLetter.at).toISOString();
+      findings.push({
+        level: 'warn',
+        what: `webhooks: ${deadLetters} messages to ${webhook} were given up since the start, the last at ${at}: ${lastDeadLetter.detail}`,
+        advice: 'They are in the topic dead-letters, their alerts in the lake. Mend the receiver or its URL.',
+      });
+    }
+    return findings.length > 0 ? findings : [{ level: 'ok', what: `webhooks: ${webhook} takes messages` }];
+  });
 }
 
 /** Ports that the collector listens on; those that it does not use are undefined. */

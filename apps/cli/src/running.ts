@@ -1,4 +1,5 @@
 import type { ServiceActors } from '@tripline/app-collector';
+import type { WebhookStatus } from '@tripline/app-responder';
 import { UserError, type LoadedConfig } from '@tripline/runtime';
 
 /** What `GET /status` of a running Tripline says, as far as its roles can tell. */
@@ -7,6 +8,8 @@ export interface Status {
   dataDir: string;
   collector?: CollectorStatus;
   policies?: { count: number; problems: { line: number; path: string; message: string }[] };
+  /** How deliveries stand, where a responder runs. */
+  webhooks?: WebhookStatus[];
   lag: { topic: string; group: string; records: number }[];
 }
 

@@ -12,6 +12,7 @@ import {
 import { startArchiver } from '@tripline/app-archiver';
 import { startAggregates, startProcessor } from '@tripline/app-processor';
 import {
+  proxyFromEnvironment,
   StandbyError,
   UnknownResponseError,
   forgeryProblems,
@@ -20,6 +21,7 @@ import {
   watchPolicyFile,
   type PolicyFile,
   type RunningResponder,
+  type ProxySettings,
 } from '@tripline/app-responder';
 import type { Bus } from '@tripline/bus';
 import {
@@ -163,6 +165,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
       policies = source;
       shutdown.add('policies', () => source.close());
       const state = backends.state('responder');
+      const proxy = config.webhooks.length > 0 ? createConfiguredProxy(process.env) : undefined;
       responder = add(
         startStandby({
           ...context('responder'),
@@ -178,6 +181,8 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
               admin: guarded,
               policies: source,
               webhooks: config.webhooks,
+              proxy,
+              sanitize: (text) => sanitizer.unknown(text),
               random: Math.random,
             }),
         }),
@@ -407,6 +412,15 @@ function reportLag(context: RoleContext, bus: Bus): void {
   });
 }
 
+/** The proxies of the environment, for webhooks. Throws a `UserError` that names the variable which is no proxy. */
+export function createConfiguredProxy(env: Record<string, string | undefined>): ProxySettings | undefined {
+  try {
+    return proxyFromEnvironment(env);
+  } catch (error) {
+    throw new UserError((error as Error).message);
+  }
+}
+
 /** What the command line asks of a running Tripline, as far as its roles can tell. */
 function actions(parts: {
   collector: Collector | undefined;
@@ -428,6 +442,7 @@ function actions(parts: {
         ...(policies
           ? { policies: { count: policies.current().policies.length, problems: policies.problems() } }
           : {}),
+        ...(responder ? { webhooks: responder.webhooks() } : {}),
         lag: await bus.lag(),
       },
     }),

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Alert, Policy, Response } from '@tripline/model';
-import { isOurs, pluginId, responseId } from '@tripline/policy';
+import { isOurs, pluginId, responseId, responseIdByIndex } from '@tripline/policy';
 import { createController, UnknownResponseError, type ControllerLimits } from './controller.ts';
 import { openRoleState } from './role-state.ts';
 import {
@@ -18,6 +18,7 @@ import {
 } from './test-support.ts';
 
 const minute = 60_000;
+const day = 24 * 60 * minute;
 
 interface Options {
   policies?: Policy[];
@@ -99,7 +100,7 @@ describe('deciding', () => {
     expect(w.kong.blocked()).toEqual(['c-1']);
     expect(w.kong.store.get(pluginId('c-1', 'request-termination'))).toMatchObject({
       config: { status_code: 403, message: 'stop' },
-      tags: ['tripline', `tripline-response:${responseId('block-all', 'alert-c-1', 0)}`],
+      tags: ['tripline', `tripline-response:${responseId('block-all', 'alert-c-1', 'block')}`],
     });
     expect(w.bus.responses.map((one) => [one.revision, one.status])).toEqual([
       [1, 'pending'],
@@ -163,8 +164,8 @@ describe('deciding', () => {
     await w.controller.pass();
     expect(w.controller.responses().map((one) => [one.id, one.status])).toEqual(
       expect.arrayContaining([
-        [responseId('block-all', 'alert-c-1', 0, 0), 'expired'],
-        [responseId('block-all', 'alert-c-1', 0, 1), 'active'],
+        [responseId('block-all', 'alert-c-1', 'block', 0), 'expired'],
+        [responseId('block-all', 'alert-c-1', 'block', 1), 'active'],
       ]),
     );
     expect(w.controller.responses()).toHaveLength(2);
@@ -302,7 +303,7 @@ describe('the end of a response', () => {
     const w = await world();
     await w.decide(anAlert());
     await w.controller.pass();
-    const id = responseId('block-all', 'alert-c-1', 0);
+    const id = responseId('block-all', 'alert-c-1', 'block');
     expect(await w.controller.lift(id)).toMatchObject({ status: 'lifted', removedAt: startMs });
     expect(w.kong.store.size).toBe(0);
     await w.restart();
@@ -314,12 +315,143 @@ describe('the end of a response', () => {
     await expect(w.controller.lift('nobody')).rejects.toThrow(UnknownResponseError);
   });
 
+  describe('a lifted block does not come back for the same alert', () => {
+    const block = aPolicy().actions[0]!;
+    const notify = { type: 'notify', webhook: 'w' } as const;
+    const lifted = async (policies: Policy[] = [aPolicy()]) => {
+      const w = await world({ policies });
+      await w.decide(anAlert());
+      await w.controller.pass();
+      for (const { id, status } of w.controller.responses())
+        if (status === 'active') await w.controller.lift(id);
+      expect(w.kong.store.size).toBe(0);
+      return w;
+    };
+    let revision = 1;
+    const goesOn = async (w: Awaited<ReturnType<typeof lifted>>): Promise<string[]> => {
+      await w.decide(anAlert({ revision: ++revision, lastSeenAt: w.clock.nowMs }));
+      await w.controller.pass();
+      return w.kong.blocked();
+    };
+
+    test('however many dry runs are decided', async () => {
+      const tried = aPolicy({ id: 'try', dryRun: true, match: { type: 'brute-force' } });
+      const w = await lifted([aPolicy({ match: { type: 'request-spike' } }), tried]);
+      for (let n = 0; n < 12; n++) {
+        const alerts = Array.from({ length: 1_000 }, (_, k) =>
+          anAlert({ id: `try-${n}-${k}`, type: 'brute-force' }),
+        );
+        await w.decide(...alerts);
+        await w.controller.pass();
+      }
+      expect(w.controller.responses().length).toBeLessThanOrEqual(10_001);
+      expect(await goesOn(w)).toEqual([]);
+      await w.restart();
+      expect(await goesOn(w)).toEqual([]);
+    });
+
+    test.each([
+      ['an action put before it', [notify, block]],
+      ['actions in another order', [{ type: 'rate-limit', duration: '5m', minute: 5 }, notify, block]],
+      ['an id given to it', [{ ...block, id: 'stop' }]],
+      ['another block with an id put before it', [{ ...block, id: 'other' }, block]],
+      ['a longer duration', [{ ...block, duration: '2h' }]],
+    ] as [string, Policy['actions']][])('after the policy was edited: %s', async (_, actions) => {
+      const w = await lifted();
+      w.policies.policies = [aPolicy({ actions })];
+      await goesOn(w);
+      const blocks = w.controller
+        .responses()
+        .filter(({ action, status }) => action.type === 'block' && status === 'active');
+      // A block that is new in the policy may act; the lifted one may not.
+      expect(blocks.map(({ action }) => action.id)).toEqual(
+        actions.some(({ id }) => id === 'other') ? ['other'] : [],
+      );
+    });
+
+    test('for as long as the alert lasts, and seven days more', async () => {
+      const w = await lifted();
+      w.clock.nowMs += 40 * day;
+      await w.run(minute);
+      await w.run(minute);
+      expect(await goesOn(w)).toEqual([]);
+      await w.decide(anAlert({ revision: ++revision, status: 'closed' }));
+      await w.restart();
+      w.clock.nowMs += 6 * day;
+      expect(await goesOn(w)).toEqual([]);
+      w.clock.nowMs += 8 * day;
+      await w.run(minute);
+      await w.run(minute);
+      expect(w.controller.responses()).toEqual([]);
+      expect(w.store.values.size).toBe(0);
+    });
+
+    /** Rewrites what is saved to what versions wrote that numbered the actions. */
+    function asEarlierVersion(w: Awaited<ReturnType<typeof lifted>>, indexes: Record<string, number>): void {
+      for (const [key, value] of [...w.store.values]) {
+        const held = JSON.parse(value) as { response: Response; firstId: string; actionId?: string };
+        const index = indexes[held.actionId!]!;
+        delete held.actionId;
+        held.firstId = responseIdByIndex('block-all', held.response.alertId, index);
+        held.response.id = held.firstId;
+        w.store.values.delete(key);
+        w.store.values.set(`response:${held.firstId}`, JSON.stringify(held));
+      }
+    }
+
+    test('after an upgrade from a version that numbered the actions', async () => {
+      const w = await lifted([aPolicy({ actions: [notify, block] })]);
+      asEarlierVersion(w, { block: 1 });
+      await w.restart();
+      expect(await goesOn(w)).toEqual([]);
+      expect(w.status()).toEqual(['lifted']);
+      await w.restart();
+      expect(await goesOn(w)).toEqual([]);
+      w.policies.policies = [aPolicy({ actions: [{ ...block, id: 'stop' }] })];
+      expect(await goesOn(w)).toEqual([]);
+    });
+
+    test('nor does what is in force begin again by an upgrade, each action for itself', async () => {
+      const second = { ...block, duration: '2h' };
+      const w = await world({ policies: [aPolicy({ actions: [block, notify, second] })] });
+      await w.decide(anAlert());
+      await w.controller.pass();
+      await w.controller.lift(responseId('block-all', 'alert-c-1', 'block-2'));
+      asEarlierVersion(w, { block: 0, 'block-2': 2 });
+      await w.restart();
+      await goesOn(w);
+      expect(w.status().sort()).toEqual(['active', 'lifted']);
+      // The one in force runs out, and only that one starts again.
+      await w.run(16 * minute);
+      await goesOn(w);
+      const responses = w.controller.responses();
+      expect(responses.map(({ action, status }) => [action.duration, status]).sort()).toEqual([
+        ['15m', 'active'],
+        ['15m', 'expired'],
+        ['2h', 'lifted'],
+      ]);
+    });
+  });
+
+  test('dry runs that cannot be published are not decided without limit', async () => {
+    const w = await world({ policies: [aPolicy({ dryRun: true })] });
+    w.bus.full = true;
+    for (let n = 0; n < 12; n++) {
+      await w.decide(...Array.from({ length: 1_000 }, (_, k) => anAlert({ id: `try-${n}-${k}` })));
+      await w.controller.pass();
+    }
+    expect(w.controller.responses()).toHaveLength(10_000);
+    expect(await w.metrics.getSingleMetricAsString('tripline_responses_refused_total')).toContain(
+      'reason="unpublished"} 2000',
+    );
+  });
+
   test('a lift while Kong is down is kept, over a restart, and done when Kong is back', async () => {
     const w = await world();
     await w.decide(anAlert());
     await w.controller.pass();
     w.kong.down = true;
-    const lifted = await w.controller.lift(responseId('block-all', 'alert-c-1', 0));
+    const lifted = await w.controller.lift(responseId('block-all', 'alert-c-1', 'block'));
     expect(lifted).toMatchObject({ status: 'active', problem: 'connect ECONNREFUSED' });
     await w.restart();
     w.kong.down = false;
@@ -380,7 +512,7 @@ describe('whatever goes wrong, Kong becomes what it should be', () => {
       if (when === 'after') {
         await w.controller.pass();
         // As if nothing that followed the write had been saved.
-        const key = `response:${responseId('block-all', 'alert-c-1', 0)}`;
+        const key = `response:${responseId('block-all', 'alert-c-1', 'block')}`;
         const held = JSON.parse(w.store.values.get(key)!) as { response: Response };
         held.response.status = 'pending';
         w.store.values.set(key, JSON.stringify(held));
@@ -548,7 +680,9 @@ describe('whatever goes wrong, Kong becomes what it should be', () => {
     expect(w.kong.blocked()).toEqual(['c-1']);
     w.bus.full = false;
     await w.run(minute);
-    expect(w.published().get(responseId('block-all', 'alert-c-1', 0))).toMatchObject({ status: 'active' });
+    expect(w.published().get(responseId('block-all', 'alert-c-1', 'block'))).toMatchObject({
+      status: 'active',
+    });
     await w.restart();
     expect(w.status()).toEqual(['active']);
   });

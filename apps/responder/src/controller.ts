@@ -4,9 +4,11 @@ import type { Bus } from '@tripline/bus';
 import type { KongAdmin, KongPlugin, WriteOutcome } from '@tripline/kong';
 import { durationMs, type Response, type ResponseStatus } from '@tripline/model';
 import {
+  actionIds,
   decide,
   findHolders,
   foretell,
+  defaultActionId,
   isAsDesired,
   isOurs,
   isWanted,
@@ -17,6 +19,7 @@ import {
   reconcile,
   responseId,
   responsePluginNames,
+  responseIdByIndex,
   responseTag,
   triplineTag,
   type Decision,
@@ -53,9 +56,18 @@ const fullCompareMs = 30_000;
 const failuresInRowMax = 3;
 /** Ended responses are remembered so long after their alert was last heard of, so that it does not start them again. */
 const rememberMs = 7 * 86_400_000;
+/** And so many of them at most, the oldest are forgotten first; decisions of dry runs count for themselves. */
 const rememberMax = 10_000;
 /** So many dry runs per pass are compared with the operator's plugins; beyond that nothing is said about them. */
 const toForetellMax = 1_000;
+const dryRunMax = 10_000;
+/**
+ * Lifted ones are exempt from both: they are remembered until `rememberMs` after their alert was closed, since it starts
+ * them again otherwise. If nothing is ever heard of the alert again, so long.
+ */
+const liftedRememberMs = 365 * 86_400_000;
+/** Actions of a policy that earlier versions numbered, at most, for recognising their responses. */
+const indexMax = 100;
 
 const noKong = 'no Kong Admin API is configured, so nobody can be blocked or limited';
 const readOnlyKong =
@@ -106,6 +118,8 @@ export class UnknownResponseError extends Error {
 interface Held {
   response: Response;
   partition: number;
+  /** Which action of the policy, see `actionIds`. */
+  actionId: string;
   /** Id of the first response of this policy and action to this alert: what a decision is looked up by. */
   firstId: string;
   /** How many before it ran out while the alert went on. */
@@ -114,6 +128,8 @@ interface Held {
   lifting: boolean;
   /** Wall clock, ms: when the alert was last heard of. */
   touchedAt: number;
+  /** Wall clock, ms: when it was heard that the alert is closed. */
+  alertClosedAt?: number;
   /** States of it that are not yet on the bus. */
   outbox: Response[];
 }
@@ -150,6 +166,8 @@ export function createController(options: ControllerOptions): Controller {
   const latest = new Map<string, Held>();
   /** Dry runs of which it is not yet said what they would have come to in Kong. */
   const toForetell = new Set<Held>();
+  /** By the alert's id. */
+  const byAlert = new Map<string, Set<Held>>();
   const dirty = new Set<Held>();
   const forgotten = new Set<Held>();
   /** Published, which is saved with the next change; if that never comes, they are published again after a start. */
@@ -188,10 +206,13 @@ export function createController(options: ControllerOptions): Controller {
   let limitProblem: { text: string; at: number } | null = null;
   const refusedSince = { count: 0, loggedAt: -Infinity };
 
-  for (const { partition, value } of state.read(statePrefix, decode)) {
-    const held = { ...value, partition };
+  const saved = state.read(statePrefix, decode).map(({ partition, value }) => ({ ...value, partition }));
+  // Kept at once, so that never half of what answers an alert has ids.
+  for (const held of nameActions(saved)) dirty.add(held);
+  for (const held of saved.sort((a, b) => a.touchedAt - b.touchedAt)) {
     (isOver(held.response) ? ended : live).set(held.response.id, held);
     if ((latest.get(held.firstId)?.round ?? -1) < held.round) latest.set(held.firstId, held);
+    noteByAlert(held);
     if (held.outbox.length > 0) dirty.add(held);
     if (held.response.status !== 'dry-run') recent.push(held.response.decidedAt);
   }
@@ -214,6 +235,10 @@ export function createController(options: ControllerOptions): Controller {
       // outage or when old log lines are sent again.
       if (alert.status === 'closed') {
         metrics.alerts.inc({ outcome: 'closed' });
+        for (const held of byAlert.get(alert.id) ?? []) {
+          held.alertClosedAt ??= nowMs;
+          touched.add(held);
+        }
         continue;
       }
       if (nowMs - alert.lastSeenAt > limits.alertAgeMaxMs) {
@@ -226,7 +251,10 @@ export function createController(options: ControllerOptions): Controller {
       for (const decision of decisions) {
         if (decision.kind === 'no-consumer') metrics.refused.inc({ reason: 'no-consumer' });
         if (decision.kind !== 'respond') continue;
-        const before = fresh.get(decision.responseId) ?? latest.get(decision.responseId);
+        const before =
+          fresh.get(decision.responseId) ??
+          latest.get(decision.responseId) ??
+          ofRenamedAction(decision, alert.id);
         if (before && !ranOutBefore(before, alert.lastSeenAt, nowMs)) {
           if (nowMs - before.touchedAt > fullCompareMs) touched.add(before);
           continue;
@@ -235,8 +263,8 @@ export function createController(options: ControllerOptions): Controller {
         const id =
           round === 0
             ? decision.responseId
-            : responseId(decision.policyId, alert.id, decision.actionIndex, round);
-        if (!decision.dryRun && !mayAdd(fresh, nowMs)) continue;
+            : responseId(decision.policyId, alert.id, decision.actionId, round);
+        if (!(decision.dryRun ? mayAddDryRun(fresh) : mayAdd(fresh, nowMs))) continue;
         fresh.set(decision.responseId, newHeld(decision, id, alert.id, round, batch.partition, nowMs));
       }
     }
@@ -262,6 +290,7 @@ export function createController(options: ControllerOptions): Controller {
     for (const held of fresh.values()) {
       const { response } = held;
       latest.set(held.firstId, held);
+      noteByAlert(held);
       (isOver(response) ? ended : live).set(response.id, held);
       dirty.add(held);
       metrics.transitions.inc({ status: response.status });
@@ -281,6 +310,40 @@ export function createController(options: ControllerOptions): Controller {
       );
     }
     if (fresh.size > 0) options.wake();
+  }
+
+  /**
+   * The response of this policy and kind of action to the alert whose action is not in the policy any more, as its id was
+   * changed: the decision is about the same thing then. A lifted one goes first.
+   */
+  function ofRenamedAction(
+    decision: Extract<Decision, { kind: 'respond' }>,
+    alertId: string,
+  ): Held | undefined {
+    const related = byAlert.get(alertId);
+    if (!related) return undefined;
+    const policy = policies.current().policies.find(({ id }) => id === decision.policyId);
+    const present = new Set(actionIds(policy?.actions ?? []));
+    return [...related]
+      .filter(
+        ({ response, actionId }) =>
+          response.policyId === decision.policyId &&
+          response.action.type === decision.action.type &&
+          !present.has(actionId),
+      )
+      .sort((a, b) => Number(isLifted(b)) - Number(isLifted(a)) || b.round - a.round)[0];
+  }
+
+  function noteByAlert(held: Held): void {
+    const { alertId } = held.response;
+    byAlert.set(alertId, (byAlert.get(alertId) ?? new Set()).add(held));
+  }
+
+  /** Dry runs may be decided without limit; while they cannot be published they cannot be forgotten either. */
+  function mayAddDryRun(fresh: ReadonlyMap<string, Held>): boolean {
+    if (dirty.size + fresh.size < dryRunMax) return true;
+    metrics.refused.inc({ reason: 'unpublished' });
+    return false;
   }
 
   /** Whether the newest response to an alert makes room for another one. */
@@ -342,7 +405,9 @@ export function createController(options: ControllerOptions): Controller {
       problem: null,
     };
     const firstId = decision.responseId;
-    return { response, partition, firstId, round, lifting: false, touchedAt: nowMs, outbox: [response] };
+    const { actionId } = decision;
+    const outbox = [response];
+    return { response, partition, actionId, firstId, round, lifting: false, touchedAt: nowMs, outbox };
   }
 
   // ---- acting ------------------------------------------------------------------------------------------------------
@@ -694,15 +759,30 @@ export function createController(options: ControllerOptions): Controller {
   }
 
   function forgetOld(nowMs: number): void {
-    for (const [id, held] of ended) {
-      if (ended.size <= rememberMax && nowMs - held.touchedAt <= rememberMs) continue;
+    const isDryRun = (held: Held): boolean => held.response.status === 'dry-run';
+    const all = [...ended.values()];
+    let dryRuns = all.filter(isDryRun).length;
+    let others = all.filter((held) => !isDryRun(held) && !isLifted(held)).length;
+    for (const held of all) {
+      const tooMany = isDryRun(held) ? dryRuns > dryRunMax : !isLifted(held) && others > rememberMax;
+      if (!tooMany && !isPast(held, nowMs)) continue;
       if (held.outbox.length > 0) continue;
-      ended.delete(id);
-      if (latest.get(held.firstId) === held) latest.delete(held.firstId);
-      dirty.delete(held);
-      published.delete(held);
-      forgotten.add(held);
+      if (isDryRun(held)) dryRuns--;
+      else if (!isLifted(held)) others--;
+      forget(held);
     }
+  }
+
+  function forget(held: Held): void {
+    const { id, alertId } = held.response;
+    ended.delete(id);
+    if (latest.get(held.firstId) === held) latest.delete(held.firstId);
+    const ofAlert = byAlert.get(alertId);
+    ofAlert?.delete(held);
+    if (ofAlert?.size === 0) byAlert.delete(alertId);
+    dirty.delete(held);
+    published.delete(held);
+    forgotten.add(held);
   }
 
   const oneFlush = createQueue();
@@ -804,6 +884,34 @@ function stateKey(held: Held): string {
   return statePrefix + held.response.id;
 }
 
+/**
+ * Gives the responses of earlier versions, which numbered the actions of a policy, the ids that their actions have without
+ * being given one. Returns which these are.
+ */
+function nameActions(all: readonly Held[]): Held[] {
+  const unnamed = all.filter((held) => (held.actionId as string | undefined) === undefined);
+  const indexOf = ({ response: { policyId, alertId }, firstId }: Held): number => {
+    for (let index = 0; index < indexMax; index++)
+      if (responseIdByIndex(policyId, alertId, index) === firstId) return index;
+    return 0;
+  };
+  const groups = new Map<string, { held: Held; index: number }[]>();
+  for (const held of unnamed) {
+    const { policyId, alertId, action } = held.response;
+    const key = JSON.stringify([policyId, alertId, action.type]);
+    groups.set(key, [...(groups.get(key) ?? []), { held, index: indexOf(held) }]);
+  }
+  for (const group of groups.values()) {
+    const indexes = [...new Set(group.map(({ index }) => index))].sort((a, b) => a - b);
+    for (const { held, index } of group) {
+      const { policyId, alertId, action } = held.response;
+      held.actionId = defaultActionId(action.type, indexes.indexOf(index) + 1);
+      held.firstId = responseId(policyId, alertId, held.actionId);
+    }
+  }
+  return unnamed;
+}
+
 function encode(held: Held): string {
   return JSON.stringify({ ...held, partition: undefined });
 }
@@ -811,7 +919,8 @@ function encode(held: Held): string {
 /** Throws if the value is not what `encode` writes, as another version or a damaged store may have left it. */
 function decode(value: string, id: string): Omit<Held, 'partition'> {
   const held = JSON.parse(value) as Omit<Held, 'partition'>;
-  const { response, firstId, round, lifting, touchedAt, outbox } = held;
+  const { response, firstId, round, lifting, touchedAt, alertClosedAt, outbox } = held;
+  const actionId = held.actionId as string | undefined;
   const { action, consumer, status, decidedAt, expiresAt } = response;
   const isWhole =
     response.id === id &&
@@ -821,6 +930,11 @@ function decode(value: string, id: string): Omit<Held, 'partition'> {
     statuses.includes(status) &&
     Number.isFinite(decidedAt) &&
     (expiresAt === null || Number.isFinite(expiresAt)) &&
+    typeof response.policyId === 'string' &&
+    typeof response.alertId === 'string' &&
+    // Missing in what earlier versions wrote.
+    (actionId === undefined || typeof actionId === 'string') &&
+    (alertClosedAt === undefined || Number.isFinite(alertClosedAt)) &&
     typeof firstId === 'string' &&
     Number.isInteger(round) &&
     typeof lifting === 'boolean' &&
@@ -835,6 +949,20 @@ const statuses: readonly ResponseStatus[] = ['pending', 'active', 'blocked-by-op
 
 function isOver(response: Response): boolean {
   return overStatuses.includes(response.status);
+}
+
+/** Somebody took it off, and it must not come back for the same alert. */
+function isLifted(held: Held): boolean {
+  return held.lifting || held.response.status === 'lifted';
+}
+
+/** Nothing can depend any more on its being remembered. */
+function isPast(held: Held, nowMs: number): boolean {
+  if (!isLifted(held)) return nowMs - held.touchedAt > rememberMs;
+  const { alertClosedAt } = held;
+  return alertClosedAt === undefined
+    ? nowMs - held.touchedAt > liftedRememberMs
+    : nowMs - Math.max(alertClosedAt, held.touchedAt) > rememberMs;
 }
 
 /** Its time has come, and Kong has not confirmed yet that it is gone. */
@@ -873,7 +1001,7 @@ function createMetrics(registry: RoleContext['metrics'], all: () => Held[]) {
     }),
     refused: new Counter({
       name: 'tripline_responses_refused_total',
-      help: 'Decisions that led to no response: limit of live responses, limit per minute, alert without consumer',
+      help: 'Decisions that led to no response: limit of live responses, limit per minute, alert without consumer, unpublished dry runs',
       labelNames: ['reason'],
       registers,
     }),

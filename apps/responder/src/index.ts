@@ -8,3 +8,5 @@ export {
 } from './policy-file.ts';
 export { StandbyError, startStandby, type StandbyOptions } from './standby.ts';
 export { forgeryProblems } from './forgery.ts';
+export type { WebhookStatus } from './notifier.ts';
+export { proxyFromEnvironment, type ProxySettings } from '@tripline/notify';

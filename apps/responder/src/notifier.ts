@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { Counter, Gauge } from 'prom-client';
 import type { Bus } from '@tripline/bus';
-import { severities, type Alert, type DeadLetter, type Severity } from '@tripline/model';
+import type { Alert, DeadLetter } from '@tripline/model';
 import {
-  retryDelayMs,
+  digestMessage,
   webhookMessage,
-  type WebhookEvent,
+  type DeliveryOutcome,
+  type WebhookMessage,
   type WebhookReceiver,
   type WebhookSender,
 } from '@tripline/notify';
@@ -13,14 +14,13 @@ import { decide } from '@tripline/policy';
 import { StoppedError, type Persist, type RoleContext } from '@tripline/runtime';
 import { FencedError, type StateChanges } from '@tripline/state';
 import { parseAlerts } from './alerts.ts';
-import { createPause, type Sleep } from './pause.ts';
+import { knownPrefix, Outbox, problemOf, type Message } from './outbox.ts';
+import { createPause, createQueue, type Sleep } from './pause.ts';
 import type { PolicySource } from './policy-file.ts';
 import type { RoleState } from './role-state.ts';
 
-/** An alert is not told any more when its last call is older than this. */
-const ageMaxMs = 24 * 3_600_000;
-/** What a receiver was told is remembered so long, ms: longer than an episode goes without news. */
-const rememberMs = 7 * 86_400_000;
+/** Messages under way to one receiver at once: a message that hangs holds up only its own place. */
+const inFlightMax = 4;
 
 export interface NotifierOptions extends RoleContext {
   receiver: WebhookReceiver;
@@ -36,197 +36,262 @@ export interface NotifierOptions extends RoleContext {
 }
 
 export interface Notifier {
-  /** What keeps this receiver from being told, in words; null if nothing does. */
+  /** What keeps messages from this receiver, in words; null if nothing does. */
   problem(): string | null;
+  status(): WebhookStatus;
   /** Rejects if the notifier failed; resolves when it ended. */
   ended: Promise<void>;
 }
 
-/** What a receiver knows of an alert; the value in the state. */
-interface Told {
-  /** The highest that it was told of: a repeated or older revision is then no news. */
-  severity: Severity;
-  closed: boolean;
-  /** Wall clock, ms. */
-  at: number;
+/** How deliveries to one receiver stand. */
+export interface WebhookStatus {
+  webhook: string;
+  problem: string | null;
+  /** Messages that wait, digests among them. */
+  waiting: number;
+  /** Messages that will be counted in the next digests. */
+  collecting: number;
+  /** Messages that went to the dead letters since the start, and the last of them. */
+  deadLetters: number;
+  lastDeadLetter: { at: number; detail: string } | null;
 }
 
 /**
- * Tells one receiver about alerts: raised, more severe, closed. Its position on `alerts` is the outbox: it moves on only
- * when a message was delivered or given up, so nothing is lost over restarts and no receiver waits for another.
+ * Notifies one receiver of alerts: raised, more severe, closed. Two loops share an outbox: one takes alerts from the bus
+ * into it, the other sends what is due, each message with attempts and waits of its own. So neither does a message that is
+ * refused hold up the others, nor does a receiver hold up the bus or another receiver.
  *
- * Order of effects: deliver, note in the state what the receiver knows, let the position move on. A crash behind the
- * first repeats the message with the same `webhook-id`, by which receivers tell; behind the second nothing is repeated.
+ * The order of effects, and what a crash behind each leaves:
+ * 1. take a batch of alerts into the outbox, in memory: the batch comes again.
+ * 2. save what changed (what the receiver knows, what waits, what is counted), in one step: the batch comes again, and is
+ *    no news any more, so nothing is counted twice.
+ * 3. let the position on `alerts` move on.
+ * 4. send: the message is sent again with the same `webhook-id`, by which receivers tell.
+ * 5. save that it was delivered, or when it is tried next: nothing is repeated.
  */
 export function startNotifier(options: NotifierOptions): Notifier {
-  const { receiver, bus, policies, sender, logger, now, stopped } = options;
+  const { receiver, bus, state, policies, sender, deliveries, logger, now, stopped } = options;
   const pause = createPause(options.sleep, stopped);
-  const told = new Map<string, { partition: number; told: Told }>();
-  const prefix = `told:${receiver.id}:`;
+  const { maxPerMinute, digestMinutes } = receiver;
+  const outbox = new Outbox({ receiverId: receiver.id, maxPerMinute, digestMinutes, random: options.random });
   const goneKey = `gone:${receiver.id}`;
   // The secret is no part of it: the URL is what is gone. Hashed, since its path may be a secret.
   const target = createHash('sha256').update(receiver.url).digest('hex');
+  const goneText = `webhook ${receiver.id} said that it is gone (410): nothing is sent until its URL is changed`;
   let problem: string | null = null;
+  let deadLetters = 0;
+  let lastDeadLetter: WebhookStatus['lastDeadLetter'] = null;
 
-  for (const { partition, name, value } of options.state.read(prefix, decode))
-    told.set(name, { partition, told: value });
-  const gone = options.state
+  outbox.restore((prefix, decode) => state.read(prefix, decode), now());
+  outbox.gone = state
     .read(goneKey, (value) => value)
     .some(({ name, value }) => name === '' && value === target);
-  const goneText = `webhook ${receiver.id} said that it is gone (410): nothing is sent until its URL is changed`;
+  if (outbox.gone) noteGone();
 
-  /** What a receiver was told is told again if it is not kept, so it is kept before anything else is sent. */
-  function save(partition: number, changes: StateChanges): Promise<void> {
-    return options.persist.run(
-      `noting what webhook ${receiver.id} was told`,
-      () => options.state.save(partition, changes),
+  // ---- keeping -------------------------------------------------------------------------------------------------------
+
+  const oneSave = createQueue();
+
+  /** Saves what changed, all in one partition, since the parts of a change belong together. Tries until it works. */
+  function save(): Promise<void> {
+    return oneSave(() => saveIn(0, outbox.takeChanges()));
+  }
+
+  async function saveIn(partition: number, changes: StateChanges): Promise<void> {
+    if (changes.size === 0) return;
+    await options.persist.run(
+      `saving what is sent to webhook ${receiver.id}`,
+      () => state.save(partition, changes),
       (error) => error instanceof FencedError,
     );
   }
 
-  async function onBatch(batch: { partition: number; body: Buffer }): Promise<void> {
-    const alerts = parseAlerts(batch.body, () => undefined);
-    for (const alert of alerts) {
-      const event = eventFor(alert);
-      if (!event) continue;
-      await deliver(event, alert);
-      const news = {
-        severity: alert.severity,
-        closed: event === 'alert.closed',
-        at: now(),
-      };
-      told.set(alert.id, { partition: batch.partition, told: news });
-      const changes = new Map<string, string | null>([[prefix + alert.id, JSON.stringify(news)]]);
-      for (const key of forgetOld(batch.partition)) changes.set(key, null);
-      await save(batch.partition, changes);
+  /** Earlier versions kept what a receiver knows in the partition of its alert. */
+  async function gather(): Promise<void> {
+    const scattered = state
+      .read(knownPrefix(receiver.id), (value) => value)
+      .filter(({ partition }) => partition > 0)
+      .map(({ partition, name, value }) => ({ partition, key: knownPrefix(receiver.id) + name, value }));
+    await saveIn(0, new Map(scattered.map(({ key, value }) => [key, value])));
+    for (const partition of new Set(scattered.map((entry) => entry.partition))) {
+      const left = scattered.filter((entry) => entry.partition === partition);
+      await saveIn(partition, new Map(left.map(({ key }) => [key, null])));
     }
   }
 
-  function eventFor(alert: Alert): WebhookEvent | undefined {
-    const known = told.get(alert.id)?.told;
-    if (known?.closed) return undefined;
-    // Whoever heard of the beginning hears of the end, whatever the policies say by then.
-    if (known && alert.status === 'closed') return 'alert.closed';
-    const named = decide(policies.current(), alert).some(
+  // ---- taking --------------------------------------------------------------------------------------------------------
+
+  const oneBatch = createQueue();
+
+  async function takeBatch(batch: { body: Buffer }): Promise<void> {
+    const collectedBefore = outbox.collected;
+    for (const alert of parseAlerts(batch.body, () => undefined)) outbox.take(alert, policyFor(alert), now());
+    deliveries.collected.inc({ webhook: receiver.id }, outbox.collected - collectedBefore);
+    await save();
+    pause.kick();
+  }
+
+  /** The first policy that wants this receiver notified of the alert. */
+  function policyFor(alert: Alert): string | undefined {
+    return decide(policies.current(), alert).find(
       (decision) => decision.kind === 'notify' && decision.webhook === receiver.id && !decision.dryRun,
-    );
-    if (!named) return undefined;
-    if (!known) return alert.status === 'closed' ? 'alert.closed' : 'alert.raised';
-    const worse = severities.indexOf(alert.severity) > severities.indexOf(known.severity);
-    return worse ? 'alert.updated' : undefined;
+    )?.policyId;
   }
 
-  /** Resolves when the message was delivered or given up; rejects when the role stops before. */
-  async function deliver(event: WebhookEvent, alert: Alert): Promise<void> {
-    const message = webhookMessage(event, alert);
-    let lastProblem = 'nothing was tried: the alert was too old when its turn came';
-    for (let attempts = 1; ; attempts++) {
-      mindStop();
-      if (now() - alert.lastSeenAt > ageMaxMs) {
-        await giveUp(alert, lastProblem);
-        return;
+  // ---- sending -------------------------------------------------------------------------------------------------------
+
+  const underWay = new Set<Promise<void>>();
+  let failure: { error: unknown } | undefined;
+
+  async function deliver(): Promise<void> {
+    while (!stopped.aborted && !failure) {
+      outbox.sealDigests(now());
+      await save();
+      for (const message of outbox.deadMessages(now())) await bury(message);
+      while (underWay.size < inFlightMax) {
+        const message = outbox.next(now());
+        if (!message) break;
+        const attempt = send(message)
+          .catch((error: unknown) => {
+            failure ??= { error };
+          })
+          .finally(() => {
+            underWay.delete(attempt);
+            pause.kick();
+          });
+        underWay.add(attempt);
       }
-      const outcome = await sender.send(receiver, message, stopped);
-      if (outcome.kind === 'delivered') {
-        options.deliveries.attempts.inc({ webhook: receiver.id, outcome: 'delivered' });
-        problem = null;
-        return;
-      }
-      mindStop();
-      options.deliveries.attempts.inc({ webhook: receiver.id, outcome: outcome.kind });
-      if (outcome.kind === 'gone') {
-        logger.error({ webhook: receiver.id }, goneText);
-        problem = goneText;
-        await save(0, new Map([[goneKey, target]]));
-        await untilStopped();
-        throw new StoppedError();
-      }
-      const delayMs = retryDelayMs(attempts, outcome, options.random);
-      lastProblem = outcome.problem;
-      if (problem === null) {
-        logger.warn(
-          { webhook: receiver.id, problem: lastProblem, retryInMs: delayMs },
-          'a webhook was not delivered; trying again',
-        );
-      }
-      problem = `webhook ${receiver.id}: ${lastProblem}`;
-      await pause.wait(delayMs);
+      const isFull = underWay.size >= inFlightMax;
+      await pause.wait(isFull ? Infinity : outbox.dueInMs(now()));
     }
+    await Promise.all(underWay);
+    if (failure) throw failure.error;
   }
 
-  function mindStop(): void {
-    if (stopped.aborted) throw new StoppedError();
+  async function send(message: Message): Promise<void> {
+    const outcome = await sender.send(receiver, webhookOf(message), stopped);
+    // Not the receiver's fault: the message is sent after the start.
+    if (stopped.aborted && outcome.kind !== 'delivered') return;
+    deliveries.attempts.inc({ webhook: receiver.id, outcome: labelOf(outcome) });
+    if (outcome.kind === 'delivered') {
+      outbox.delivered(message);
+      problem = null;
+    } else {
+      noteFailure(message, outcome);
+    }
+    await save();
+    if (outbox.gone) await oneSave(() => saveIn(0, new Map([[goneKey, target]])));
   }
 
-  async function giveUp(alert: Alert, lastProblem: string): Promise<void> {
-    options.deliveries.attempts.inc({ webhook: receiver.id, outcome: 'given-up' });
-    logger.error(
-      { webhook: receiver.id, alert: alert.id, problem: lastProblem },
-      'a webhook is given up after 24 hours',
-    );
+  function webhookOf({ content }: Message): WebhookMessage {
+    return content.kind === 'digest'
+      ? digestMessage(receiver.id, content.digest)
+      : webhookMessage(`alert.${content.event}`, content.alert);
+  }
+
+  function noteFailure(message: Message, outcome: Exclude<DeliveryOutcome, { kind: 'delivered' }>): void {
+    outbox.failed(message, outcome, now());
+    const text = problemOf(outcome);
+    if (problem === null) {
+      logger.warn(
+        { webhook: receiver.id, message: nameOf(message), problem: text },
+        'a webhook was not delivered; trying again',
+      );
+    }
+    problem = `webhook ${receiver.id}: ${text}`;
+    if (outbox.gone) noteGone();
+  }
+
+  function noteGone(): void {
+    if (problem !== goneText) logger.error({ webhook: receiver.id }, goneText);
+    problem = goneText;
+  }
+
+  async function bury(message: Message): Promise<void> {
+    const { reason, problem: text } = message.dead!;
+    const { content } = message;
     const letter: DeadLetter = {
       receivedAt: now(),
-      reason: 'webhook-given-up',
-      detail: `webhook ${receiver.id}, alert ${alert.id}, revision ${alert.revision}: ${lastProblem}`,
-      sample: JSON.stringify(alert).slice(0, 2_000),
+      reason,
+      detail: `webhook ${receiver.id}, ${nameOf(message)}: ${text}`,
+      sample: JSON.stringify(content.kind === 'alert' ? content.alert : content.digest).slice(0, 2_000),
     };
     try {
-      await bus.publish('dead-letters', [{ key: alert.id, value: JSON.stringify(letter) }]);
+      await bus.publish('dead-letters', [{ key: message.key, value: JSON.stringify(letter) }]);
     } catch (error) {
-      logger.error({ error, webhook: receiver.id, alert: alert.id }, 'the dead letter cannot be kept');
+      logger.error(
+        { err: error, webhook: receiver.id, message: nameOf(message) },
+        'a dead letter cannot be kept; trying again',
+      );
+      outbox.notBuried(message, now());
+      return;
     }
-  }
-
-  function forgetOld(partition: number): string[] {
-    const old = [...told].filter(
-      ([, entry]) => entry.partition === partition && now() - entry.told.at > rememberMs,
+    outbox.buried(message);
+    deliveries.attempts.inc({ webhook: receiver.id, outcome: 'given-up' });
+    deadLetters++;
+    lastDeadLetter = { at: now(), detail: letter.detail };
+    logger.error(
+      { webhook: receiver.id, message: nameOf(message), reason, problem: text },
+      'a webhook is given up; it is in the dead letters',
     );
-    for (const [id] of old) told.delete(id);
-    return old.map(([id]) => prefix + id);
+    await save();
   }
 
-  function untilStopped(): Promise<void> {
-    return new Promise((resolve) => {
-      if (stopped.aborted) resolve();
-      else stopped.addEventListener('abort', () => resolve(), { once: true });
+  // ---- running -------------------------------------------------------------------------------------------------------
+
+  async function run(): Promise<void> {
+    await gather();
+    const subscription = bus.consume({
+      topic: 'alerts',
+      group: `webhook:${receiver.id}`,
+      // A receiver that is new is not notified of what was before it.
+      from: 'newest',
+      onBatch: (batch) => oneBatch(() => takeBatch(batch)),
     });
+    const stop = (): void => void subscription.stop().catch(() => undefined);
+    if (stopped.aborted) stop();
+    else stopped.addEventListener('abort', stop, { once: true });
+    await Promise.all([subscription.stopped, deliver()]);
   }
 
-  if (gone) {
-    problem = goneText;
-    logger.error({ webhook: receiver.id }, goneText);
-    return { problem: () => problem, ended: untilStopped() };
-  }
-  const subscription = bus.consume({
-    topic: 'alerts',
-    group: `webhook:${receiver.id}`,
-    // A receiver that is new is not told what was before it.
-    from: 'newest',
-    onBatch,
-  });
-  stopped.addEventListener('abort', () => void subscription.stop().catch(() => undefined), { once: true });
-  const ended = subscription.stopped.catch((error: unknown) => {
+  const ended = run().catch((error: unknown) => {
     if (!(error instanceof StoppedError)) throw error;
   });
-  return { problem: () => problem, ended };
+  return {
+    problem: () => problem,
+    status: () => ({
+      webhook: receiver.id,
+      problem,
+      waiting: outbox.waiting,
+      collecting: outbox.collecting,
+      deadLetters,
+      lastDeadLetter,
+    }),
+    ended,
+  };
 }
 
-/** Throws if the value is not what is saved here, as another version or a damaged store may have left it. */
-function decode(value: string): Told {
-  const told = JSON.parse(value) as Told;
-  if (!severities.includes(told.severity) || typeof told.closed !== 'boolean' || !Number.isFinite(told.at))
-    throw new Error('it is no note of what a webhook was told');
-  return told;
+function nameOf({ content }: Message): string {
+  return content.kind === 'alert'
+    ? `alert ${content.alert.id}, revision ${content.alert.revision}`
+    : `digest of ${content.digest.messages} messages by ${content.digest.policy}`;
 }
 
-/** Of all receivers. */
+function labelOf(outcome: DeliveryOutcome): string {
+  if (outcome.kind !== 'failed') return outcome.kind;
+  return outcome.transient ? 'failed' : 'refused';
+}
+
+/** The metrics of all webhooks together. */
 export interface WebhookMetrics {
   attempts: Counter<'webhook' | 'outcome'>;
+  collected: Counter<'webhook'>;
 }
 
 export function createWebhookMetrics(
   registry: RoleContext['metrics'],
   failing: () => string[],
+  statuses: () => WebhookStatus[] = () => [],
 ): WebhookMetrics {
   const registers = [registry];
   new Gauge({
@@ -239,11 +304,27 @@ export function createWebhookMetrics(
       for (const webhook of failing()) this.set({ webhook }, 1);
     },
   });
+  new Gauge({
+    name: 'tripline_webhook_waiting_messages',
+    help: 'Messages that wait to be delivered, digests among them',
+    labelNames: ['webhook'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { webhook, waiting } of statuses()) this.set({ webhook }, waiting);
+    },
+  });
   return {
     attempts: new Counter({
       name: 'tripline_webhook_deliveries_total',
-      help: 'Attempts to deliver: delivered, failed, gone (410); and messages given up',
+      help: 'Attempts to deliver: delivered, failed, refused (4xx), gone (410); and messages given up (in the dead letters)',
       labelNames: ['webhook', 'outcome'],
+      registers,
+    }),
+    collected: new Counter({
+      name: 'tripline_webhook_collected_total',
+      help: 'Messages that were not sent one by one, but counted in a digest',
+      labelNames: ['webhook'],
       registers,
     }),
   };

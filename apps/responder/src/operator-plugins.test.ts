@@ -301,7 +301,7 @@ describe('over random histories of an operator and a responder', () => {
           else if (one.do === 'fault') w.kong.faults.push(one.fault);
           else if (one.do === 'lift') {
             await w.controller
-              .lift(responseId('limit', `alert-c-1-${one.episode}`, 0))
+              .lift(responseId('limit', `alert-c-1-${one.episode}`, 'rate-limit'))
               .catch(() => undefined);
           } else if (one.do === 'clear ours') for (const { id } of w.ours()) w.kong.store.delete(id);
           else {

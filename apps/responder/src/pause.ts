@@ -7,7 +7,10 @@ export const sleepForReal: Sleep = (ms, signal) => timer(ms, undefined, { signal
 
 /** A wait that other work can end early. */
 export interface Pause {
-  /** Resolves after so many ms, at a kick (also one that came since the last wait ended), or when the role stops. */
+  /**
+   * Resolves after so many ms (Infinity: no timer is set), at a kick (also one that came since the last wait ended), or
+   * when the role stops.
+   */
   wait(ms: number): Promise<void>;
   kick(): void;
 }
@@ -21,7 +24,7 @@ export function createPause(sleep: Sleep, stopped: AbortSignal): Pause {
         const ended = (waiting = new AbortController());
         const end = (): void => ended.abort();
         stopped.addEventListener('abort', end);
-        await sleep(ms, ended.signal).catch((error: unknown) => {
+        await (ms === Infinity ? aborted(ended.signal) : sleep(ms, ended.signal)).catch((error: unknown) => {
           if (!ended.signal.aborted) throw error;
         });
         stopped.removeEventListener('abort', end);
@@ -34,6 +37,12 @@ export function createPause(sleep: Sleep, stopped: AbortSignal): Pause {
       waiting?.abort();
     },
   };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
 
 /** Runs one call at a time, in the order of calling. A failure is the caller's alone. */

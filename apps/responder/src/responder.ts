@@ -1,7 +1,13 @@
 import type { Bus, Subscription } from '@tripline/bus';
 import type { KongAdmin } from '@tripline/kong';
 import type { Response } from '@tripline/model';
-import { createWebhookSender, type WebhookReceiver, type WebhookSender } from '@tripline/notify';
+import {
+  createWebhookSender,
+  proxyFor,
+  type ProxySettings,
+  type WebhookReceiver,
+  type WebhookSender,
+} from '@tripline/notify';
 import {
   Counter,
   createPersist,
@@ -12,7 +18,7 @@ import {
 } from '@tripline/runtime';
 import type { StateStore } from '@tripline/state';
 import { createController, type Controller, type ControllerLimits } from './controller.ts';
-import { createWebhookMetrics, startNotifier, type Notifier } from './notifier.ts';
+import { createWebhookMetrics, startNotifier, type Notifier, type WebhookStatus } from './notifier.ts';
 import { createPause, sleepForReal, type Sleep } from './pause.ts';
 import type { PolicySource } from './policy-file.ts';
 import { openRoleState } from './role-state.ts';
@@ -32,6 +38,10 @@ export interface ResponderOptions extends RoleContext {
   sleep?: Sleep;
   /** Default: sends over HTTP. */
   sender?: WebhookSender;
+  /** The proxies that webhooks go through; the Admin API is always reached directly. */
+  proxy?: ProxySettings | undefined;
+  /** Takes secrets out of what receivers answer; default: what looks like a key or an address of e-mail is taken out. */
+  sanitize?: (text: string) => string;
 }
 
 export interface RunningResponder extends RunningRole {
@@ -39,6 +49,8 @@ export interface RunningResponder extends RunningRole {
   lift(responseId: string): Promise<Response>;
   /** In force, on their way, or ended not long ago. Empty until the state was read. */
   responses(): Response[];
+  /** How deliveries stand. Empty until the state was read, and where another responder acts. */
+  webhooks(): WebhookStatus[];
 }
 
 /** A loop that got nowhere for so long is stalled. */
@@ -52,12 +64,16 @@ export function startResponder(options: ResponderOptions): RunningResponder {
   const { bus, logger, now, policies } = options;
   const sleep = options.sleep ?? sleepForReal;
   const stopping = new AbortController();
-  const sender = options.sender ?? createWebhookSender({ now });
+  const sender =
+    options.sender ?? createWebhookSender({ now, proxy: options.proxy, sanitize: options.sanitize });
   const pause = createPause(sleep, stopping.signal);
   let controller: Controller | undefined;
   const notifiers = new Map<string, Notifier>();
-  const deliveries = createWebhookMetrics(options.metrics, () =>
-    [...notifiers].filter(([, notifier]) => notifier.problem() !== null).map(([id]) => id),
+  const webhooks = (): WebhookStatus[] => [...notifiers.values()].map((notifier) => notifier.status());
+  const deliveries = createWebhookMetrics(
+    options.metrics,
+    () => [...notifiers].filter(([, notifier]) => notifier.problem() !== null).map(([id]) => id),
+    webhooks,
   );
 
   const nameUnknownWebhooks = (): void => {
@@ -72,6 +88,10 @@ export function startResponder(options: ResponderOptions): RunningResponder {
       }
     }
   };
+  for (const { id, url } of options.webhooks) {
+    const via = proxyFor(new URL(url), options.proxy);
+    if (via) logger.info({ webhook: id, proxy: via.host }, 'a webhook is reached through a proxy');
+  }
   const forgetPolicies = policies.onChange(nameUnknownWebhooks);
   nameUnknownWebhooks();
 
@@ -209,5 +229,6 @@ export function startResponder(options: ResponderOptions): RunningResponder {
     },
     lift: async (responseId) => (await started).controller.lift(responseId),
     responses: () => controller?.responses() ?? [],
+    webhooks,
   };
 }

@@ -143,6 +143,7 @@ export function startStandby(options: StandbyOptions): RunningResponder {
       if (!acting) throw standby();
       return acting.responses();
     },
+    webhooks: () => acting?.webhooks() ?? [],
   };
 }
 

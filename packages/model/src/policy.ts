@@ -75,9 +75,21 @@ export const policyMatchSchema: z.ZodType<PolicyMatch> = z.strictObject({
   },
 });
 
+const name = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'allowed: 1 to 63 of a-z, 0-9 and -, not beginning with -');
+
+const actionId = name
+  .optional()
+  .describe(
+    'Name of the action, unique in its policy. Left out: its type, and for the second without one of this type "block-2". ' +
+      'An alert gets one response per action, whatever else of the policy changes.',
+  );
+
 export const blockActionSchema = z
   .strictObject({
     type: z.literal('block'),
+    id: actionId,
     duration,
     status: z
       .int()
@@ -98,6 +110,7 @@ export const blockActionSchema = z
 export const rateLimitActionSchema = z
   .strictObject({
     type: z.literal('rate-limit'),
+    id: actionId,
     duration,
     second: z.int().min(1).optional().describe('Requests per second.'),
     minute: z.int().min(1).optional().describe('Requests per minute.'),
@@ -111,15 +124,13 @@ export const rateLimitActionSchema = z
 export const notifyActionSchema = z
   .strictObject({
     type: z.literal('notify'),
+    id: actionId,
     webhook: z.string().min(1).describe('Id of a webhook of the configuration.'),
   })
   .describe('Sends the alert to a webhook.');
 
 export const policySchema = z.strictObject({
-  id: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'allowed: 1 to 63 of a-z, 0-9 and -, not beginning with -')
-    .describe('Unique name.'),
+  id: name.describe('Unique name.'),
   description: z.string().optional(),
   enabled: z.boolean().default(true),
   dryRun: z

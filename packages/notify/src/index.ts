@@ -1,5 +1,6 @@
 export {
   createWebhookSender,
+  digestMessage,
   retryDelayMs,
   signWebhook,
   webhookMessage,
@@ -10,4 +11,6 @@ export {
   type WebhookSender,
   type WebhookSenderOptions,
 } from './webhook.ts';
+export { addToDigest, emptyDigest, type AlertDigest, type AlertEvent, type DigestCount } from './digest.ts';
+export { proxyFor, proxyFromEnvironment, type ProxySettings } from './proxy.ts';
 export { isPublicAddress, PrivateTargetError } from './target.ts';

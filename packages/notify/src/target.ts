@@ -63,6 +63,21 @@ export function assertPublicUrl(url: URL): void {
   if (isIP(host) && !isPublicAddress(host)) throw refusal(host, host);
 }
 
+/** Endings of names that lead into a private network, whoever resolves them (RFC 6761, 6762, 8375 and common use). */
+const privateEndings = ['localhost', 'local', 'internal', 'intranet', 'private', 'corp', 'lan', 'home.arpa'];
+
+/**
+ * Refuses an URL whose host is a name that only a private network knows: one label (`vault`), or one of the endings above.
+ * For names that somebody else resolves, so that their addresses cannot be checked here.
+ */
+export function assertPublicName(url: URL): void {
+  const host = url.hostname.replace(/\.$/, '');
+  if (isIP(host.replace(/^\[(.*)\]$/, '$1'))) return;
+  const isPrivate =
+    !host.includes('.') || privateEndings.some((ending) => host === ending || host.endsWith(`.${ending}`));
+  if (isPrivate) throw refusal(host, host);
+}
+
 /**
  * A name lookup that fails if any of the addresses is private. The connection is made to the very addresses that were
  * checked, so a name that resolves differently the second time gains nothing.

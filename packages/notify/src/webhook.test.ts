@@ -3,8 +3,12 @@ import { createServer as createTcpServer, type AddressInfo, type LookupFunction 
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Alert } from '@tripline/model';
 import { isPublicAddress } from './target.ts';
+import { addToDigest, digestAlertsMax, emptyDigest } from './digest.ts';
+import { excerptOf } from './excerpt.ts';
+import { proxyFor, proxyFromEnvironment } from './proxy.ts';
 import {
   createWebhookSender,
+  digestMessage,
   retryDelayMs,
   signWebhook,
   webhookMessage,
@@ -120,12 +124,56 @@ describe('an answer', () => {
     [400, { kind: 'failed', transient: false, problem: 'the receiver answered 400' }],
     [404, { kind: 'failed', transient: false }],
     [408, { kind: 'failed', transient: true }],
+    [425, { kind: 'failed', transient: true }],
     [429, { kind: 'failed', transient: true }],
     [500, { kind: 'failed', transient: true }],
     [503, { kind: 'failed', transient: true }],
   ])('of %i means %j', async (status, outcome) => {
     const { receiver: target } = await receiver((response) => response.writeHead(status).end('x'));
     expect(await sender().send(target, message)).toMatchObject(outcome);
+  });
+
+  test('that refuses is quoted, without secrets, markup and control characters', async () => {
+    const { receiver: target } = await receiver((response, request) =>
+      response
+        .writeHead(400, { 'content-type': 'text/html' })
+        .end(
+          `<html><b>no_text</b>\r\n\u001b[31m\u202e at ${request.url} for ops@acme.test, ` +
+            'key c2VjcmV0 or sk_live_4eC39HqLyjWDarjtT1zdp7dc</html>',
+        ),
+    );
+    const outcome = await sender().send({ ...target, url: `${target.url}/T0123456789` }, message);
+    expect(outcome).toEqual({
+      kind: 'failed',
+      transient: false,
+      problem: 'the receiver answered 400',
+      answer: 'no_text [31m at /hook/*** for *** key *** or ***',
+    });
+  });
+
+  test('that refuses and never ends is quoted by its beginning', async () => {
+    const { receiver: target } = await receiver((response) => {
+      response.writeHead(422);
+      response.write('no '.repeat(3_000));
+    });
+    const outcome = await sender().send(target, message);
+    expect(outcome).toMatchObject({ kind: 'failed', transient: false });
+    expect((outcome as { answer: string }).answer).toMatch(/^(no ){60,}…?/);
+    expect((outcome as { answer: string }).answer.length).toBeLessThanOrEqual(200);
+  });
+
+  test.each([
+    [429, '7', true],
+    [429, undefined, true],
+    [503, '7', true],
+    [503, undefined, undefined],
+    [500, '7', undefined],
+  ])('%i with Retry-After %s asks for a pause: %s', async (status, retryAfter, busy) => {
+    const { receiver: target } = await receiver((response) =>
+      response.writeHead(status, retryAfter === undefined ? {} : { 'retry-after': retryAfter }).end(),
+    );
+    const outcome = (await sender().send(target, message)) as { busy?: boolean };
+    expect(outcome.busy).toBe(busy);
   });
 
   test('that redirects is not followed', async () => {
@@ -271,4 +319,218 @@ describe('the wait before another attempt', () => {
   test('is never shorter than what the receiver asked for', () => {
     expect(retryDelayMs(1, { transient: true, retryAfterMs: 90_000 }, () => 0)).toBe(90_000);
   });
+});
+
+describe('a digest', () => {
+  test('counts each message by type and severity, and names the most severe alerts', () => {
+    const digest = emptyDigest('p', nowMs);
+    for (let n = 0; n < 1_000; n++)
+      addToDigest(digest, 'raised', { ...alert, id: `low-${n}`, severity: 'low' }, nowMs);
+    addToDigest(digest, 'raised', { ...alert, id: 'bad', severity: 'critical' }, nowMs + 5);
+    addToDigest(digest, 'closed', { ...alert, id: 'bad', severity: 'critical' }, nowMs + 9);
+    expect(digest).toMatchObject({
+      policy: 'p',
+      from: nowMs,
+      to: nowMs + 9,
+      messages: 1_002,
+      counts: [
+        { type: 'request-spike', severity: 'low', raised: 1_000, updated: 0, closed: 0 },
+        { type: 'request-spike', severity: 'critical', raised: 1, updated: 0, closed: 1 },
+      ],
+    });
+    expect(digest.alerts.map(({ id }) => id)).toEqual([
+      'bad',
+      ...Array.from({ length: digestAlertsMax - 1 }, (_, n) => `low-${n}`),
+    ]);
+  });
+
+  test('is bounded whatever the records on the bus say', () => {
+    const digest = emptyDigest('p', nowMs);
+    const long = 'x'.repeat(100_000);
+    for (let n = 0; n < 500; n++) {
+      const actor = { ...alert.actor, name: long };
+      addToDigest(
+        digest,
+        'raised',
+        { ...alert, id: `${n}`, type: `${n}` as never, summary: long, actor },
+        nowMs,
+      );
+    }
+    expect(digest.counts.length).toBeLessThanOrEqual(33);
+    expect(digest.counts.reduce((sum, count) => sum + count.raised, 0)).toBe(500);
+    expect(digestMessage('w', digest).body.length).toBeLessThan(30_000);
+  });
+
+  test('is a message whose id is the same for the same receiver and content only', () => {
+    const digest = emptyDigest('p', nowMs);
+    const made = digestMessage('w', digest);
+    expect(JSON.parse(made.body)).toMatchObject({
+      type: 'alerts.digest',
+      timestamp: new Date(nowMs).toISOString(),
+      data: { policy: 'p', list: expect.stringContaining(`GET /alerts?since=${nowMs}`) },
+    });
+    expect(digestMessage('w', structuredClone(digest))).toEqual(made);
+    expect(digestMessage('v', digest).id).not.toBe(made.id);
+    addToDigest(digest, 'raised', alert, nowMs);
+    expect(digestMessage('w', digest).id).not.toBe(made.id);
+  });
+});
+
+test('an excerpt takes linear time and one line, whatever the answer is', () => {
+  const of = (text: string): string =>
+    excerptOf(text, { url: 'https://a.test/x', secret: 'secret-of-16-chars' });
+  for (const text of ['<', '@', 'a@', 'x1', '\n', '\u2028']) {
+    const excerpt = of(text.repeat(4_096));
+    expect(excerpt.length).toBeLessThanOrEqual(200);
+    expect(excerpt).not.toMatch(/[\n\r\u2028]/);
+  }
+  expect(of('the secret-of-16-chars is wrong')).toBe('the *** is wrong');
+  expect(of('invalid_payload: missing_text_or_fallback_or_attachments')).toContain(
+    'missing_text_or_fallback',
+  );
+});
+
+describe('a proxy', () => {
+  /** A forward proxy that knows names which nobody else does, and what it was asked for. */
+  async function proxy(answer?: {
+    connect: string;
+  }): Promise<{ url: string; asked: string[]; headers: string[] }> {
+    const asked: string[] = [];
+    const headers: string[] = [];
+    const server = createServer((request, response) => {
+      asked.push(`${request.method} ${request.url}`);
+      headers.push(String(request.headers['proxy-authorization']));
+      request.resume().on('end', () => response.writeHead(204).end());
+    });
+    server.on('connect', (request, socket) => {
+      asked.push(`CONNECT ${request.url}`);
+      headers.push(String(request.headers['proxy-authorization']));
+      socket.end(answer?.connect ?? 'HTTP/1.1 502 Bad Gateway\r\n\r\n');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    cleanUps.push(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked, headers };
+  }
+  const nobody = ((_name, _options, callback) => {
+    callback(new Error('names are the business of the proxy'), [], 0);
+  }) as LookupFunction;
+  const through = (env: Record<string, string>) =>
+    sender({ lookup: nobody, proxy: proxyFromEnvironment(env) });
+
+  test('carries a message to a name that only it can resolve', async () => {
+    const { url, asked } = await proxy();
+    const target = { id: 'w', url: 'http://chat.example/hook', secret: 's' };
+    expect(await through({ HTTP_PROXY: url }).send(target, message)).toEqual({
+      kind: 'delivered',
+      status: 204,
+    });
+    expect(asked).toEqual(['POST http://chat.example/hook']);
+  });
+
+  test('is asked for a tunnel to an https target, with its user name and password', async () => {
+    const { url, asked, headers } = await proxy();
+    const target = { id: 'w', url: 'https://chat.example/hook', secret: 's' };
+    const withUser = url.replace('//', '//us%40er:p%3Ass@');
+    const outcome = await through({ HTTPS_PROXY: withUser }).send(target, message);
+    expect(asked).toEqual(['CONNECT chat.example:443']);
+    expect(headers).toEqual([`Basic ${Buffer.from('us@er:p:ss').toString('base64')}`]);
+    expect(outcome).toMatchObject({ kind: 'failed', transient: true });
+    expect((outcome as { problem: string }).problem).toMatch(/502.*through the proxy 127\.0\.0\.1:\d+\)$/);
+    expect(JSON.stringify(outcome)).not.toContain('ss@');
+  });
+
+  test('tunnels TLS to the target itself', async () => {
+    let first = '';
+    const tunnel = createTcpServer((socket) => {
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\n');
+        socket.once('data', (hello: Buffer) => {
+          first = hello.toString('latin1');
+          socket.destroy();
+        });
+      });
+    });
+    await new Promise<void>((resolve) => tunnel.listen(0, '127.0.0.1', resolve));
+    cleanUps.push(() => tunnel.close());
+    const url = `http://127.0.0.1:${(tunnel.address() as AddressInfo).port}`;
+    const target = { id: 'w', url: 'https://chat.example/hook', secret: 's' };
+    const outcome = await through({ HTTPS_PROXY: url }).send(target, message);
+    expect(outcome).toMatchObject({ kind: 'failed', transient: true });
+    // A TLS record with a ClientHello that names the target; the path and the message are nowhere in the clear.
+    expect(first.charCodeAt(0)).toBe(22);
+    expect(first).toContain('chat.example');
+    expect(first).not.toContain('/hook');
+  });
+
+  test.each([
+    'http://10.0.0.1/',
+    'http://169.254.169.254/latest/meta-data',
+    'http://[fd00::1]/',
+    'http://metadata.google.internal/',
+    'http://vault/',
+    'http://printer.local./',
+    'https://db.corp/',
+  ])('does not carry to the private target %s unless that is allowed', async (target) => {
+    const { url, asked } = await proxy();
+    const proxied = through({ HTTP_PROXY: url, HTTPS_PROXY: url });
+    const to = { id: 'w', url: target, secret: 's' };
+    expect(await proxied.send(to, message)).toMatchObject({
+      transient: false,
+      problem: expect.stringContaining('"allowPrivate": true'),
+    });
+    expect(asked).toEqual([]);
+    await proxied.send({ ...to, allowPrivate: true }, message);
+    expect(asked).toHaveLength(1);
+  });
+
+  test('is passed by for what NO_PROXY names, where addresses are checked as ever', async () => {
+    const { url, asked } = await proxy();
+    const { got, port } = await receiver((response) => response.writeHead(200).end());
+    const lookup = ((_name, _options, callback) => {
+      callback(null, [{ address: '127.0.0.1', family: 4 }]);
+    }) as LookupFunction;
+    const direct = sender({
+      lookup,
+      proxy: proxyFromEnvironment({ HTTP_PROXY: url, NO_PROXY: 'chat.example' }),
+    });
+    const target = { id: 'w', url: `http://in.chat.example:${port}/`, secret: 's' };
+    expect(await direct.send(target, message)).toMatchObject({ transient: false });
+    expect(await direct.send({ ...target, allowPrivate: true }, message)).toMatchObject({
+      kind: 'delivered',
+    });
+    expect(got).toHaveLength(1);
+    expect(asked).toEqual([]);
+  });
+
+  test.each([
+    ['https://a.test/', { HTTP_PROXY: 'http://p:1' }, undefined],
+    ['https://a.test/', { HTTPS_PROXY: 'http://p:1' }, 'http://p:1/'],
+    ['https://a.test/', { https_proxy: 'p:1', HTTPS_PROXY: 'http://q:2' }, 'http://p:1/'],
+    ['https://a.test/', { HTTPS_PROXY: '' }, undefined],
+    ['https://a.test/', { HTTPS_PROXY: 'http://p:1', NO_PROXY: '*' }, undefined],
+    ['https://x.a.test/', { HTTPS_PROXY: 'http://p:1', no_proxy: 'b.test, .a.test' }, undefined],
+    ['https://xa.test/', { HTTPS_PROXY: 'http://p:1', NO_PROXY: 'a.test' }, 'http://p:1/'],
+    ['https://a.test:8443/', { HTTPS_PROXY: 'http://p:1', NO_PROXY: 'a.test:443' }, 'http://p:1/'],
+    ['https://a.test/', { HTTPS_PROXY: 'http://p:1', NO_PROXY: 'a.test:443' }, undefined],
+    ['https://10.1.2.3/', { HTTPS_PROXY: 'http://p:1', NO_PROXY: '10.0.0.0/8' }, undefined],
+    ['https://11.1.2.3/', { HTTPS_PROXY: 'http://p:1', NO_PROXY: '10.0.0.0/8 11.1.2.4' }, 'http://p:1/'],
+    ['https://[fd00::1]/', { HTTPS_PROXY: 'http://p:1', NO_PROXY: 'fd00::/8' }, undefined],
+    ['http://localhost:1/', { HTTP_PROXY: 'http://p:1' }, undefined],
+    ['http://127.0.0.1/', { HTTP_PROXY: 'http://p:1' }, undefined],
+    ['http://[::1]/', { HTTP_PROXY: 'http://p:1' }, undefined],
+  ])('for %s of %j is %s', (url, env, expected) => {
+    expect(proxyFor(new URL(url), proxyFromEnvironment(env))?.href).toBe(expected);
+  });
+
+  test.each(['socks5://p:1', 'http://', 'http://u:%zz@p:1'])(
+    '%s is refused by name, without its value',
+    (text) => {
+      expect(() => proxyFromEnvironment({ HTTPS_PROXY: text })).toThrow(
+        /^The environment variable HTTPS_PROXY .*allowed: http:\/\/host:port/,
+      );
+    },
+  );
 });

@@ -1,8 +1,11 @@
 import { createHash, createHmac } from 'node:crypto';
 import type { LookupFunction } from 'node:net';
-import { Agent, request } from 'undici';
+import { Agent, ProxyAgent, request, type Dispatcher } from 'undici';
 import type { Alert } from '@tripline/model';
-import { assertPublicUrl, PrivateTargetError, publicLookup } from './target.ts';
+import type { AlertDigest } from './digest.ts';
+import { excerptOf } from './excerpt.ts';
+import { proxyFor, type ProxySettings } from './proxy.ts';
+import { assertPublicName, assertPublicUrl, PrivateTargetError, publicLookup } from './target.ts';
 
 /** Where alerts go. */
 export interface WebhookReceiver {
@@ -14,6 +17,10 @@ export interface WebhookReceiver {
   secret: string;
   /** Allow addresses that are not the public internet. Default false. */
   allowPrivate?: boolean | undefined;
+  /** Messages per minute at most, retries included; alerts above it are collected into digests. Default 30. */
+  maxPerMinute?: number | undefined;
+  /** A digest is sent this often, in minutes, while there are alerts to collect. Default 1. */
+  digestMinutes?: number | undefined;
 }
 
 export type WebhookEvent = 'alert.raised' | 'alert.updated' | 'alert.closed';
@@ -26,13 +33,22 @@ export interface WebhookMessage {
 }
 
 /**
- * How one attempt ended. `gone`: the receiver said that it wants no more (410). `failed`: worth another attempt, soon
- * where it may pass by itself (`transient`), else later, when somebody may have mended it.
+ * How one attempt ended. `gone`: the receiver answered 410. `failed`: it may pass by itself (`transient`: no answer, 408,
+ * 425, 429, 5xx), or it is a refusal that lasts until somebody changes the message, the receiver or its URL (any other
+ * answer that is not 2xx, or an address that is not allowed). `answer` is the beginning of what the receiver wrote, as
+ * `excerptOf` gives it. `busy`: the receiver asks for a pause in all that is sent to it (429, or 503 with `Retry-After`).
  */
 export type DeliveryOutcome =
   | { kind: 'delivered'; status: number }
-  | { kind: 'gone'; problem: string }
-  | { kind: 'failed'; transient: boolean; problem: string; retryAfterMs?: number };
+  | { kind: 'gone'; problem: string; answer?: string }
+  | {
+      kind: 'failed';
+      transient: boolean;
+      problem: string;
+      answer?: string;
+      retryAfterMs?: number;
+      busy?: boolean;
+    };
 
 export interface WebhookSender {
   /** One attempt. Never rejects. `signal` ends it early, which counts as a transient failure. */
@@ -47,10 +63,15 @@ export interface WebhookSenderOptions {
   timeoutMs?: number;
   /** Resolves names; default: the system's. */
   lookup?: LookupFunction;
+  /** The proxies that lead out of this network; default: none, every connection is direct. */
+  proxy?: ProxySettings | undefined;
+  /** Takes further secrets out of the excerpts of answers. */
+  sanitize?: ((text: string) => string) | undefined;
 }
 
-/** What is read of an answer; only its status matters. */
+/** What is read of an answer: only its status matters, and the beginning of a refusal, which says why. */
 const maxResponseBytes = 16 * 1024;
+const maxRefusalBytes = 4 * 1024;
 const maxRetryAfterMs = 3_600_000;
 
 /** The message that tells a receiver about a state of an alert. Id and body depend on the arguments only. */
@@ -63,6 +84,22 @@ export function webhookMessage(type: WebhookEvent, alert: Alert): WebhookMessage
     id: `msg_${hash.slice(0, 32)}`,
     body: JSON.stringify({ type, timestamp: new Date(happenedAt).toISOString(), data: alert }),
   };
+}
+
+/**
+ * The message that stands for many alerts. Its id follows from the receiver and the content, so the caller keeps a digest
+ * as it is from the first attempt on.
+ */
+export function digestMessage(receiverId: string, digest: AlertDigest): WebhookMessage {
+  const body = JSON.stringify({
+    type: 'alerts.digest',
+    timestamp: new Date(digest.to).toISOString(),
+    data: digest,
+  });
+  const hash = createHash('sha256')
+    .update(JSON.stringify([receiverId, body]))
+    .digest('hex');
+  return { id: `msg_${hash.slice(0, 32)}`, body };
 }
 
 /**
@@ -92,7 +129,9 @@ export function retryDelayMs(
 
 /**
  * Sends signed webhooks. Redirects are not followed. Unless the receiver's configuration allows it, addresses that are
- * not the public internet are refused, after the name was resolved.
+ * not the public internet are refused, after the name was resolved. Behind a proxy it is the proxy that resolves names:
+ * there, addresses and names that are private as they stand are refused, and what a public name leads to is the proxy's
+ * to check.
  */
 export function createWebhookSender(options: WebhookSenderOptions): WebhookSender {
   const timeoutMs = options.timeoutMs ?? 15_000;
@@ -105,6 +144,31 @@ export function createWebhookSender(options: WebhookSenderOptions): WebhookSende
     ...limits,
     connect: { timeout: timeoutMs, lookup: publicLookup(options.lookup) },
   });
+  const proxies = new Map<string, ProxyAgent>();
+
+  function throughProxy(proxy: URL): ProxyAgent {
+    // `https://` goes through a CONNECT tunnel, `http://` is forwarded, as other programs do.
+    const made =
+      proxies.get(proxy.href) ??
+      new ProxyAgent({
+        ...limits,
+        uri: proxy.href,
+        proxyTunnel: false,
+        // A user name without a password is valid; undici sends only both.
+        ...(proxy.username && { token: basicCredentials(proxy) }),
+        proxyTls: { timeout: timeoutMs },
+      });
+    proxies.set(proxy.href, made);
+    return made;
+  }
+
+  function dispatcherFor(url: URL, allowPrivate: boolean): Dispatcher {
+    const proxy = proxyFor(url, options.proxy);
+    if (!allowPrivate) assertPublicUrl(url);
+    if (!allowPrivate && proxy) assertPublicName(url);
+    if (proxy) return throughProxy(proxy);
+    return allowPrivate ? open : guarded;
+  }
 
   return {
     async send(receiver, message, signal) {
@@ -112,9 +176,8 @@ export function createWebhookSender(options: WebhookSenderOptions): WebhookSende
       const deadline = AbortSignal.timeout(timeoutMs);
       try {
         const url = new URL(receiver.url);
-        if (!receiver.allowPrivate) assertPublicUrl(url);
         const answer = await request(url, {
-          dispatcher: receiver.allowPrivate ? open : guarded,
+          dispatcher: dispatcherFor(url, receiver.allowPrivate ?? false),
           method: 'POST',
           headers: {
             'content-type': 'application/json',
@@ -126,32 +189,78 @@ export function createWebhookSender(options: WebhookSenderOptions): WebhookSende
           body: message.body,
           signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
         });
-        // The status is what counts: an answer that is too long or never ends is cut off, and was an answer.
-        await answer.body.dump({ limit: maxResponseBytes, signal: deadline }).catch(() => undefined);
-        return judge(answer.statusCode, answer.headers['retry-after'], options.now());
+        const { statusCode, headers, body } = answer;
+        if (statusCode >= 200 && statusCode < 300) {
+          // The status is what counts: an answer that is too long or never ends is cut off, and was an answer.
+          await body.dump({ limit: maxResponseBytes, signal: deadline }).catch(() => undefined);
+          return { kind: 'delivered', status: statusCode };
+        }
+        const beginning = await beginningOf(body);
+        const excerpt = excerptOf(options.sanitize?.(beginning) ?? beginning, receiver);
+        return judge(statusCode, headers['retry-after'], excerpt, options.now());
       } catch (error) {
         const refused = findPrivateTarget(error);
         if (refused) return { kind: 'failed', transient: false, problem: refused.message };
         const problem = deadline.aborted ? `no answer within ${timeoutMs} ms` : describe(error);
-        return { kind: 'failed', transient: true, problem };
+        return { kind: 'failed', transient: true, problem: problem + throughWhich(receiver, options.proxy) };
       }
     },
     async close() {
-      await Promise.all([open.destroy(), guarded.destroy()]);
+      await Promise.all([open, guarded, ...proxies.values()].map((agent) => agent.destroy()));
     },
   };
 }
 
-function judge(status: number, retryAfter: string | string[] | undefined, nowMs: number): DeliveryOutcome {
-  if (status >= 200 && status < 300) return { kind: 'delivered', status };
-  if (status === 410) return { kind: 'gone', problem: 'the receiver answered 410 Gone' };
-  const transient = status >= 500 || status === 408 || status === 429;
+function basicCredentials(proxy: URL): string {
+  const text = `${decodeURIComponent(proxy.username)}:${decodeURIComponent(proxy.password)}`;
+  return `Basic ${Buffer.from(text).toString('base64')}`;
+}
+
+/** Which proxy stands between, for messages; never its user name or password. */
+function throughWhich(receiver: WebhookReceiver, settings: ProxySettings | undefined): string {
+  const proxy = proxyFor(new URL(receiver.url), settings);
+  return proxy ? ` (through the proxy ${proxy.host})` : '';
+}
+
+/** The beginning of an answer, as far as it came before it was cut off or the deadline passed. */
+async function beginningOf(body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of body) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes >= maxRefusalBytes) break;
+    }
+  } catch {
+    // What came is worth as much as all of it.
+  }
+  return Buffer.concat(chunks).subarray(0, maxRefusalBytes).toString('utf8');
+}
+
+function judge(
+  status: number,
+  retryAfter: string | string[] | undefined,
+  excerpt: string,
+  nowMs: number,
+): DeliveryOutcome {
+  const answer = excerpt === '' ? {} : { answer: excerpt };
+  if (status === 410) return { kind: 'gone', problem: 'the receiver answered 410 Gone', ...answer };
+  const transient = status >= 500 || status === 408 || status === 425 || status === 429;
   const problem =
     status >= 300 && status < 400
       ? `the receiver answered with a redirect (${status}), which is not followed: configure the final URL`
       : `the receiver answered ${status}`;
   const retryAfterMs = parseRetryAfter([retryAfter].flat()[0], nowMs);
-  return { kind: 'failed', transient, problem, ...(retryAfterMs !== undefined && { retryAfterMs }) };
+  const busy = status === 429 || (status === 503 && retryAfterMs !== undefined);
+  return {
+    kind: 'failed',
+    transient,
+    problem,
+    ...answer,
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+    ...(busy && { busy }),
+  };
 }
 
 /** Seconds or an HTTP date (RFC 9110, 10.2.3), as ms from now, at most 1 h; undefined if it is neither. */

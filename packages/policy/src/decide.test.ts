@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Policies } from '@tripline/model';
-import { decide, responseId } from './decide.ts';
+import { actionIds, decide, responseId, responseIdByIndex } from './decide.ts';
 import { aBlock, anAlert, aRateLimit } from './test-support.ts';
 
 const policies: Policies = {
@@ -23,19 +23,19 @@ test('the enabled policies that match act in the order of the file, dry runs are
     {
       kind: 'respond',
       policyId: 'a',
-      actionIndex: 0,
+      actionId: 'block',
       dryRun: false,
-      responseId: responseId('a', 'alert-1', 0),
+      responseId: responseId('a', 'alert-1', 'block'),
       action: aBlock(),
       consumer: { id: 'c-1', name: 'acme' },
     },
-    { kind: 'notify', policyId: 'a', actionIndex: 1, dryRun: false, webhook: 'w' },
+    { kind: 'notify', policyId: 'a', actionId: 'notify', dryRun: false, webhook: 'w' },
     {
       kind: 'respond',
       policyId: 'b',
-      actionIndex: 0,
+      actionId: 'rate-limit',
       dryRun: true,
-      responseId: responseId('b', 'alert-1', 0),
+      responseId: responseId('b', 'alert-1', 'rate-limit'),
       action: aRateLimit(),
       consumer: { id: 'c-1', name: 'acme' },
     },
@@ -65,13 +65,29 @@ test('a consumer without an id is never acted on', () => {
 });
 
 test('response ids are fixed: the same on every machine and version', () => {
-  expect(responseId('p', 'alert-1', 0)).toBe('d706aa1f1cb017fde2701590a2f3f1bd');
+  expect(responseId('p', 'alert-1', 'block')).toBe('e8d0ff750754d86586ed14f934c4a9d6');
   const ids = [
-    responseId('p', 'alert-1', 0, 1),
-    responseId('p', 'alert-1', 1),
-    responseId('p', 'alert-11', 0),
-    responseId('pa', 'lert-1', 0),
+    responseId('p', 'alert-1', 'block', 1),
+    responseId('p', 'alert-1', 'block-2'),
+    responseId('p', 'alert-11', 'block'),
+    responseId('pa', 'lert-1', 'block'),
+    responseIdByIndex('p', 'alert-1', 0),
   ];
-  expect(new Set(ids).size).toBe(4);
-  expect(ids).not.toContain(responseId('p', 'alert-1', 0));
+  expect(new Set(ids).size).toBe(5);
+  expect(ids).not.toContain(responseId('p', 'alert-1', 'block'));
+  // What versions that numbered the actions made, and left in states and in Kong.
+  expect(responseIdByIndex('p', 'alert-1', 0)).toBe('d706aa1f1cb017fde2701590a2f3f1bd');
+});
+
+test('an action keeps its id whatever actions of other types, or with ids, are put beside it', () => {
+  const notify = { type: 'notify', webhook: 'w' } as const;
+  expect(actionIds([aBlock()])).toEqual(['block']);
+  expect(actionIds([notify, aRateLimit(), aBlock()])).toEqual(['notify', 'rate-limit', 'block']);
+  expect(actionIds([{ ...aBlock(), id: 'hard' }, aBlock()])).toEqual(['hard', 'block']);
+  expect(actionIds([aBlock(), notify, aBlock(), aBlock()])).toEqual([
+    'block',
+    'notify',
+    'block-2',
+    'block-3',
+  ]);
 });

@@ -6,7 +6,14 @@ export {
   type PolicyProblem,
 } from './parse.ts';
 export { isLiteral, matches, matchesGlob } from './match.ts';
-export { decide, responseId, type Decision } from './decide.ts';
+export {
+  actionIds,
+  decide,
+  defaultActionId,
+  responseId,
+  responseIdByIndex,
+  type Decision,
+} from './decide.ts';
 export {
   copiesMax,
   copiesPerConsumerMax,

@@ -96,7 +96,7 @@ describe('an invalid policy file', () => {
       expect.stringMatching(
         /^15 policies\[1\]\.actions\[1\]\.status: 1 is not allowed here; allowed: at least \d+$/,
       ),
-      '15 policies[1].actions[1].sttaus: unknown name "sttaus"; allowed: type, duration, status, message; did you mean "status"?',
+      '15 policies[1].actions[1].sttaus: unknown name "sttaus"; allowed: type, id, duration, status, message; did you mean "status"?',
       expect.stringMatching(
         /^16 policies\[1\]\.actions\[2\]: .*at least one of second, minute and hour is needed$/,
       ),
@@ -180,6 +180,23 @@ describe('reading JSON with positions', () => {
     expect(lineAndColumn('a\r\nbc\nd', 4)).toEqual({ line: 2, column: 2 });
     expect(lineAndColumn('a\r\nbc\nd', 0)).toEqual({ line: 1, column: 1 });
   });
+});
+
+test('actions of one policy have ids of their own, given or by default', () => {
+  const block = { type: 'block', duration: '5m' };
+  const notify = { type: 'notify', webhook: 'w' };
+  const found = (...actions: object[]): string[] =>
+    problems(JSON.stringify({ policies: [{ id: 'p', match: {}, actions }] })).map(
+      (problem) => `${problem.path}: ${problem.message}`,
+    );
+  expect(found({ ...block, id: 'a' }, { ...notify, id: 'b' }, block, block)).toEqual([]);
+  expect(found({ ...block, id: 'a' }, notify, { ...notify, id: 'a' })).toEqual([
+    'policies[0].actions[2].id: "a" is already the id of actions[0]; allowed: an id of its own',
+  ]);
+  expect(found({ ...notify, id: 'block-2' }, block, block)).toEqual([
+    'policies[0].actions[0].id: "block-2" is already the id of actions[2], which has none of its own; allowed: an id of its own',
+  ]);
+  expect(found({ ...block, id: 'Bad Id' })[0]).toContain('allowed: 1 to 63 of a-z, 0-9 and -');
 });
 
 test('a consumer named by an e-mail address is found under its token too, also behind not', () => {

@@ -1,6 +1,13 @@
 import { z } from 'zod';
-import { durationMs, policiesSchema, type Policies, type PolicyMatch } from '@tripline/model';
+import {
+  durationMs,
+  policiesSchema,
+  type Policies,
+  type PolicyAction,
+  type PolicyMatch,
+} from '@tripline/model';
 import { countryCodes } from './countries.ts';
+import { actionIds } from './decide.ts';
 import { JsonSyntaxError, lineAndColumn, readJson, type JsonNode } from './json.ts';
 import { isLiteral } from './match.ts';
 import { parseNetwork } from './network.ts';
@@ -256,6 +263,7 @@ function meaningProblems(root: unknown): Finding[] {
     asList(actions).forEach((action, at) =>
       checkAction(asObject(action), [...path, 'actions', at], findings),
     );
+    checkActionIds(asList(actions).map(asObject), [...path, 'actions'], findings);
   });
   return findings;
 }
@@ -285,6 +293,23 @@ function checkMatch(match: unknown, path: Path, findings: Finding[]): void {
   if (not !== undefined) checkMatch(not, [...path, 'not'], findings);
   asList(any).forEach((inner, at) => checkMatch(inner, [...path, 'any', at], findings));
   asList(all).forEach((inner, at) => checkMatch(inner, [...path, 'all', at], findings));
+}
+
+function checkActionIds(actions: readonly Record<string, unknown>[], path: Path, findings: Finding[]): void {
+  const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
+  const ids = actionIds(
+    actions.map(({ type, id }) => ({ type: text(type) as PolicyAction['type'], id: text(id) })),
+  );
+  ids.forEach((id, at) => {
+    const first = ids.indexOf(id);
+    if (first === at || (!actions[at]!['id'] && !actions[first]!['id'])) return;
+    const [given, other] = actions[at]!['id'] === undefined ? [first, at] : [at, first];
+    const byDefault = actions[other]!['id'] === undefined ? ', which has none of its own' : '';
+    findings.push({
+      path: [...path, given, 'id'],
+      message: `${show(id)} is already the id of actions[${other}]${byDefault}; allowed: an id of its own`,
+    });
+  });
 }
 
 function checkAction(action: Record<string, unknown>, path: Path, findings: Finding[]): void {

@@ -372,6 +372,20 @@ const configShape = {
           .boolean()
           .default(false)
           .describe('Allow private, loopback and link-local addresses.'),
+        maxPerMinute: z
+          .int()
+          .min(1)
+          .max(6_000)
+          .default(30)
+          .describe(
+            'Messages per minute at most, retries included. Alerts above it are collected, and one digest per policy is sent.',
+          ),
+        digestMinutes: z
+          .int()
+          .min(1)
+          .max(1_440)
+          .default(1)
+          .describe('How often a digest is sent while there is something to collect.'),
       }),
     )
     .default([])

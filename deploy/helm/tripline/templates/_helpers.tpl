@@ -113,6 +113,10 @@ spec:
         {{- if $isResponder }}
         - name: TRIPLINE_POLICIES_FILE
           value: /etc/tripline/policies/policies.json
+        {{- range $name, $value := $own.env }}
+        - name: {{ $name }}
+          value: {{ $value | quote }}
+        {{- end }}
         {{- end }}
         {{- if $needsTokenKey }}
         - name: TRIPLINE_SANITIZE__KEY_FILE

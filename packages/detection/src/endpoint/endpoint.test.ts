@@ -245,7 +245,9 @@ describe('a minute of an endpoint', () => {
     for (const [, { value }] of minute.tried!.entries())
       for (const { ip } of value.values()) expect(ip).toBe('2001:db8:77:1::/64');
     for (const [, { value }] of minute.callers!.entries()) expect(value.ip).toBe('2001:db8:77:1::/64');
-    const walked = addWalked(null, scan(200)[0]!, { objects: [], numbers: [7], page: -1, limit: 0 });
+    const walked = addWalked(null, scan(200)[0]!, {
+      ...{ objects: [], numbers: [7], page: -1, limit: 0, collection: -1 },
+    });
     expect(walked!.sorted().map(([, { value }]) => value.ip)).toEqual(['2001:db8:77:1::/64']);
   });
 });
