@@ -32,6 +32,7 @@ import {
   encodeSharedAddress,
   isSharedAddress,
   newSharedAddress,
+  type EncodedSharedAddress,
   type SharedAddress,
 } from './places/shared-address.ts';
 import { REQUEST_FLOORS } from './constants.ts';
@@ -122,7 +123,7 @@ type EncodedActor = [
   lastSeenAt: number,
   requestSpike: EncodedSpike,
   others?: Record<string, unknown>,
-  shared?: string,
+  shared?: EncodedSharedAddress,
 ];
 type EncodedPeers = [
   version: number,

@@ -1,17 +1,17 @@
 import { isPrivateAddress, type ApiCall } from '@tripline/model';
 import { DAY_MS } from '../constants.ts';
-import { fromNumerals, toNumerals } from '../digits.ts';
+import { fromDigits, fromNumerals, toDigits, toNumerals } from '../digits.ts';
 import { clientFamily, finishHash } from './client-family.ts';
 
-/**
- * So many kinds of client (user agents without their version numbers) behind one private address are many people: nobody uses
- * eight …
- */
+/** So many kinds of client (user agents without their version numbers) behind one private address are many people. */
 const FAMILIES = 8;
-/** … nor three of them with so many different cookies: a browser changes some of its own with each call. */
-const FAMILIES_WITH_COOKIES = 3;
-const CLIENTS = 12;
+/** So are so many clients, told apart by their cookies, that come again after another one called: one person has a few browsers. */
+const CLIENTS = 16;
+/** Clients that are remembered to see them come again: a browser that changes a cookie with each call never does. */
+const RECENT_MOST = 16;
 const WEEK_MS = 7 * DAY_MS;
+/** Of 24 bits. */
+const HASH_DIGITS = 4;
 
 /** How many different clients call from one private address. */
 export interface SharedAddress {
@@ -19,8 +19,10 @@ export interface SharedAddress {
   week: number;
   /** Which of 32 lots the kinds of client have drawn this week, … */
   families: number;
-  /** … and which of 64 the clients with their cookies. */
+  /** … and which of 64 the clients that came again. */
   clients: [number, number];
+  /** Hashes of clients with their cookies, the last one at the end. */
+  recent: number[];
   /** As it was found the week before. */
   wasShared: boolean;
 }
@@ -29,6 +31,7 @@ export const newSharedAddress = (): SharedAddress => ({
   week: 0,
   families: 0,
   clients: [0, 0],
+  recent: [],
   wasShared: false,
 });
 
@@ -53,14 +56,23 @@ export function isSharedAddress(state: SharedAddress, call: ApiCall): boolean {
   for (const name in cookies)
     for (const text of [name, cookies[name]!])
       for (let at = 0; at < text.length; at++) client = Math.imul(client ^ text.charCodeAt(at), 0x0100_0193);
-  const lot = finishHash(client) & 63;
-  state.clients[lot >> 5]! |= 1 << (lot & 31);
+  noteClient(state, finishHash(client));
   return state.wasShared || hasManyClients(state);
 }
 
+function noteClient({ clients, recent }: SharedAddress, client: number): void {
+  const at = recent.lastIndexOf(client);
+  if (at >= 0 && at === recent.length - 1) return;
+  if (at >= 0) {
+    recent.splice(at, 1);
+    const lot = client & 63;
+    clients[lot >> 5]! |= 1 << (lot & 31);
+  } else if (recent.length >= RECENT_MOST) recent.shift();
+  recent.push(client);
+}
+
 function hasManyClients({ families, clients: [low, high] }: SharedAddress): boolean {
-  const kinds = bitsOf(families);
-  return kinds >= FAMILIES || (kinds >= FAMILIES_WITH_COOKIES && bitsOf(low) + bitsOf(high) >= CLIENTS);
+  return bitsOf(families) >= FAMILIES || bitsOf(low) + bitsOf(high) >= CLIENTS;
 }
 
 function bitsOf(bits: number): number {
@@ -69,12 +81,24 @@ function bitsOf(bits: number): number {
   return count;
 }
 
-/** At most 25 characters. */
-export function encodeSharedAddress({ week, families, clients, wasShared }: SharedAddress): string {
-  return toNumerals([week, families >>> 0, clients[0] >>> 0, clients[1] >>> 0, wasShared ? 1 : 0]);
+export type EncodedSharedAddress = [numbers: string, recent: string];
+
+/** At most 90 characters. */
+export function encodeSharedAddress(state: SharedAddress): EncodedSharedAddress {
+  const { week, families, clients, recent, wasShared } = state;
+  return [
+    toNumerals([week, families >>> 0, clients[0] >>> 0, clients[1] >>> 0, wasShared ? 1 : 0]),
+    toDigits(recent, HASH_DIGITS),
+  ];
 }
 
-export function decodeSharedAddress(text: string): SharedAddress {
-  const [week = 0, families = 0, low = 0, high = 0, wasShared = 0] = fromNumerals(text);
-  return { week, families: families | 0, clients: [low | 0, high | 0], wasShared: wasShared === 1 };
+export function decodeSharedAddress([numbers, recent]: EncodedSharedAddress): SharedAddress {
+  const [week = 0, families = 0, low = 0, high = 0, wasShared = 0] = fromNumerals(numbers);
+  return {
+    week,
+    families: families | 0,
+    clients: [low | 0, high | 0],
+    recent: fromDigits(recent, HASH_DIGITS),
+    wasShared: wasShared === 1,
+  };
 }

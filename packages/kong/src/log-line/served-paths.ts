@@ -24,7 +24,7 @@ export interface ServedPaths {
 export interface ServedPathsOptions {
   /** What an earlier one had saved. */
   saved?: SavedServedPaths;
-  /** Paths that are remembered, half of them such as only one source was served. Default 100,000, about 8 MB. */
+  /** Paths that are remembered, half of them such as only one source was served. Default 100,000, about 12 MB. */
   maxPaths?: number;
 }
 
