@@ -30,6 +30,7 @@ import { createKongAdmin, createNormaliser, type KongAdmin, type TemplateLearner
 import type { Lake } from '@tripline/lake';
 import {
   createMetrics,
+  freeBytesOf,
   Gauge,
   loadTokenKey,
   resolvePath,
@@ -44,8 +45,8 @@ import {
   type RunningRole,
 } from '@tripline/runtime';
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
-import { createBackends, isEmbedded, processName, readNamed } from './backends.ts';
-import { mindDataFiles } from './data-files.ts';
+import { createBackends, isEmbedded, processName, readNamed, type Backends } from './backends.ts';
+import { mindDataFiles, mindRoom } from './data-files.ts';
 import { lockDirectory } from './lock.ts';
 import { alertsSinceOf, responseIdOf, riskFilterOf } from './query.ts';
 
@@ -114,6 +115,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
     // Roles that run apart stand on servers; only a collector keeps files of its own.
     if (runs('collector') || (!runApart(options.roles) && isEmbedded(config))) {
       shutdown.add('lock', takeDirectory(dataDir));
+      mindRoom(dataDir, embeddedStores(config));
       await mindDataFiles(dataDir, (text) => logger.info(text));
     }
     const metrics = createMetrics();
@@ -232,6 +234,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
     }
 
     reportLag(context('bus'), bus);
+    reportBackends(context('backends'), backends.problems, dataDir);
     const http = await serveObserve({
       ...config.http,
       metrics,
@@ -264,9 +267,18 @@ function takeDirectory(dataDir: string): () => void {
   } catch (error) {
     if (error instanceof UserError) throw error;
     throw new UserError(
-      `dataDir: ${dataDir} cannot be used: ${(error as Error).message}. Set it to a directory that this user may write to.`,
+      `dataDir: ${dataDir} cannot be used: ${(error as Error).message}. ` +
+        'Set it to a directory that this user may write to, on a disk with room.',
     );
   }
+}
+
+/** The directories of LMDB that this configuration needs. */
+function embeddedStores({ bus, state }: Config): string[] {
+  return [
+    ...(bus.kafka ? [] : ['bus']),
+    ...(state.redis ? [] : ['state-processor', 'state-aggregates', 'state-responder']),
+  ];
 }
 
 function runApart(roles: readonly RoleName[]): boolean {
@@ -374,6 +386,29 @@ function reportLag(context: RoleContext, bus: Bus): void {
     async collect() {
       this.reset();
       for (const { topic, group, records } of await bus.lag()) this.set({ topic, group }, records);
+    },
+  });
+}
+
+function reportBackends(context: RoleContext, problems: Backends['problems'], dataDir: string): void {
+  const registers = [context.metrics];
+  new Gauge({
+    name: 'tripline_backend_problem',
+    help: '1 while the bus or a state store cannot be written or reached, as on a full disk; /readyz says why.',
+    labelNames: ['backend'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [backend, problem] of problems()) this.set({ backend }, problem === null ? 0 : 1);
+    },
+  });
+  new Gauge({
+    name: 'tripline_data_disk_free_bytes',
+    help: 'Free space of the disk with dataDir.',
+    registers,
+    collect() {
+      const freeBytes = freeBytesOf(dataDir);
+      if (Number.isFinite(freeBytes)) this.set(freeBytes);
     },
   });
 }

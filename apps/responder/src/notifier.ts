@@ -173,7 +173,10 @@ export function startNotifier(options: NotifierOptions): Notifier {
     try {
       await bus.publish('dead-letters', [{ key: alert.id, value: JSON.stringify(letter) }]);
     } catch (error) {
-      logger.error({ error, webhook: receiver.id, alert: alert.id }, 'the dead letter cannot be kept');
+      logger.error(
+        { err: error as Error, webhook: receiver.id, alert: alert.id },
+        'the dead letter cannot be kept',
+      );
     }
   }
 
@@ -202,6 +205,13 @@ export function startNotifier(options: NotifierOptions): Notifier {
     group: `webhook:${receiver.id}`,
     // A receiver that is new is not told what was before it.
     from: 'newest',
+    // A receiver that does not answer must not stop detection.
+    mayLose: true,
+    onLost: (_, from, to) =>
+      logger.error(
+        { webhook: receiver.id, from, to },
+        'alerts were gone from the bus before this webhook was told of them: it is too far behind',
+      ),
     onBatch,
   });
   stopped.addEventListener('abort', () => void subscription.stop().catch(() => undefined), { once: true });
