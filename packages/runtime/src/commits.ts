@@ -30,7 +30,8 @@ export interface CommitsOptions {
 
 interface Failure {
   error: CommitFailedError;
-  /** Free bytes of the disk at the last try. */
+  /** When it was last seen, by the monotonic clock, ms; with the free bytes of the disk then. */
+  failedAt: number;
   freeBytes: number;
   /** No further try before (monotonic clock, ms), unless the disk gets room. */
   nextTryAt: number;
@@ -41,6 +42,8 @@ const retryMs = 1_000;
 const retryMaxMs = 60_000;
 /** With less free, a failed commit is taken for a full disk; with so much more than before, it is tried again at once. */
 const roomBytes = 2 ** 20;
+/** A commit that succeeds so long (ms) after the last failure means that the disk is well, also without more room. */
+const calmMs = 10_000;
 /** LMDB itself gives the reason of a failed commit after the failure; usually at once. */
 const reasonWithinMs = 1_000;
 const flushWithinMs = 5_000;
@@ -72,6 +75,10 @@ export class Commits {
       throw this.#failed(await reasonOf(error));
     }
     if (!this.#failure) return;
+    // On a full disk small commits still succeed, in pages that others have freed, between larger ones that fail.
+    const { failedAt } = this.#failure;
+    this.#failure.nextTryAt = -Infinity;
+    if (performance.now() - failedAt < calmMs && !this.#gotRoom(this.#failure)) return;
     this.#failure = undefined;
     this.#options.onLog?.('info', `${this.#options.what} can be written again`);
   }
@@ -101,7 +108,8 @@ export class Commits {
     const error = new CommitFailedError(message, diskFull, reason);
     const waitMs = Math.min((this.#failure?.waitMs ?? retryMs / 2) * 2, retryMaxMs);
     if (this.#failure?.error.message !== message) onLog?.('error', message, { err: reason, freeBytes });
-    this.#failure = { error, freeBytes, waitMs, nextTryAt: performance.now() + waitMs };
+    const failedAt = performance.now();
+    this.#failure = { error, failedAt, freeBytes, waitMs, nextTryAt: failedAt + waitMs };
     return error;
   }
 
