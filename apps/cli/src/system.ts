@@ -347,13 +347,13 @@ export function createConfiguredDetection(config: Config): {
   return { detection: createDetection(settings), endpointDetection: createEndpointDetection(settings) };
 }
 
-/** The Admin API client that the configuration asks for; undefined without `kong.adminUrl`. */
+/** The Admin API client that the configuration asks for; undefined without `kong.adminUrl`. Throws a `UserError` if it is unusable. */
 export function createConfiguredAdmin(loaded: LoadedConfig): KongAdmin | undefined {
   const { adminUrl, workspace, adminToken, adminHeaders, tls } = loaded.config.kong;
   if (adminUrl === undefined) return undefined;
   const pem = (key: string, file: string | undefined): string | undefined =>
     file === undefined ? undefined : readNamed(loaded, `kong.tls.${key}`, file).toString();
-  return createKongAdmin({
+  const options = {
     url: adminUrl,
     ...defined({ workspace, token: adminToken, headers: adminHeaders }),
     ...(tls
@@ -367,7 +367,14 @@ export function createConfiguredAdmin(loaded: LoadedConfig): KongAdmin | undefin
           }),
         }
       : {}),
-  });
+  };
+  try {
+    return createKongAdmin(options);
+  } catch (error) {
+    // Of a certificate or key the TLS library tells neither name nor reason that anybody would understand.
+    const { message } = error as Error;
+    throw new UserError(message.startsWith('kong.') ? message : `kong.tls: cannot be used: ${message}`);
+  }
 }
 
 /** Without the members that are undefined, as optional properties want it. */
