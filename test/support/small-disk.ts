@@ -6,8 +6,12 @@ import { join } from 'node:path';
 /** A disk that really fills up. */
 export interface SmallDisk {
   path: string;
-  /** From now on the process (default: this one) can write nothing more. */
-  fill: (pid?: number) => void;
+  /**
+   * From now on the process (default: this one) can write nothing more. `limitBytes` counts only where a limit on file sizes takes
+   * the place of the full disk. Its default leaves LMDB its first two pages: without them it gives up for good, which no full
+   * disk makes it do.
+   */
+  fill: (pid?: number, limitBytes?: number) => void;
   /** There is room again. */
   empty: (pid?: number) => void;
   dispose: () => void;
@@ -40,8 +44,7 @@ export function createSmallDisk(bytes: number): SmallDisk {
   };
   return {
     path,
-    // LMDB's first two pages lie below it: without them it gives up for good, which no full disk does.
-    fill: (pid = process.pid) => limit(pid, String(64 * 1024)),
+    fill: (pid = process.pid, limitBytes = 64 * 1024) => limit(pid, String(limitBytes)),
     empty: (pid = process.pid) => limit(pid, 'unlimited'),
     dispose: () => rmSync(path, { recursive: true, force: true }),
   };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { checkAddresses, checkClock } from './doctor.ts';
-import type { CollectorStatus } from './running.ts';
+import { checkAddresses, checkClock, checkLag } from './doctor.ts';
+import type { CollectorStatus, Status } from './running.ts';
 
 const usual: CollectorStatus['observations']['clients'] = {
   lines: 2_000,
@@ -49,5 +49,21 @@ describe('doctor on the clock', () => {
   ])('tells an offset of %i ms as %s, in units that a person reads', (clockOffsetMs, level, what) => {
     const status = { observations: { clockOffsetMs } } as unknown as CollectorStatus;
     expect(checkClock(status)).toMatchObject({ level, what });
+  });
+});
+
+describe('doctor on the lag', () => {
+  it('says who has lost records to a full topic, and what to do', () => {
+    const lag = [
+      { topic: 'api-calls', group: 'archiver', records: 7, lost: 4_200 },
+      { topic: 'api-calls', group: 'processor', records: 0 },
+    ];
+    expect(checkLag({ lag } as unknown as Status)).toMatchObject([
+      {
+        level: 'warn',
+        what: expect.stringMatching(/^lost: archiver .* on api-calls that 4200 records/) as unknown,
+        advice: expect.stringContaining('bus.maxBytes') as unknown,
+      },
+    ]);
   });
 });

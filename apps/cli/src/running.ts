@@ -6,7 +6,7 @@ export interface Status {
   dataDir: string;
   collector?: CollectorStatus;
   policies?: { count: number; problems: { line: number; path: string; message: string }[] };
-  lag: { topic: string; group: string; records: number }[];
+  lag: { topic: string; group: string; records: number; lost?: number }[];
 }
 
 export interface CollectorStatus {

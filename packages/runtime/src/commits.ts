@@ -39,7 +39,7 @@ interface Failure {
 }
 
 const retryMs = 1_000;
-const retryMaxMs = 60_000;
+const retryMaxMs = 10_000;
 /** With less free, a failed commit is taken for a full disk; with so much more than before, it is tried again at once. */
 const roomBytes = 2 ** 20;
 /** A commit that succeeds so long (ms) after the last failure means that the disk is well, also without more room. */
@@ -54,7 +54,7 @@ const fullCodes = [28, 122, 69, 27, -30792];
  * Transactions of one LMDB environment. A failed one rejects its caller and nobody else, and leaves the environment usable:
  * when the disk has room again, the next one succeeds. (LMDB reports a full disk as an I/O error where it could write a part.)
  *
- * While commits fail, further ones are refused without a try, but for one every 1 to 60 s: LMDB prints a stack for each. A disk that
+ * While commits fail, further ones are refused without a try, but for one every 1 to 10 s: LMDB prints a stack for each. A disk that
  * gets room is found out at once.
  */
 export class Commits {
