@@ -1,5 +1,6 @@
-import { existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { defaultSeed, demoKey, startKongStandIn, type KongStandIn } from '@tripline/kong-stand-in';
 import { afterEach, describe, expect, it } from 'vitest';
 import { scratchDir, until } from '../support/parts.ts';
@@ -225,5 +226,37 @@ describe('a full disk under `tripline up`', () => {
     expect(existsSync(join(disk.path, 'token.key'))).toBe(false);
     const life = await live();
     expect((await life.end('SIGTERM')).status).toBe(0);
+  }, 120_000);
+
+  it('does not end it where only its log is on that disk, and the log goes on when there is room', async () => {
+    const { disk, cwd, env } = await setting(2 ** 20, '10s');
+    const log = join(disk.path, 'log');
+    const file = openSync(log, 'a');
+    disk.fill();
+    const child = spawn(process.execPath, [resolve('dist/tripline.js'), 'up'], {
+      cwd,
+      env: { ...process.env, ...env, TRIPLINE_DATA_DIR: join(cwd, 'data') },
+      stdio: ['ignore', 'ignore', file],
+    });
+    closeSync(file);
+    undo.push(() => child.kill('SIGKILL'));
+    // Where a limit stands for the full disk, the child has it too, and only what is larger than a log fails for it.
+    disk.empty(child.pid);
+    disk.fill();
+    const url = `http://127.0.0.1:${env['TRIPLINE_HTTP__PORT']}`;
+    await until(
+      () =>
+        fetch(`${url}/readyz`).then(
+          (answer) => answer.ok,
+          () => false,
+        ),
+      'ready',
+      60_000,
+    );
+    disk.empty();
+    writeFileSync(join(cwd, 'policies.json'), '{ "policies": [] }');
+    await until(() => readFileSync(log, 'utf8').includes('"msg":"policies read"'), 'it logs again');
+    child.kill('SIGTERM');
+    expect(await new Promise((done) => child.once('close', done))).toBe(0);
   }, 120_000);
 });
