@@ -7,8 +7,8 @@ const mayImport = {
   model: [],
   runtime: ['model'],
   notify: ['model'],
-  state: ['model'],
-  bus: ['model'],
+  state: ['model', 'runtime'],
+  bus: ['model', 'runtime'],
   lake: ['model'],
   sanitize: ['model'],
   kong: ['model', 'sanitize'],
@@ -64,6 +64,15 @@ export default tseslint.config(
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/no-confusing-void-expression': 'off',
       '@typescript-eslint/consistent-type-imports': 'error',
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector:
+            'CallExpression[callee.property.name=/^(trace|debug|info|warn|error|fatal)$/] ' +
+            '> ObjectExpression.arguments Property[key.name=/^(error|exception|cause|e)$/]',
+          message: 'The logger prints an error only under `err`: write { err: error }.',
+        },
+      ],
     },
   },
   {

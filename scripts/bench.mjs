@@ -1,5 +1,6 @@
 // `npm run bench [-- --distributed | --kafka-packing]`: sets up, bundles the benchmark as the command itself is bundled,
 // and runs it.
+import './pipe.mjs';
 import { bundleOptions, setUp } from './setup.mjs';
 
 await setUp();

@@ -1,4 +1,5 @@
 // `npm run evaluate`: sets up, bundles the evaluation as the command itself is bundled, and runs it.
+import './pipe.mjs';
 import { bundleOptions, setUp } from './setup.mjs';
 
 await setUp();

@@ -1,4 +1,5 @@
 // `npm run traffic`: sets up, bundles the traffic generator as the command itself is bundled, and runs it.
+import './pipe.mjs';
 import { bundleOptions, setUp } from './setup.mjs';
 
 await setUp();

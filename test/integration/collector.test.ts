@@ -326,8 +326,45 @@ describe('the collector', () => {
     await until(() => accounting().received === 5, 'lines come under every name');
   });
 
-  it('drops and counts lines when the bus is full, tells of it, and goes on when there is room', async () => {
-    const { collector, bus, accounting, log } = await start({}, { maxBytes: 20_000 });
+  it('spools lines while the bus is full, loses none, and publishes them in their order when there is room', async () => {
+    const { collector, bus, accounting, log } = await start({}, { maxBytes: 40_000 });
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const ids: string[] = [];
+    const reader = bus.consume({
+      topic: 'api-calls',
+      group: 'slow',
+      startAt: () => Promise.resolve(undefined),
+      onBatch: async ({ body, nextOffset }) => {
+        await held;
+        for (const text of body.toString().split('\n').slice(0, -1))
+          ids.push((JSON.parse(text) as { id: string }).id);
+        reader.passed(0, nextOffset);
+      },
+    });
+    const socket = await connect(collector.port);
+    let sent = 0;
+    await until(() => {
+      for (let i = 0; i < 5; i++) socket.write(numbered(sent++));
+      return accounting().spooled > 20;
+    }, 'lines are spooled');
+    expect(collector.health()).toMatchObject({ ready: true });
+    expect(collector.health().detail).toMatch(/spooling since .* api-calls is full/);
+    release();
+    await until(() => accounting().spooled === 0 && accounting().received === sent, 'the spool is empty');
+    await until(() => new Set(ids).size === sent, 'every line is on the bus');
+    const once = [...new Set(ids)];
+    expect(once).toEqual([...once].sort());
+    expect(accounting().dropped.size).toBe(0);
+    expect(log.join('')).toMatch(/go to the spool .* api-calls is full/);
+    expectBalanced(accounting());
+  });
+
+  it('drops and counts lines when bus and spool are full, tells of it, and goes on when there is room', async () => {
+    const { collector, bus, accounting, log } = await start(
+      { spool: { maxBytes: 1_000 } },
+      { maxBytes: 20_000 },
+    );
     const reader = bus.consume({
       topic: 'api-calls',
       group: 'slow',
@@ -341,13 +378,14 @@ describe('the collector', () => {
     };
     await until(() => {
       send(5);
-      return (accounting().dropped.get('bus-full') ?? 0) > 0;
+      return (accounting().dropped.get('spool-full') ?? 0) > 0;
     }, 'lines are dropped');
     await until(() => accounting().inFlight === 0 && accounting().received === sent, 'all is accounted for');
     expectBalanced(accounting());
-    expect(log.join('')).toMatch(/lines were dropped: The bus holds/);
+    expect(log.join('')).toMatch(/lines were dropped: the spool .* holds/);
+    reader.passed(0, accounting().published);
+    await until(() => accounting().spooled === 0, 'the spool is empty');
     const before = accounting().published;
-    reader.passed(0, before);
     send(1);
     await until(() => accounting().published === before + 1, 'a line is published again');
     expectBalanced(accounting());

@@ -242,6 +242,37 @@ describe('tripline replay', () => {
     expect(ended.stderr).not.toMatch(/EPIPE|\n {4}at /);
   });
 
+  it.each([['help'], ['doctor'], ['series', 'rows.csv'], ['parameters', 'calls.ndjson']])(
+    'ends quietly when nobody reads what %s says any more, as with `| head`',
+    async (...args) => {
+      const cwd = scratch();
+      writeFileSync(join(cwd, 'rows.csv'), `timestamp,value\n${'1700000000,1\n'.repeat(50_000)}`);
+      const call = '{"endpoint":"GET /a","parameters":{"q":"x"},"score":true}\n';
+      writeFileSync(join(cwd, 'calls.ndjson'), call.repeat(20_000));
+      const running = startProgram(args, { cwd });
+      running.process.stdout!.destroy();
+      const ended = await running.ended;
+      expect(ended.status, ended.stderr).toBe(0);
+      expect(ended.stderr).not.toMatch(/EPIPE|\n {4}at /);
+    },
+  );
+
+  it('goes on when nobody reads its log any more', async () => {
+    const [port, httpPort] = [await freePort(), await freePort()];
+    const env = { TRIPLINE_COLLECTOR__PORT: String(port), TRIPLINE_HTTP__PORT: String(httpPort) };
+    const running = startProgram(['up'], { cwd: scratch(), env });
+    undo.push(() => running.process.kill('SIGKILL'));
+    running.process.stderr!.destroy();
+    const healthy = (): Promise<boolean> =>
+      fetch(`http://127.0.0.1:${httpPort}/readyz`).then(
+        (answer) => answer.ok,
+        () => false,
+      );
+    await until(healthy, 'it is ready');
+    running.process.kill('SIGTERM');
+    expect((await running.ended).status).toBe(0);
+  });
+
   it('takes an input without lines', async () => {
     const empty = await runProgram(['replay', '-'], { cwd: scratch() });
     expect(empty).toMatchObject({ status: 0, stdout: '' });

@@ -170,6 +170,34 @@ describe('archiver: a lake that fails', () => {
     await until('it is ready again', () => archiver.health().ready);
   });
 
+  it('refuses nobody on the bus while the lake is away: the oldest calls are missing then, and counted', async () => {
+    site = new Site({ maxBytes: 60_000, keepBytes: 0 });
+    const lake = new MemoryLake();
+    lake.before = () => Promise.reject(new Error('down'));
+    // It reads no further than one batch ahead, as with the largest backlog.
+    const archiver = site.start(lake, { maxRecords: 1 });
+    const processed: string[] = [];
+    site.bus.consume({
+      topic: 'api-calls',
+      group: 'processor',
+      onBatch: ({ body }) => {
+        processed.push(...body.toString().split('\n').slice(0, -1));
+        return Promise.resolve();
+      },
+    });
+    for (const line of lines(0, 1_000)) await site.publish('api-calls', [line]);
+    await until('the processor has all', () => processed.length === 1_000);
+    expect(archiver.health()).toMatchObject({ alive: true, ready: false });
+    lake.before = () => Promise.resolve();
+    await until('the newest is there', () => lake.rows['apiCalls']!.at(-1)?.includes('call-000999') ?? false);
+    const lost = await site.metric('tripline_archiver_lost_records_total');
+    expect(lost).toBeGreaterThan(100);
+    expect(lake.rows['apiCalls']).toHaveLength(1_000 - lost);
+    const row = (await site.bus.lag()).find((one) => one.topic === 'api-calls' && one.group === 'archiver');
+    expect(row?.lost).toBe(lost);
+    expect(await site.metric('tripline_archiver_jumps_total')).toBeLessThan(20);
+  });
+
   it('writes again, and counts once, when the answer to an insert got lost', async () => {
     site = new Site();
     const lake = new MemoryLake();

@@ -188,11 +188,14 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
         return Promise.resolve(undefined);
       },
       onRevoked: forget,
+      // A lake that is away must not stop detection.
+      mayLose: true,
       onLost: (partition, from, to) => {
         metrics.jumps.inc({ topic });
+        metrics.lost.inc({ topic }, Math.max(0, to - from));
         logger.error(
           { topic, partition, from, to },
-          'records were gone from the bus before they were archived',
+          'records were gone from the bus before they were archived: the lake has a gap',
         );
       },
       onBatch,
@@ -275,6 +278,12 @@ function registerMetrics({ metrics }: RoleContext) {
     jumps: new Counter({
       name: 'tripline_archiver_jumps_total',
       help: 'Times that the bus did not go on where the archiver had ended: records were gone, or the bus is another one.',
+      labelNames,
+      registers,
+    }),
+    lost: new Counter({
+      name: 'tripline_archiver_lost_records_total',
+      help: 'Records that were gone from the bus before they were archived: at most so many, as Kafka leaves positions out.',
       labelNames,
       registers,
     }),

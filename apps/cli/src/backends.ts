@@ -22,6 +22,8 @@ export interface Backends {
   state: (role: StatefulRole) => StateStore;
   /** Opening takes up to seconds; a failed opening is tried again by the next who asks. */
   lake: () => Promise<Lake>;
+  /** What keeps each of those in use from working, by name; null if nothing does. */
+  problems: () => Map<string, string | null>;
   /** Closes what was opened. */
   close: () => Promise<void>;
 }
@@ -37,17 +39,20 @@ export function createBackends(options: {
   const opened: (() => Promise<void>)[] = [];
   let bus: Bus | undefined;
   let lake: Promise<Lake> | undefined;
+  const inUse = new Map<string, Bus | StateStore>();
 
   return {
     bus: () => {
       if (bus) return bus;
       const made = openBus(loaded, dataDir, logger, now);
       opened.push(() => made.close());
+      inUse.set('bus', made);
       return (bus = made);
     },
     state: (role) => {
       const made = openState(role, loaded, dataDir, logger, now);
       opened.push(() => made.close());
+      inUse.set(`state-${role}`, made);
       return made;
     },
     lake: () => {
@@ -65,6 +70,7 @@ export function createBackends(options: {
       );
       return lake;
     },
+    problems: () => new Map([...inUse].map(([name, backend]) => [name, backend.problem()])),
     close: async () => {
       // One that opens after all is closed would stay open, and its directory come back.
       await lake?.catch(() => undefined);
@@ -82,7 +88,12 @@ function openBus(loaded: LoadedConfig, dataDir: string, logger: Logger, now: () 
   const { kafka, maxBytes } = loaded.config.bus;
   if (!kafka) {
     try {
-      return createEmbeddedBus({ path: join(dataDir, 'bus'), maxBytes, now });
+      return createEmbeddedBus({
+        path: join(dataDir, 'bus'),
+        maxBytes,
+        now,
+        onLog: logTo(logger.child({ role: 'bus' })),
+      });
     } catch (error) {
       throw error instanceof BusDamagedError ? damaged(dataDir, 'bus', error.message) : error;
     }
@@ -107,7 +118,8 @@ function openState(
   // Only what is learnt about actors and endpoints may be forgotten: a permanent block may stand for years.
   const expiry = role === 'processor' || role === 'aggregates' ? { idleExpiryMs: month } : {};
   const { redis } = loaded.config.state;
-  if (!redis) return createEmbeddedState({ path: join(dataDir, `state-${role}`), ...expiry, now });
+  const onLog = logTo(logger.child({ role: 'state' }));
+  if (!redis) return createEmbeddedState({ path: join(dataDir, `state-${role}`), ...expiry, now, onLog });
   const { tls, url, cluster, username, password, keyPrefix } = redis;
   return createRedisState({
     name: role,
@@ -118,7 +130,7 @@ function openState(
     ...(password === undefined ? {} : { password }),
     ...(tls ? { tls: tlsOptions(loaded, 'state.redis.tls', tls) } : {}),
     ...expiry,
-    onLog: logTo(logger.child({ role: 'state' })),
+    onLog,
   });
 }
 

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { UserError } from '@tripline/runtime';
@@ -14,6 +14,28 @@ const directories: Record<string, string> = {
   'state-responder':
     'which blocks and limits are in force; they are taken off Kong, and come back if their alerts go on',
 };
+
+const roomBytes = 2 ** 20;
+
+/**
+ * Throws a `UserError` if files of LMDB must be made and the disk has no room for them: the engine would end the process with a
+ * signal. Where they are there, Tripline starts on a full disk too.
+ */
+export function mindRoom(dataDir: string, names: readonly string[]): void {
+  const files = names.flatMap((name) => ['data.mdb', 'lock.mdb'].map((file) => join(dataDir, name, file)));
+  if (files.every((file) => statSync(file, { throwIfNoEntry: false })?.size)) return;
+  const probe = join(dataDir, 'room');
+  try {
+    writeFileSync(probe, Buffer.alloc(roomBytes), { flush: true });
+  } catch (error) {
+    throw new UserError(
+      `dataDir: ${dataDir} cannot take the files of the bus and the states: ${(error as Error).message}. ` +
+        `At least ${roomBytes / 2 ** 20} MB must be free to start, some GB to work. Free some space, or set dataDir to another disk.`,
+    );
+  } finally {
+    rmSync(probe, { force: true });
+  }
+}
 
 /** Longer than any disk takes for the largest bus; a damaged tree may lead in circles. */
 const readWithinMs = 300_000;

@@ -6,11 +6,12 @@ import {
   checkAddresses,
   checkClock,
   checkKong,
+  checkLag,
   checkLines,
   checkWebhooks,
   type CollectorPorts,
 } from './doctor.ts';
-import type { CollectorStatus } from './running.ts';
+import type { CollectorStatus, Status } from './running.ts';
 
 const usual: CollectorStatus['observations']['clients'] = {
   lines: 2_000,
@@ -220,6 +221,22 @@ describe('doctor on webhooks', () => {
         'webhooks: 2 messages to ops were given up since the start, the last at 1970-01-01T00:00:00.000Z: ' +
           'webhook ops, alert a, revision 1: the receiver answered 400: "no_text"',
       ],
+    ]);
+  });
+});
+
+describe('doctor on the lag', () => {
+  it('says who has lost records to a full topic, and what to do', () => {
+    const lag = [
+      { topic: 'api-calls', group: 'archiver', records: 7, lost: 4_200 },
+      { topic: 'api-calls', group: 'processor', records: 0 },
+    ];
+    expect(checkLag({ lag } as unknown as Status)).toMatchObject([
+      {
+        level: 'warn',
+        what: expect.stringMatching(/^lost: archiver .* on api-calls that 4200 records/) as unknown,
+        advice: expect.stringContaining('bus.maxBytes') as unknown,
+      },
     ]);
   });
 });

@@ -250,7 +250,7 @@ export function checkLines(nowMs: number, collector: CollectorStatus): Finding[]
       level: 'warn',
       what: `spool: ${spooled} lines wait on disk`,
       advice:
-        'The bus does not answer, or not fast enough: see Kafka above and /readyz. They are published when it does.',
+        'The bus does not answer, is full or not fast enough: see the disk and Kafka above, lag below, and /readyz. They are published when it takes them.',
     });
   }
   if (rejected > 0) {
@@ -329,12 +329,29 @@ export function checkClock(collector: CollectorStatus): Finding {
 }
 
 export function checkLag(status: Status): Finding[] {
-  const behind = status.lag.filter((row) => row.records > 100_000);
-  if (behind.length === 0) return [{ level: 'ok', what: 'lag: every role keeps up' }];
-  return behind.map((row) => ({
-    level: 'warn' as const,
-    what: `lag: ${row.group} is ${row.records} records behind on ${row.topic}`,
-  }));
+  const findings = status.lag.flatMap((row): Finding[] => [
+    ...(row.records > 100_000
+      ? [
+          {
+            level: 'warn' as const,
+            what: `lag: ${row.group} is ${row.records} records behind on ${row.topic}`,
+          },
+        ]
+      : []),
+    ...(row.lost === undefined
+      ? []
+      : [
+          {
+            level: 'warn' as const,
+            what: `lost: ${row.group} was so far behind on ${row.topic} that ${row.lost} records were let go before it read them`,
+            advice:
+              row.group === 'archiver'
+                ? 'The lake has a gap. Is it reachable and fast enough (/readyz)? A larger bus.maxBytes bridges longer outages.'
+                : 'What read too slowly missed them: see /readyz. A larger bus.maxBytes bridges longer outages.',
+          },
+        ]),
+  ]);
+  return findings.length > 0 ? findings : [{ level: 'ok', what: 'lag: every role keeps up' }];
 }
 
 /** Are webhooks delivered? */

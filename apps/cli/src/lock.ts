@@ -1,17 +1,18 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '@tripline/runtime';
 
 /**
  * Takes a data directory for this process; the engines in it allow one at a time. Returns how to let go. A lock that a
- * killed process left behind is taken over. Throws a `UserError` if a living process has it.
+ * killed process left behind is taken over. The file stays and is written in place, so that a start on a full disk needs no room for
+ * it. Throws a `UserError` if a living process has it.
  */
 export function lockDirectory(directory: string): () => void {
   const path = join(directory, 'lock');
   const mine = `${process.pid} ${startOf(process.pid)}`;
   let owner = '';
   try {
-    owner = readFileSync(path, 'utf8');
+    owner = readFileSync(path, 'utf8').trim();
   } catch {
     // Nobody has it.
   }
@@ -21,8 +22,14 @@ export function lockDirectory(directory: string): () => void {
       `Another Tripline (process ${pid}) uses the data directory ${directory}. Stop it, or set dataDir to another one.`,
     );
   }
-  writeFileSync(path, mine);
-  return () => rmSync(path, { force: true });
+  writeInPlace(path, mine);
+  return () => writeInPlace(path, '');
+}
+
+const lockBytes = 64;
+
+function writeInPlace(path: string, text: string): void {
+  writeFileSync(path, text.padEnd(lockBytes - 1) + '\n', { flag: existsSync(path) ? 'r+' : 'w' });
 }
 
 function isAlive(pid: number): boolean {

@@ -60,9 +60,12 @@ async function main(args: string[]): Promise<number> {
 
 // Whoever reads the output has had enough, as `| head` has: that is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit(0);
+  if (error.code === 'EPIPE') process.exit(0);
+  process.stderr.write(`Standard output cannot be written: ${error.message}\n`);
+  process.exit(1);
 });
+// What is told there is lost when nobody reads it or its disk is full; the work goes on.
+process.stderr.on('error', () => undefined);
 
 /** Whatever connection or timer a client left behind, a command that is done ends; what it printed has gone by then. */
 const lingerMs = 2_000;

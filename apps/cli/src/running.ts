@@ -10,7 +10,7 @@ export interface Status {
   policies?: { count: number; problems: { line: number; path: string; message: string }[] };
   /** How deliveries stand, where a responder runs. */
   webhooks?: WebhookStatus[];
-  lag: { topic: string; group: string; records: number }[];
+  lag: { topic: string; group: string; records: number; lost?: number }[];
 }
 
 export interface CollectorStatus {

@@ -41,6 +41,7 @@ import {
 import type { Lake } from '@tripline/lake';
 import {
   createMetrics,
+  freeBytesOf,
   Gauge,
   loadTokenKey,
   resolvePath,
@@ -55,8 +56,8 @@ import {
   type RunningRole,
 } from '@tripline/runtime';
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
-import { createBackends, isEmbedded, processName, readNamed } from './backends.ts';
-import { mindDataFiles } from './data-files.ts';
+import { createBackends, isEmbedded, processName, readNamed, type Backends } from './backends.ts';
+import { mindDataFiles, mindRoom } from './data-files.ts';
 import { lockDirectory } from './lock.ts';
 import { alertsSinceOf, responseIdOf, riskFilterOf } from './query.ts';
 
@@ -125,6 +126,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
     // Roles that run apart stand on servers; only a collector keeps files of its own.
     if (runs('collector') || (!runApart(options.roles) && isEmbedded(config))) {
       shutdown.add('lock', takeDirectory(dataDir));
+      mindRoom(dataDir, embeddedStores(config));
       await mindDataFiles(dataDir, (text) => logger.info(text));
     }
     const metrics = createMetrics();
@@ -256,6 +258,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
     }
 
     reportLag(context('bus'), bus);
+    reportBackends(context('backends'), backends.problems, dataDir);
     const http = await serveObserve({
       ...config.http,
       metrics,
@@ -303,9 +306,18 @@ function takeDirectory(dataDir: string): () => void {
   } catch (error) {
     if (error instanceof UserError) throw error;
     throw new UserError(
-      `dataDir: ${dataDir} cannot be used: ${(error as Error).message}. Set it to a directory that this user may write to.`,
+      `dataDir: ${dataDir} cannot be used: ${(error as Error).message}. ` +
+        'Set it to a directory that this user may write to, on a disk with room.',
     );
   }
+}
+
+/** The directories of LMDB that this configuration needs. */
+function embeddedStores({ bus, state }: Config): string[] {
+  return [
+    ...(bus.kafka ? [] : ['bus']),
+    ...(state.redis ? [] : ['state-processor', 'state-aggregates', 'state-responder']),
+  ];
 }
 
 function runApart(roles: readonly RoleName[]): boolean {
@@ -369,13 +381,13 @@ export function createConfiguredDetection(config: Config): {
   return { detection: createDetection(settings), endpointDetection: createEndpointDetection(settings) };
 }
 
-/** The Admin API client that the configuration asks for; undefined without `kong.adminUrl`. */
+/** The Admin API client that the configuration asks for; undefined without `kong.adminUrl`. Throws a `UserError` if it is unusable. */
 export function createConfiguredAdmin(loaded: LoadedConfig): KongClient | undefined {
   const { adminUrl, workspace, adminToken, adminHeaders, tls } = loaded.config.kong;
   if (adminUrl === undefined) return undefined;
   const pem = (key: string, file: string | undefined): string | undefined =>
     file === undefined ? undefined : readNamed(loaded, `kong.tls.${key}`, file).toString();
-  return createKongAdmin({
+  const options = {
     url: adminUrl,
     ...defined({ workspace, token: adminToken, headers: adminHeaders }),
     ...(tls
@@ -389,7 +401,14 @@ export function createConfiguredAdmin(loaded: LoadedConfig): KongClient | undefi
           }),
         }
       : {}),
-  });
+  };
+  try {
+    return createKongAdmin(options);
+  } catch (error) {
+    // Of a certificate or key the TLS library tells neither name nor reason that anybody would understand.
+    const { message } = error as Error;
+    throw new UserError(message.startsWith('kong.') ? message : `kong.tls: cannot be used: ${message}`);
+  }
 }
 
 /** Without the members that are undefined, as optional properties want it. */
@@ -419,6 +438,29 @@ export function createConfiguredProxy(env: Record<string, string | undefined>): 
   } catch (error) {
     throw new UserError((error as Error).message);
   }
+}
+
+function reportBackends(context: RoleContext, problems: Backends['problems'], dataDir: string): void {
+  const registers = [context.metrics];
+  new Gauge({
+    name: 'tripline_backend_problem',
+    help: '1 while the bus or a state store cannot be written or reached, as on a full disk; /readyz says why.',
+    labelNames: ['backend'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [backend, problem] of problems()) this.set({ backend }, problem === null ? 0 : 1);
+    },
+  });
+  new Gauge({
+    name: 'tripline_data_disk_free_bytes',
+    help: 'Free space of the disk with dataDir.',
+    registers,
+    collect() {
+      const freeBytes = freeBytesOf(dataDir);
+      if (Number.isFinite(freeBytes)) this.set(freeBytes);
+    },
+  });
 }
 
 /** What the command line asks of a running Tripline, as far as its roles can tell. */

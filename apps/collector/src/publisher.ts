@@ -46,7 +46,7 @@ export interface Accounting {
 
 export interface PublisherOptions {
   bus: Bus;
-  /** Where records wait while the bus does not answer. Left out: they are dropped, or returned to who sent them. */
+  /** Where records wait while the bus takes none. Left out: they are dropped, or returned to who sent them. */
   spool?: Spool;
   /** Memory that accepted lines may take while they wait, in bytes. From the half on they go to the spool. */
   maxInFlightBytes: number;
@@ -90,7 +90,7 @@ const lossIsNewsMs = 10_000;
  * Gathers API calls for a moment and publishes them together. Never makes its caller wait: Kong's timers would pile up
  * behind a collector that reads slowly.
  *
- * While the bus does not answer, everything goes to the spool: first what was under way, in its order, then what comes, so
+ * While the bus does not answer, or is full, everything goes to the spool: first what was under way, in its order, then what comes, so
  * that the order stays. One loop publishes the oldest of it until that works and the spool is empty. What had reached the
  * bus although it did not answer is published a second time; ids make that harmless. What neither bus nor spool can take is
  * dropped, counted and told.
@@ -288,9 +288,10 @@ export class Publisher {
       if (!this.#underWay.has(batch)) return;
       const problem = (error as Error).message;
       if (error instanceof BusUnavailableError) this.#startSpooling(problem);
+      else if (error instanceof BusFullError) this.#startSpooling(problem, 'bus-full');
       else {
         this.#underWay.delete(batch);
-        this.#lose(batch, records.length, error instanceof BusFullError ? 'bus-full' : 'bus-error', problem);
+        this.#lose(batch, records.length, 'bus-error', problem);
         this.#settle(batch, false);
       }
     } finally {
@@ -316,13 +317,13 @@ export class Publisher {
     }
   }
 
-  /** From now on everything goes to the spool, what is under way first. */
-  #startSpooling(problem: string): void {
+  /** From now on everything goes to the spool, what is under way first. Without a spool that is lost, for `reason`. */
+  #startSpooling(problem: string, reason: DropReason = 'bus-unavailable'): void {
     const waiting = [...this.#underWay];
     this.#underWay.clear();
     if (!this.#spool) {
       for (const batch of waiting) {
-        this.#lose(batch, batch.records.length, 'bus-unavailable', problem);
+        this.#lose(batch, batch.records.length, reason, problem);
         this.#settle(batch, false);
       }
       return;

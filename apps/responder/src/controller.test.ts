@@ -446,6 +446,31 @@ describe('the end of a response', () => {
     );
   });
 
+  test('a block is taken off on request and by its end while the state cannot be saved, and saved when it can', async () => {
+    const w = await world();
+    await w.decide(anAlert());
+    await w.decide(anAlert({ consumer: 'c-2' }));
+    await w.controller.pass();
+    expect(w.kong.store.size).toBe(2);
+    w.store.failures = Infinity;
+    expect(await w.controller.lift(responseId('block-all', 'alert-c-1', 'block'))).toMatchObject({
+      status: 'lifted',
+    });
+    expect(w.kong.store.size).toBe(1);
+    await w.run(16 * minute);
+    expect(w.kong.store.size).toBe(0);
+    expect(w.controller.problem()).toMatch(/cannot be saved/);
+    // What failed all the time was told once.
+    expect(w.log.match(/responses cannot be saved; trying again/g)).toHaveLength(1);
+    w.store.failures = 0;
+    await w.run(minute);
+    expect(w.controller.problem()).toBeNull();
+    await w.restart();
+    await w.controller.pass();
+    expect(w.status().sort()).toEqual(['expired', 'lifted']);
+    expect(w.kong.store.size).toBe(0);
+  });
+
   test('a lift while Kong is down is kept, over a restart, and done when Kong is back', async () => {
     const w = await world();
     await w.decide(anAlert());

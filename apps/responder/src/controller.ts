@@ -29,6 +29,7 @@ import {
   type PluginGroup,
 } from '@tripline/policy';
 import type { RoleContext } from '@tripline/runtime';
+import { FencedError } from '@tripline/state';
 import { parseAlerts } from './alerts.ts';
 import { groupOf, inOrderOfTrial } from './operations.ts';
 import { createQueue } from './pause.ts';
@@ -94,8 +95,9 @@ export interface Controller {
   /** Ms until the next pass is due. */
   dueInMs(): number;
   /**
-   * Ends a response before its time, for good: the same alert does not start it again. Resolves when that is saved and
-   * was tried once; `status` is `lifted` as soon as Kong confirmed. Rejects with `UnknownResponseError`.
+   * Ends a response before its time, for good: the same alert does not start it again. Resolves when that was tried once;
+   * `status` is `lifted` as soon as Kong confirmed. It is saved first; where the state cannot be saved, the response is
+   * lifted all the same, and saved as soon as that works. Rejects with `UnknownResponseError`.
    */
   lift(id: string): Promise<Response>;
   /** All that are in force, on their way, or ended not long ago. */
@@ -202,6 +204,7 @@ export function createController(options: ControllerOptions): Controller {
   let comparedOnce = false;
   let kongProblem: string | null = null;
   let saveProblem: string | null = null;
+  let publishProblem: string | null = null;
   let readOnly = false;
   let limitProblem: { text: string; at: number } | null = null;
   const refusedSince = { count: 0, loggedAt: -Infinity };
@@ -716,7 +719,7 @@ export function createController(options: ControllerOptions): Controller {
     } catch (error) {
       const problem = messageOf(error);
       if (problem !== kongProblem)
-        logger.warn({ error: problem }, 'a call to the Kong Admin API failed; trying again');
+        logger.warn({ problem }, 'a call to the Kong Admin API failed; trying again');
       return problem;
     }
   }
@@ -808,7 +811,7 @@ export function createController(options: ControllerOptions): Controller {
       for (const held of changed) dirty.add(held);
       for (const held of gone) forgotten.add(held);
       if (saveProblem === null)
-        logger.error({ error: messageOf(error) }, 'responses cannot be saved; trying again');
+        logger.error({ err: error as Error }, 'responses cannot be saved; trying again');
       saveProblem = `the state cannot be saved: ${messageOf(error)}`;
       return false;
     }
@@ -824,12 +827,12 @@ export function createController(options: ControllerOptions): Controller {
       await bus.publish('responses', records);
     } catch (error) {
       for (const held of changed) dirty.add(held);
-      logger.error(
-        { error: messageOf(error), records: records.length },
-        'responses cannot be published; trying again',
-      );
+      if (publishProblem === null)
+        logger.error({ err: error as Error }, 'responses cannot be published; trying again');
+      publishProblem = messageOf(error);
       return false;
     }
+    publishProblem = null;
     for (const { held, responses } of sent) {
       if (responses.length === 0) continue;
       held.outbox.splice(0, responses.length);
@@ -857,11 +860,16 @@ export function createController(options: ControllerOptions): Controller {
         );
       }
       held.lifting = true;
+      dirty.add(held);
       try {
         await state.save(held.partition, new Map([[stateKey(held), encode(held)]]));
       } catch (error) {
-        held.lifting = false;
-        throw error;
+        if (error instanceof FencedError) throw error;
+        // A full disk must not keep a block in force. The next pass saves it; a crash before that makes the block come back.
+        logger.error(
+          { response: id, err: error as Error },
+          'that the response is lifted cannot be saved yet',
+        );
       }
       logger.info({ response: id, consumer: held.response.consumer }, 'the response is lifted on request');
       await onePass(pass);

@@ -246,6 +246,13 @@ export function startNotifier(options: NotifierOptions): Notifier {
       group: `webhook:${receiver.id}`,
       // A receiver that is new is not notified of what was before it.
       from: 'newest',
+      // A receiver that does not answer must not stop detection.
+      mayLose: true,
+      onLost: (_, from, to) =>
+        logger.error(
+          { webhook: receiver.id, from, to },
+          'alerts were gone from the bus before this webhook took them: it is too far behind',
+        ),
       onBatch: (batch) => oneBatch(() => takeBatch(batch)),
     });
     const stop = (): void => void subscription.stop().catch(() => undefined);

@@ -90,7 +90,9 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
 
   const queue = createQueue();
   const look = (): void => {
-    queue(read).catch((error: unknown) => logger.error({ path, error }, 'the policy file cannot be read'));
+    queue(read).catch((error: unknown) =>
+      logger.error({ path, err: error }, 'the policy file cannot be read'),
+    );
   };
   await read();
   started = true;

@@ -146,6 +146,7 @@ export function startResponder(options: ResponderOptions): RunningResponder {
   async function decideAlerts(): Promise<void> {
     const { controller, state } = await started;
     const retry = createPause(sleep, stopping.signal);
+    let told = '';
     const subscription: Subscription = bus.consume({
       topic: 'alerts',
       group: 'responder',
@@ -155,16 +156,20 @@ export function startResponder(options: ResponderOptions): RunningResponder {
           if (stopping.signal.aborted) throw new StoppedError();
           try {
             await controller.decide(batch);
+            told = '';
             subscription.passed(batch.partition, batch.nextOffset);
             return;
           } catch (error) {
-            logger.error({ error }, 'alerts cannot be decided; trying again');
+            const problem = (error as Error).message;
+            if (problem !== told)
+              logger.error({ err: error as Error }, 'alerts cannot be decided; trying again');
+            told = problem;
             await retry.wait(Math.min(1_000 * 2 ** attempts, 30_000));
           }
         }
       },
     });
-    const stop = (): void => void subscription.stop();
+    const stop = (): void => void subscription.stop().catch(() => undefined);
     if (stopping.signal.aborted) stop();
     else stopping.signal.addEventListener('abort', stop, { once: true });
     await subscription.stopped.catch((error: unknown) => {

@@ -54,7 +54,7 @@ function world(state?: (real: StateStore, who: string) => StateStore) {
   };
   const publish = (consumer: string): Promise<void> =>
     bus.publish('alerts', [{ key: consumer, value: JSON.stringify(anAlert({ consumer })) }]);
-  return { clock, kong, start, publish };
+  return { clock, kong, start, publish, shared };
 }
 
 /** Lets everything that can happen without time passing happen. */
@@ -140,5 +140,43 @@ describe('several responders', () => {
     clock.advance(2_000);
     await until(() => acts(first));
     expect(first.responses()).toHaveLength(1);
+  });
+
+  it('act again where the one that acts was fenced and still holds the lease, as after a stall', async () => {
+    const { clock, start, publish, kong, shared } = world();
+    const first = start('first');
+    await until(() => acts(first));
+    // A successor claimed the state while this one stalled; then it ended, and gave the lease back.
+    await shared.claim(0);
+    await publish('c-1');
+    await until(() => !acts(first) || first.lines.some((line) => line.includes('stands by from now on')));
+    clock.advance(2_000);
+    await until(() => acts(first));
+    await until(() => kong.blocked().length === 1);
+    expect(first.responses().map(({ status }) => status)).toEqual(['active']);
+    expect(first.lines.filter((line) => line.includes('acts from now on'))).toHaveLength(2);
+
+    // And as often as it happens.
+    await shared.claim(0);
+    await publish('c-2');
+    await until(() => first.lines.filter((line) => line.includes('stands by from now on')).length === 2);
+    clock.advance(2_000);
+    await until(() => kong.blocked().length === 2);
+    expect(kong.writes.map(({ kind }) => kind)).toEqual(['put', 'put']);
+  });
+
+  it('leave the lease to the one that has it when they were fenced by it', async () => {
+    const { clock, start, publish, kong, shared } = world();
+    const first = start('first');
+    await until(() => acts(first));
+    await shared.release('responder', 'first');
+    const second = start('second');
+    await until(() => acts(second));
+    await publish('c-1');
+    await until(() => first.lines.some((line) => line.includes('stands by from now on')));
+    clock.advance(2_000);
+    await until(() => stands(first) && kong.blocked().length === 1);
+    expect(acts(second)).toBe(true);
+    expect(kong.writes).toHaveLength(1);
   });
 });

@@ -48,6 +48,8 @@ export function startStandby(options: StandbyOptions): RunningResponder {
   /** Until when the lease surely is ours, by this process's clock. */
   let heldUntil = -Infinity;
   let acting: RunningResponder | undefined;
+  /** The one that acted and has ended by itself, with the reason: it is cleared away before anything else. */
+  let over: { responder: RunningResponder; why: string } | undefined;
   let lent = new LentRegistry(metrics);
   let leader = '';
   let problem: string | null = null;
@@ -68,12 +70,19 @@ export function startStandby(options: StandbyOptions): RunningResponder {
     lent = new LentRegistry(metrics);
     const started = options.start(admin, lent);
     acting = started;
-    started.ended.catch((error: unknown) => {
-      // Whoever claimed the state has the lease, or this process has: the next round shows.
-      if (error instanceof FencedError) heldUntil = -Infinity;
-      else failure = error as Error;
+    const end = (why: string): void => {
+      over = { responder: started, why };
       pause.kick();
-    });
+    };
+    started.ended.then(
+      () => end('it ended'),
+      (error: unknown) => {
+        if (!(error instanceof FencedError)) failure = error as Error;
+        // Nothing is written to Kong until the next round shows who has the lease: whoever claimed the state, or this process.
+        heldUntil = -Infinity;
+        end('another responder has claimed its state');
+      },
+    );
   };
 
   const stepDown = async (why: string): Promise<void> => {
@@ -86,6 +95,7 @@ export function startStandby(options: StandbyOptions): RunningResponder {
   };
 
   const round = async (): Promise<void> => {
+    if (over && over.responder === acting) await stepDown(over.why);
     // From before the question on: the answer may have taken its time.
     const askedAt = now();
     try {

@@ -47,6 +47,12 @@ export interface ConsumeOptions {
    */
   onLost?: (partition: number, from: number, to: number) => void;
   /**
+   * This group must not stop publishers: where a topic of the embedded bus has reached its limit, the oldest records are let go
+   * although the group has not read them (`onLost`). Without it publishers are refused with `BusFullError` until the group
+   * has passed. Kafka keeps records by time, for whatever group.
+   */
+  mayLose?: boolean;
+  /**
    * Called with one batch at a time per partition. A rejection with `BeginAgainError` makes the bus ask `startAt` again
    * and go on from there; any other one stops the subscription and is reported by `stopped`.
    */
@@ -76,7 +82,17 @@ export interface Subscription {
   stop(): Promise<void>;
 }
 
-/** Thrown by `publish` when the bus cannot take more: nothing of the call was published. */
+/** How far a group is behind on a topic. */
+export interface Lag {
+  topic: Topic;
+  group: string;
+  /** Records that it has not passed. */
+  records: number;
+  /** Records that were gone before it read them, since this process began; only the embedded bus counts them. */
+  lost?: number;
+}
+
+/** Thrown by `publish` when the topic or the disk is full: nothing of the call was published, and a later try may succeed. */
 export class BusFullError extends Error {
   override name = 'BusFullError';
 }
@@ -121,7 +137,7 @@ export interface Bus {
    * Records not yet passed by the group, per topic and group; groups that keep their own position report it here. Where
    * several records travel in one message it is an estimate, which is 0 exactly when nothing is left.
    */
-  lag(): Promise<{ topic: Topic; group: string; records: number }[]>;
+  lag(): Promise<Lag[]>;
   /** What keeps it from working at the moment and what to do, in words; null if nothing does. */
   problem(): string | null;
   close(): Promise<void>;

@@ -2,9 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { createSmallDisk } from '../../../test/support/small-disk.ts';
 import { busContract } from './bus.contract.ts';
 import { BusFullError, type Bus } from './bus.ts';
-import { createEmbeddedBus, type EmbeddedBusOptions } from './embedded-bus.ts';
+import { createEmbeddedBus, topicShares, type EmbeddedBusOptions } from './embedded-bus.ts';
 
 busContract('embedded bus', (partitions) => {
   const path = mkdtempSync(join(tmpdir(), 'tripline-bus-'));
@@ -34,7 +35,7 @@ describe('embedded bus: bounded size', () => {
   const kilobyte = { key: 'k', value: `{"pad":"${'x'.repeat(1000)}"}` };
 
   it('refuses to publish when a reader has not passed what fills it, and takes records again once it has', async () => {
-    const full = open({ maxBytes: 10_000, keepBytes: 0 });
+    const full = open({ maxBytes: 10_000 / topicShares.alerts, keepBytes: 0 });
     const position = full.consume({
       topic: 'alerts',
       group: 'g',
@@ -58,6 +59,110 @@ describe('embedded bus: bounded size', () => {
       });
     });
     expect(got).toEqual([9]);
+  });
+
+  it('refuses records of the topic that is full, and takes those of the others', async () => {
+    const full = open({ maxBytes: 20_000, keepBytes: 0 });
+    const hold = { group: 'g', startAt: () => Promise.resolve(0), onBatch: () => Promise.resolve() };
+    full.consume({ topic: 'api-calls', ...hold });
+    full.consume({ topic: 'alerts', ...hold });
+    for (let i = 0; i < 14; i++) await full.publish('api-calls', [kilobyte]);
+    const together = await Promise.allSettled([
+      full.publish('api-calls', [kilobyte]),
+      full.publish('alerts', [{ key: 'k', value: '{"tiny":1}' }]),
+    ]);
+    expect(together.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+    await expect(full.publish('api-calls', [kilobyte])).rejects.toThrow(/^api-calls is full: .*75 % of bus/);
+  });
+
+  it('lets a reader that may lose records lose the oldest, tells it which, and refuses nobody for its sake', async () => {
+    const bounded = open({ maxBytes: 40_000, keepBytes: 0 });
+    const seen: number[] = [];
+    const lost: number[] = [];
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const slow = bounded.consume({
+      topic: 'api-calls',
+      group: 'archiver',
+      mayLose: true,
+      startAt: () => Promise.resolve(undefined),
+      maxBatchBytes: 1,
+      onLost: (_, from, to) => {
+        for (let offset = from; offset < to; offset++) lost.push(offset);
+      },
+      onBatch: async ({ firstOffset, nextOffset }) => {
+        await held;
+        for (let offset = firstOffset; offset < nextOffset; offset++) seen.push(offset);
+        slow.passed(0, nextOffset);
+      },
+    });
+    const quick = bounded.consume({
+      topic: 'api-calls',
+      group: 'processor',
+      startAt: () => Promise.resolve(undefined),
+      onBatch: ({ nextOffset }) => {
+        quick.passed(0, nextOffset);
+        return Promise.resolve();
+      },
+    });
+    for (let i = 0; i < 100; i++) await bounded.publish('api-calls', [kilobyte]);
+    release();
+    while (seen.at(-1) !== 99) await new Promise((resolve) => setImmediate(resolve));
+    expect([...seen, ...lost].sort((a, b) => a - b)).toEqual(Array.from({ length: 100 }, (_, i) => i));
+    expect(lost.length).toBeGreaterThan(60);
+    // It holds what fits.
+    expect(seen.length).toBeGreaterThan(25);
+    const lag = await bounded.lag();
+    expect(lag.find(({ group }) => group === 'archiver')?.lost).toBe(lost.length);
+    expect(lag.find(({ group }) => group === 'processor')).not.toHaveProperty('lost');
+  });
+
+  it('never takes records from a reader that must have them, whatever another one has lost', async () => {
+    const bounded = open({ maxBytes: 40_000, keepBytes: 0 });
+    const startAt = (): Promise<undefined> => Promise.resolve(undefined);
+    const idle = { topic: 'api-calls' as const, startAt, onBatch: () => new Promise<void>(() => undefined) };
+    bounded.consume({ ...idle, group: 'archiver', mayLose: true });
+    bounded.consume({ ...idle, group: 'processor' });
+    const outcomes = [];
+    for (let i = 0; i < 40; i++)
+      outcomes.push(
+        await bounded.publish('api-calls', [kilobyte]).then(
+          () => 'taken',
+          (error: unknown) => (error as Error).name,
+        ),
+      );
+    expect(new Set(outcomes)).toEqual(new Set(['taken', 'BusFullError']));
+    const taken = outcomes.filter((one) => one === 'taken').length;
+    bus = undefined;
+    // What was taken is there for the one after the next start, from the first on.
+    const again = createEmbeddedBus({ path });
+    const found = await new Promise<number>((resolve) => {
+      again.consume({
+        topic: 'api-calls',
+        group: 'processor',
+        startAt: () => Promise.resolve(0),
+        onBatch: ({ firstOffset, nextOffset }) => {
+          resolve(nextOffset - firstOffset);
+          return Promise.resolve();
+        },
+      });
+    });
+    expect(found).toBe(taken);
+    await again.close();
+  });
+
+  it('takes what alone is larger than the limit when it holds nothing else', async () => {
+    const small = open({ maxBytes: 2_000, keepBytes: 0 });
+    const reader = small.consume({
+      topic: 'alerts',
+      group: 'g',
+      startAt: () => Promise.resolve(0),
+      onBatch: () => Promise.resolve(),
+    });
+    await small.publish('alerts', [kilobyte, kilobyte]);
+    await expect(small.publish('alerts', [kilobyte])).rejects.toBeInstanceOf(BusFullError);
+    reader.passed(0, 2);
+    await small.publish('alerts', [kilobyte]);
   });
 
   it('goes on counting offsets after everything was let go and the bus opened again', async () => {
@@ -87,5 +192,85 @@ describe('embedded bus: bounded size', () => {
     expect(() => createEmbeddedBus({ path, partitions: 3 })).toThrow(/made with 2 partitions.*keep 2/);
     open({});
     expect(bus?.partitions).toBe(2);
+  });
+});
+
+describe('embedded bus: a full disk', () => {
+  const undo: (() => unknown)[] = [];
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): void => void unhandled.push(reason);
+  afterEach(async () => {
+    for (const step of undo.splice(0).reverse()) await step();
+  });
+
+  it('refuses records with an error that publishers know, says so, and goes on where it was when there is room', async () => {
+    process.on('unhandledRejection', note);
+    undo.push(() => process.off('unhandledRejection', note));
+    const disk = createSmallDisk(6 * 2 ** 20);
+    undo.push(disk.dispose);
+    const told: string[] = [];
+    const path = join(disk.path, 'bus');
+    const full = createEmbeddedBus({ path, onLog: (_, message) => told.push(message) });
+    const seen: number[] = [];
+    const reader = full.consume({
+      topic: 'api-calls',
+      group: 'g',
+      onBatch: ({ body }) => {
+        for (const line of body.toString().split('\n').slice(0, -1))
+          seen.push((JSON.parse(line) as { n: number }).n);
+        return Promise.resolve();
+      },
+    });
+    const kept: number[] = [];
+    let n = 0;
+    const publish = async (): Promise<string> => {
+      const mine = n++;
+      const value = JSON.stringify({ n: mine, pad: 'x'.repeat(100_000) });
+      try {
+        await full.publish('api-calls', [{ key: 'k', value }]);
+        kept.push(mine);
+        return 'taken';
+      } catch (error) {
+        return (error as Error).name;
+      }
+    };
+    for (let i = 0; i < 10; i++) expect(await publish()).toBe('taken');
+    disk.fill();
+    let outcome = 'taken';
+    while (outcome === 'taken') outcome = await publish();
+    expect(['BusFullError', 'BusUnavailableError']).toContain(outcome);
+    expect(await publish()).toBe(outcome);
+    expect(full.problem()).toMatch(/cannot be written/);
+    // Positions are but hints: that they cannot be saved stops no reader.
+    reader.passed(0, 1);
+    disk.empty();
+    while ((await publish()) !== 'taken') await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(full.problem()).toBeNull();
+    while (seen.length < kept.length) await new Promise((resolve) => setImmediate(resolve));
+    expect(seen).toEqual(kept);
+    expect(told).toHaveLength(2);
+    expect(told[1]).toMatch(/can be written again/);
+    await full.close();
+    expect(unhandled).toEqual([]);
+
+    const again = createEmbeddedBus({ path });
+    undo.push(() => again.close());
+    expect(await again.lag()).toEqual([{ topic: 'api-calls', group: 'g', records: 0 }]);
+  });
+
+  it('closes while the disk is full', async () => {
+    const disk = createSmallDisk(4 * 2 ** 20);
+    undo.push(disk.dispose);
+    undo.push(() => disk.empty());
+    const full = createEmbeddedBus({ path: join(disk.path, 'bus') });
+    disk.fill();
+    const value = JSON.stringify({ pad: 'x'.repeat(100_000) });
+    while (
+      await full.publish('api-calls', [{ key: 'k', value }]).then(
+        () => true,
+        () => false,
+      )
+    );
+    await full.close();
   });
 });

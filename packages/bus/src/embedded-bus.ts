@@ -1,14 +1,17 @@
 import { mkdirSync } from 'node:fs';
 import { open, type Database, type RootDatabase } from 'lmdb';
 import { topics, type Topic } from '@tripline/model';
+import { CommitFailedError, Commits, type CommitsOptions } from '@tripline/runtime';
 import {
   BeginAgainError,
   BusDamagedError,
   BusFullError,
+  BusUnavailableError,
   type Bus,
   type BusBatch,
   type BusRecord,
   type ConsumeOptions,
+  type Lag,
   type Subscription,
 } from './bus.ts';
 import { partitionOf } from './partition.ts';
@@ -18,21 +21,42 @@ export interface EmbeddedBusOptions {
   path: string;
   /** Fixed when the log is made; a different number later is refused. Default 1: one process gains nothing from more. */
   partitions?: number;
-  /** Upper bound of what is kept, in bytes of records. What every group has passed goes first; then `publish` refuses. */
+  /** Upper bound of what is kept, in bytes of records; each topic has its share of it, see `topicShares`. Default 4 GiB. */
   maxBytes?: number;
-  /** How much of what every group has passed is kept anyway, in bytes: what readers may go back to. */
+  /**
+   * How much of what every group has passed is kept anyway, in bytes: what readers may go back to. Each topic has its share
+   * of it. It is let go when the disk is full. Default 256 MiB.
+   */
   keepBytes?: number;
   /** Groups that were not heard of for so long (ms) no longer hold records back. */
   forgetGroupMs?: number;
   /** Wall clock in ms. */
   now?: () => number;
+  /** Told when the disk takes no records, and when it takes them again. */
+  onLog?: CommitsOptions['onLog'];
 }
 
 /** Position of a group on a partition, with the wall-clock time it was written. */
 interface Position {
   offset: number;
   at: number;
+  /** See `ConsumeOptions`. */
+  mayLose?: boolean;
 }
+
+/**
+ * The part of `maxBytes` that each topic may hold, so that none of them takes the room of another. A topic at its limit lets
+ * its oldest records go, a sixteenth of the limit at a time, as far as only readers with `mayLose` still want them; else `publish`
+ * refuses records of this topic, and of no other.
+ */
+export const topicShares: Readonly<Record<Topic, number>> = {
+  'api-calls': 0.75,
+  aggregates: 0.1,
+  alerts: 0.06,
+  responses: 0.06,
+  'dead-letters': 0.03,
+};
+const chunkShare = 1 / 16;
 
 interface Partition {
   topic: Topic;
@@ -42,6 +66,15 @@ interface Partition {
   /** Offset of the oldest record kept. */
   start: number;
   bytes: number;
+}
+
+/** Blocks at the beginning of a partition that are to go. */
+interface Removal {
+  part: Partition;
+  keys: [string, number, number][];
+  bytes: number;
+  /** Offset of the oldest record that stays. */
+  start: number;
 }
 
 interface Waiting {
@@ -70,8 +103,13 @@ class EmbeddedBus implements Bus {
   readonly #root: RootDatabase<Buffer, number[]>;
   readonly #blocks: Database<Buffer, [string, number, number]>;
   readonly #positions: Database<Position, [string, string, number]>;
+  readonly #commits: Commits;
   readonly #parts = new Map<string, Partition>();
   readonly #groups = new Map<string, Position>();
+  /** Those of them that are not on the disk. */
+  readonly #unsaved = new Map<string, Position>();
+  /** `topic/group` to how many records the group has lost to the topic's limit. */
+  readonly #lost = new Map<string, number>();
   readonly #maxBytes: number;
   readonly #keepBytes: number;
   readonly #forgetGroupMs: number;
@@ -80,6 +118,8 @@ class EmbeddedBus implements Bus {
   readonly #subscriptions = new Set<Subscription>();
   #waiting: Waiting[] = [];
   #writing: Promise<void> | undefined;
+  /** Blocks are being removed: they may be gone from the disk before `Partition.start` says so. */
+  #removing = false;
   #closed = false;
 
   constructor(options: EmbeddedBusOptions) {
@@ -87,8 +127,15 @@ class EmbeddedBus implements Bus {
     this.#keepBytes = options.keepBytes ?? 256 * 2 ** 20;
     this.#forgetGroupMs = options.forgetGroupMs ?? 7 * 86_400_000;
     this.#now = options.now ?? Date.now;
-    mkdirSync(options.path, { recursive: true });
-    this.#root = open<Buffer, number[]>({ path: options.path, encoding: 'binary', maxDbs: 4 });
+    const { path } = options;
+    mkdirSync(path, { recursive: true });
+    this.#root = open<Buffer, number[]>({ path, encoding: 'binary', maxDbs: 4, eventTurnBatching: false });
+    this.#commits = new Commits({
+      lmdb: this.#root,
+      path,
+      what: 'the bus',
+      ...(options.onLog ? { onLog: options.onLog } : {}),
+    });
     this.#blocks = this.#root.openDB({ name: 'blocks', encoding: 'binary' });
     this.#positions = this.#root.openDB({ name: 'positions', encoding: 'json' });
     this.partitions = this.#settlePartitions(options.partitions);
@@ -157,18 +204,21 @@ class EmbeddedBus implements Bus {
       const taken = this.#waiting;
       this.#waiting = [];
       try {
-        await this.#commit(taken);
-        for (const one of taken) one.resolve();
+        const fitting = await this.#makeRoom(taken);
+        await this.#append(fitting);
+        for (const one of fitting) one.resolve();
         for (const wake of this.#wakers) wake();
       } catch (error) {
-        for (const one of taken) one.reject(error);
+        // Those that were refused before keep that answer.
+        for (const one of taken) one.reject(asBusError(error));
       }
     }
     // In the same turn as the last look at `#waiting`: a publish from now on starts a new writer.
     this.#writing = undefined;
   }
 
-  async #commit(taken: Waiting[]): Promise<void> {
+  /** One transaction: all of it is there afterwards, or nothing. */
+  async #append(taken: readonly Waiting[]): Promise<void> {
     const blocks = new Map<Partition, string[]>();
     for (const { topic, records } of taken) {
       for (const { key, value, partition } of records) {
@@ -181,77 +231,142 @@ class EmbeddedBus implements Bus {
         else blocks.set(part, [value]);
       }
     }
+    if (blocks.size === 0) return;
     const entries = [...blocks].map(([part, values]) => ({
       part,
       count: values.length,
       value: encodeBlock(values),
     }));
-    const added = entries.reduce((sum, entry) => sum + entry.value.length, 0);
-    this.#makeRoom(added);
-    const puts = entries.map(({ part, value }) =>
-      this.#blocks.put([part.topic, part.number, part.end], value),
-    );
-    try {
-      // Puts of one event turn are one LMDB transaction: all of them or none.
-      await Promise.all(puts);
-    } catch (error) {
-      throw fullOr(error);
-    }
+    await this.#commit(() => {
+      for (const { part, value } of entries)
+        void this.#blocks.put([part.topic, part.number, part.end], value);
+    });
     for (const { part, count, value } of entries) {
       part.end += count;
       part.bytes += value.length;
     }
   }
 
-  /** Removes what every group has passed, oldest first; refuses if that is not enough. */
-  #makeRoom(bytesAdded: number): void {
-    let total = bytesAdded;
-    for (const part of this.#parts.values()) total += part.bytes;
-    if (total > this.#keepBytes) {
-      for (const part of this.#parts.values()) {
-        if (total <= this.#keepBytes) break;
-        total -= this.#trim(part, total - this.#keepBytes);
+  /** Commits what `work` writes, and with it the positions that are not saved yet. */
+  async #commit(work: () => void): Promise<void> {
+    const positions = [...this.#unsaved];
+    await this.#commits.run(() => {
+      work();
+      // What these return is no answer of their own: that is the transaction's.
+      for (const [key, position] of positions) void this.#positions.put(splitGroupKey(key), position);
+    });
+    for (const [key, position] of positions)
+      if (this.#unsaved.get(key) === position) this.#unsaved.delete(key);
+  }
+
+  /**
+   * Lets go of what need not be kept, topic by topic. Refuses the publishers of topics that hold too much even so, and returns
+   * the others.
+   */
+  async #makeRoom(taken: readonly Waiting[]): Promise<Waiting[]> {
+    const added = new Map<Topic, number>();
+    for (const { topic, records } of taken) {
+      const bytes = records.reduce((sum, { value }) => sum + Buffer.byteLength(value) + 1, headerBytes);
+      added.set(topic, (added.get(topic) ?? 0) + bytes);
+    }
+    const removals: Removal[] = [];
+    const refused = new Map<Topic, BusFullError>();
+    for (const [topic, bytes] of added) {
+      const room = this.#roomIn(topic, bytes);
+      removals.push(...room.removals);
+      if (room.problem) refused.set(topic, room.problem);
+    }
+    for (const one of taken) {
+      const problem = refused.get(one.topic);
+      if (problem) one.reject(problem);
+    }
+    await this.#remove(removals);
+    return taken.filter(({ topic }) => !refused.has(topic));
+  }
+
+  /** What must go before a topic can take so many bytes more; with the reason if even that is not enough. */
+  #roomIn(topic: Topic, bytesAdded: number): { removals: Removal[]; problem?: BusFullError } {
+    const share = topicShares[topic];
+    const maxBytes = Math.floor(this.#maxBytes * share);
+    const keepBytes = this.#commits.problem() === null ? Math.floor(this.#keepBytes * share) : 0;
+    const parts = [...this.#parts.values()].filter((part) => part.topic === topic);
+    const total = parts.reduce((sum, part) => sum + part.bytes, bytesAdded);
+    const left = (): number => removals.reduce((sum, { bytes }) => sum - bytes, total);
+    let removals: Removal[] = [];
+    // A little too much stays for a while, so that not every commit has something to remove.
+    if (total > keepBytes * (1 + chunkShare)) removals = this.#oldest(parts, total - keepBytes, () => true);
+    if (left() > maxBytes)
+      removals = this.#oldest(parts, total - maxBytes * (1 - chunkShare), ({ mayLose }) => mayLose !== true);
+    // What alone is larger than the limit would else never be taken.
+    if (left() <= maxBytes || left() === bytesAdded) return { removals };
+    const problem = new BusFullError(
+      `${topic} is full: it may hold ${maxBytes} bytes (${share * 100} % of bus.maxBytes) that not every reader has ` +
+        'dealt with. A role that reads it is down or too slow: see the lag in tripline doctor',
+    );
+    return { removals, problem };
+  }
+
+  /** The oldest blocks, up to so many bytes of them, that no group holds back for which `holds` is true. */
+  #oldest(parts: readonly Partition[], bytes: number, holds: (position: Position) => boolean): Removal[] {
+    const removals: Removal[] = [];
+    let wanted = bytes;
+    for (const part of parts) {
+      const passed = this.#passedBy(part, holds);
+      const removal: Removal = { part, keys: [], bytes: 0, start: part.start };
+      const range = {
+        start: [part.topic, part.number, 0],
+        end: [part.topic, part.number, Infinity],
+      } as const;
+      for (const { key, value } of this.#blocks.getRange(range as never)) {
+        const next = key[2] + value.readUInt32LE(0);
+        if (next > passed || wanted <= 0) break;
+        removal.keys.push(key);
+        removal.bytes += value.length;
+        removal.start = next;
+        wanted -= value.length;
       }
+      if (removal.keys.length > 0) removals.push(removal);
     }
-    if (total > this.#maxBytes) {
-      throw new BusFullError(
-        `The bus holds ${total - bytesAdded} bytes that some reader has not passed, and may hold ${this.#maxBytes}: ` +
-          'a role that reads it (processor, archiver, responder, a webhook) is down or too slow.',
-      );
+    return removals;
+  }
+
+  /** A transaction of its own: LMDB can use the pages that it frees for the next ones. */
+  async #remove(removals: readonly Removal[]): Promise<void> {
+    if (removals.length === 0) return;
+    this.#removing = true;
+    try {
+      await this.#commit(() => {
+        for (const { keys } of removals) for (const key of keys) void this.#blocks.remove(key);
+      });
+      for (const { part, bytes, start } of removals) {
+        part.bytes -= bytes;
+        part.start = start;
+      }
+    } finally {
+      this.#removing = false;
     }
   }
 
-  #trim(part: Partition, bytesWanted: number): number {
-    const passed = this.#passedByAll(part);
-    let freed = 0;
-    const range = { start: [part.topic, part.number, 0], end: [part.topic, part.number, Infinity] } as const;
-    for (const { key, value } of this.#blocks.getRange(range as never)) {
-      const next = key[2] + value.readUInt32LE(0);
-      if (next > passed || freed >= bytesWanted) break;
-      void this.#blocks.remove(key);
-      freed += value.length;
-      part.start = next;
-    }
-    part.bytes -= freed;
-    return freed;
-  }
-
-  #passedByAll(part: Partition): number {
+  /** Up to where the groups have passed that hold records back. */
+  #passedBy(part: Partition, holds: (position: Position) => boolean): number {
     let passed = part.end;
     const horizon = this.#now() - this.#forgetGroupMs;
     for (const [key, position] of this.#groups) {
       const [topic, , number] = splitGroupKey(key);
-      if (topic === part.topic && number === part.number && position.at >= horizon) {
+      if (topic === part.topic && number === part.number && position.at >= horizon && holds(position))
         passed = Math.min(passed, position.offset);
-      }
     }
     return passed;
   }
 
-  #savePosition(topic: Topic, group: string, partition: number, offset: number): Promise<boolean> {
-    const position = { offset, at: this.#now() };
-    this.#groups.set(`${topic}/${group}/${partition}`, position);
-    return this.#positions.put([topic, group, partition], position);
+  /** Never rejects: a position that the disk does not take goes there with the next commit that succeeds. */
+  async #savePosition(options: ConsumeOptions, partition: number, offset: number): Promise<void> {
+    const mayLose = options.mayLose === true ? { mayLose: true } : {};
+    const position: Position = { offset, at: this.#now(), ...mayLose };
+    const key = `${options.topic}/${options.group}/${partition}`;
+    this.#groups.set(key, position);
+    this.#unsaved.set(key, position);
+    await this.#commit(() => undefined).catch(() => undefined);
   }
 
   consume(options: ConsumeOptions): Subscription {
@@ -275,6 +390,7 @@ class EmbeddedBus implements Bus {
           await idle();
           continue;
         }
+        if (batch.firstOffset > offset) this.#tellLoss(options, number, offset, batch.firstOffset);
         try {
           await options.onBatch(batch);
         } catch (error) {
@@ -283,7 +399,7 @@ class EmbeddedBus implements Bus {
         }
         if (again.has(number)) continue;
         offset = batch.nextOffset;
-        if (!options.startAt) await this.#savePosition(options.topic, options.group, number, offset);
+        if (!options.startAt) await this.#savePosition(options, number, offset);
       }
     };
     const sleepers = new Set<() => void>();
@@ -315,7 +431,7 @@ class EmbeddedBus implements Bus {
     const subscription: Subscription = {
       stopped,
       passed: (partition, offset) => {
-        void this.#savePosition(options.topic, options.group, partition, offset);
+        void this.#savePosition(options, partition, offset);
       },
       beginAgain: (partition) => {
         again.add(partition);
@@ -338,38 +454,51 @@ class EmbeddedBus implements Bus {
       Math.max(wanted ?? (options.from === 'newest' ? part.end : part.start), part.start),
       part.end,
     );
-    if (wanted !== undefined && wanted !== offset) options.onLost?.(part.number, wanted, offset);
+    if (wanted !== undefined && wanted !== offset) this.#tellLoss(options, part.number, wanted, offset);
     // From now on this group holds records back, also before its first batch.
-    await this.#savePosition(options.topic, options.group, part.number, offset);
+    await this.#savePosition(options, part.number, offset);
     return offset;
   }
 
+  #tellLoss(options: ConsumeOptions, partition: number, from: number, to: number): void {
+    const { topic, group } = options;
+    const key = `${topic}/${group}`;
+    this.#lost.set(key, (this.#lost.get(key) ?? 0) + Math.max(0, to - from));
+    options.onLost?.(partition, from, to);
+  }
+
+  /** What there is from `offset` on; begins later if the records there were let go. Undefined if there is nothing yet. */
   #read(part: Partition, offset: number, maxBatchBytes: number): BusBatch | undefined {
     if (offset >= part.end) return undefined;
     const bodies: Buffer[] = [];
     let bytes = 0;
-    let next = offset;
+    let first = Math.max(offset, part.start);
+    let next = first;
     for (const { key, value } of this.#blocks.getRange({
-      start: [part.topic, part.number, this.#blockOf(part, offset)],
+      start: [part.topic, part.number, this.#blockOf(part, first)],
       end: [part.topic, part.number, Infinity],
     })) {
       // Records of a commit still under way are not announced yet.
       if (key[2] >= part.end) break;
       if (bytes > 0 && bytes + value.length > maxBatchBytes) break;
       let body = value.subarray(headerBytes);
-      if (key[2] < offset) body = skipLines(body, offset - key[2]);
+      if (key[2] < first) body = skipLines(body, first - key[2]);
+      else if (bodies.length === 0) first = key[2];
       bodies.push(body);
       bytes += body.length;
       next = key[2] + value.readUInt32LE(0);
     }
-    if (bodies.length === 0)
-      throw new Error(`The log of ${part.topic}/${part.number} has a hole at ${offset}.`);
+    if (bodies.length === 0) {
+      // All of it is on its way out, and what is being published is announced when it is there.
+      if (this.#removing || first >= part.end) return undefined;
+      throw new Error(`The log of ${part.topic}/${part.number} has a hole at ${first}.`);
+    }
     return {
       topic: part.topic,
       partition: part.number,
-      firstOffset: offset,
+      firstOffset: first,
       nextOffset: next,
-      count: next - offset,
+      count: next - first,
       // A copy: the memory of what was read is LMDB's.
       body: Buffer.concat(bodies),
     };
@@ -387,21 +516,23 @@ class EmbeddedBus implements Bus {
     return offset;
   }
 
-  lag(): Promise<{ topic: Topic; group: string; records: number }[]> {
-    const found = new Map<string, { topic: Topic; group: string; records: number }>();
+  lag(): Promise<Lag[]> {
+    const found = new Map<string, Lag>();
     for (const [key, position] of this.#groups) {
       const [topic, group, number] = splitGroupKey(key);
       const part = this.#parts.get(`${topic}/${number}`);
       if (!part) continue;
       const row = found.get(`${topic}/${group}`) ?? { topic: part.topic, group, records: 0 };
+      const lost = this.#lost.get(`${topic}/${group}`);
+      if (lost !== undefined) row.lost = lost;
       row.records += Math.max(0, part.end - Math.max(position.offset, part.start));
       found.set(`${topic}/${group}`, row);
     }
     return Promise.resolve([...found.values()]);
   }
 
-  problem(): null {
-    return null;
+  problem(): string | null {
+    return this.#commits.problem();
   }
 
   async close(): Promise<void> {
@@ -409,8 +540,8 @@ class EmbeddedBus implements Bus {
     this.#closed = true;
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.stop()));
     await this.#writing;
-    await this.#root.flushed;
-    await this.#root.close();
+    if (this.#unsaved.size > 0) await this.#commit(() => undefined).catch(() => undefined);
+    await this.#commits.close();
   }
 }
 
@@ -437,11 +568,10 @@ function splitGroupKey(key: string): [string, string, number] {
   return [key.slice(0, first), key.slice(first + 1, last), Number(key.slice(last + 1))];
 }
 
-/** Out of space is the one failure that a publisher handles differently. */
-function fullOr(error: unknown): unknown {
-  const text = String((error as Error | undefined)?.message ?? error);
-  const cause = (error as { commitError?: { message?: string; code?: number } } | undefined)?.commitError;
-  return /no space|ENOSPC|MAP_FULL|map full|file too large/i.test(`${text} ${cause?.message ?? ''}`)
-    ? new BusFullError(`The disk of the bus is full: ${cause?.message ?? text}`, { cause: error })
-    : error;
+/** What a publisher can act on. */
+function asBusError(error: unknown): unknown {
+  if (!(error instanceof CommitFailedError)) return error;
+  return error.diskFull
+    ? new BusFullError(error.message, { cause: error })
+    : new BusUnavailableError(error.message, { cause: error });
 }

@@ -1,9 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { createSmallDisk } from '../../../test/support/small-disk.ts';
 import { configJsonSchema, configSchema, loadConfig } from './config.ts';
 import { UserError } from './errors.ts';
 import { loadTokenKey } from './keys.ts';
@@ -192,6 +193,24 @@ describe('the token key', () => {
     expect(statSync(path).mode & 0o077).toBe(0);
     expect(loadTokenKey(path, true).equals(key)).toBe(true);
     expect(readFileSync(path, 'utf8').trim()).toBe(key.toString('base64'));
+  });
+
+  it('is whole or not there: a disk without room leaves no half key, and it is made when there is room', () => {
+    const disk = createSmallDisk(1 << 16);
+    const path = join(disk.path, 'keys', 'token.key');
+    try {
+      disk.fill(process.pid, 1);
+      expect(problemOf(() => loadTokenKey(path, true))).toMatch(
+        /cannot be made at .*(ENOSPC|EFBIG).*sanitize\.keyFile/,
+      );
+      expect(existsSync(path)).toBe(false);
+      disk.empty();
+      expect(loadTokenKey(path, true).length).toBe(32);
+      expect(readdirSync(join(disk.path, 'keys'))).toEqual(['token.key']);
+    } finally {
+      disk.empty();
+      disk.dispose();
+    }
   });
 
   it('is never made where the operator named a file that is not there, and too short a key is refused', () => {

@@ -316,7 +316,9 @@ const configShape = {
     .strictObject({
       maxBytes: bytes
         .default(4 * 2 ** 30)
-        .describe('Embedded: what may wait on disk for a role that is behind.'),
+        .describe(
+          'Embedded: what may wait on disk for a role that is behind. Each topic has its share, api-calls 75 %; see packages/bus.',
+        ),
       kafka: kafkaSchema.optional().describe('Kafka as the bus. Left out: a log in dataDir.'),
     })
     .prefault({}),

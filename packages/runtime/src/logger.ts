@@ -9,9 +9,11 @@ export function createLogger(options: {
   pretty: boolean;
   destination?: DestinationStream;
 }): Logger {
-  const base = { level: options.level, base: null };
+  const { err } = pino.stdSerializers;
+  // Under any other name an error would come out as {}.
+  const base = { level: options.level, base: null, serializers: { err, error: err } };
   if (options.destination) return pino(base, options.destination);
-  if (!options.pretty) return pino(base, pino.destination({ dest: 2, sync: false }));
+  if (!options.pretty) return pino(base, standardError());
   const stream = pretty({
     destination: 2,
     sync: true,
@@ -21,4 +23,14 @@ export function createLogger(options: {
     messageFormat: '{role}: {msg}',
   });
   return pino(base, stream);
+}
+
+/** What waits to be written while standard error takes nothing, in bytes; further lines are dropped. */
+const maxWaitingBytes = 4 * 2 ** 20;
+
+/** Standard error may be a file on a full disk: lines wait, and go out with the next that is written when there is room. */
+function standardError(): DestinationStream {
+  const stream = pino.destination({ dest: 2, sync: false, maxLength: maxWaitingBytes });
+  stream.on('error', () => undefined);
+  return stream;
 }

@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { open } from 'lmdb';
 import { expect, it } from 'vitest';
+import { createSmallDisk } from '../../../test/support/small-disk.ts';
 import { createEmbeddedState } from './embedded-state.ts';
 import { stateContract } from './state.contract.ts';
+import type { PartitionState } from './state-store.ts';
 
 stateContract('embedded state', () => {
   const path = mkdtempSync(join(tmpdir(), 'tripline-state-'));
@@ -67,4 +69,45 @@ it('gives back what another version wrote as text that is no state, and can be w
   expect((await state.claim(0)).offset).toBe(8);
   await state.close();
   rmSync(path, { recursive: true });
+});
+
+it('rejects a checkpoint while the disk is full, says so, and takes it whole when there is room', async () => {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): void => void unhandled.push(reason);
+  process.on('unhandledRejection', note);
+  const disk = createSmallDisk(4 * 2 ** 20);
+  const state = createEmbeddedState({ path: join(disk.path, 'state') });
+  try {
+    const claimed = await state.claim(0);
+    const changes = (value: number): Map<string, string> =>
+      new Map(Array.from({ length: 50 }, (_, i) => [`key-${i}`, `${value} ${'x'.repeat(10_000)}`]));
+    await claimed.checkpoint(changes(1), 1);
+    disk.fill();
+    const save = (into: PartitionState, offset: number): Promise<boolean> =>
+      into.checkpoint(changes(offset), offset).then(
+        () => true,
+        () => false,
+      );
+    let offset = 1;
+    // Pages that earlier checkpoints freed may do for some.
+    while (await save(claimed, offset + 1)) offset++;
+    expect(state.problem()).toMatch(/cannot be written/);
+    const before = await claimed.loadAll();
+    expect((await state.claim(0)).offset).toBe(offset);
+    expect(new Set([...before.values()].map((value) => value.split(' ')[0]))).toEqual(
+      new Set([String(offset)]),
+    );
+    disk.empty();
+    const next = await state.claim(0);
+    while (!(await save(next, 100))) await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(state.problem()).toBeNull();
+    expect((await state.claim(0)).offset).toBe(100);
+    expect((await next.load(['key-7'])).get('key-7')).toMatch(/^100 /);
+    expect(unhandled).toEqual([]);
+  } finally {
+    process.off('unhandledRejection', note);
+    disk.empty();
+    await state.close();
+    disk.dispose();
+  }
 });

@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { open, type Database, type RootDatabase } from 'lmdb';
+import { Commits, type CommitsOptions } from '@tripline/runtime';
 import {
   FencedError,
   offsetOf,
@@ -15,6 +16,8 @@ export interface EmbeddedStateOptions {
   idleExpiryMs?: number;
   /** Wall clock in ms. */
   now?: () => number;
+  /** Told when the disk takes no checkpoints, and when it takes them again. */
+  onLog?: CommitsOptions['onLog'];
 }
 
 /** `[partition, key]` to value and the second it was written in, for expiry. */
@@ -32,6 +35,7 @@ class EmbeddedState implements StateStore {
   readonly #root: RootDatabase<Entry, string>;
   readonly #entries: Database<Entry, [number, string]>;
   readonly #offsets: Database<number, number>;
+  readonly #commits: Commits;
   readonly #idleExpiryMs: number | undefined;
   readonly #now: () => number;
   readonly #claims = new Map<number, symbol>();
@@ -42,8 +46,15 @@ class EmbeddedState implements StateStore {
   #sweptTo: [number, string] = [0, ''];
 
   constructor(options: EmbeddedStateOptions) {
-    mkdirSync(options.path, { recursive: true });
-    this.#root = open<Entry, string>({ path: options.path, encoding: 'json', maxDbs: 4 });
+    const { path } = options;
+    mkdirSync(path, { recursive: true });
+    this.#root = open<Entry, string>({ path, encoding: 'json', maxDbs: 4, eventTurnBatching: false });
+    this.#commits = new Commits({
+      lmdb: this.#root,
+      path,
+      what: 'the state',
+      ...(options.onLog ? { onLog: options.onLog } : {}),
+    });
     this.#entries = this.#root.openDB({ name: 'entries', encoding: 'msgpack' });
     this.#offsets = this.#root.openDB({ name: 'offsets', encoding: 'json' });
     this.#idleExpiryMs = options.idleExpiryMs;
@@ -85,8 +96,8 @@ class EmbeddedState implements StateStore {
     return Promise.resolve();
   }
 
-  problem(): null {
-    return null;
+  problem(): string | null {
+    return this.#commits.problem();
   }
 
   #load(partition: number, keys: readonly string[]): Map<string, string> {
@@ -129,33 +140,40 @@ class EmbeddedState implements StateStore {
     return found;
   }
 
+  /** One transaction: all of it is there afterwards, or nothing. */
   async #checkpoint(partition: number, changes: StateChanges, offset: number): Promise<void> {
     const seconds = Math.floor(this.#now() / 1000);
-    const writes: Promise<boolean>[] = [];
-    // Writes of one event turn are one LMDB transaction: nothing may be awaited before the last one is queued.
-    for (const [key, value] of changes) {
-      writes.push(
-        value === null
-          ? this.#entries.remove([partition, key])
-          : this.#entries.put([partition, key], [seconds, value]),
-      );
-    }
-    this.#sweep(seconds, partition, changes, writes);
-    writes.push(this.#offsets.put(partition, offset));
-    await Promise.all(writes);
+    const { idle, sweptTo } = this.#findIdle(seconds, partition, changes);
+    // What the single writes return is no answer of their own: that is the transaction's.
+    await this.#commits.run(() => {
+      for (const [key, value] of changes) {
+        if (value === null) void this.#entries.remove([partition, key]);
+        else void this.#entries.put([partition, key], [seconds, value]);
+      }
+      for (const key of idle) void this.#entries.remove(key);
+      void this.#offsets.put(partition, offset);
+    });
+    this.#sweptTo = sweptTo;
   }
 
-  #sweep(seconds: number, partition: number, changes: StateChanges, writes: Promise<boolean>[]): void {
-    if (this.#idleExpiryMs === undefined) return;
+  /** Keys that were not written for long, among the next few of all; and where to go on with the next checkpoint. */
+  #findIdle(
+    seconds: number,
+    partition: number,
+    changes: StateChanges,
+  ): { idle: [number, string][]; sweptTo: [number, string] } {
+    const idle: [number, string][] = [];
+    if (this.#idleExpiryMs === undefined) return { idle, sweptTo: this.#sweptTo };
+    let sweptTo = this.#sweptTo;
     let looked = 0;
     for (const key of this.#entries.getKeys({ start: this.#sweptTo, limit: sweepPerCheckpoint })) {
       looked++;
-      this.#sweptTo = key;
+      sweptTo = key;
       const fresh = key[0] === partition && changes.has(key[1]);
       const writtenAt = this.#entry(key)?.[0] ?? seconds;
-      if (!fresh && (seconds - writtenAt) * 1000 > this.#idleExpiryMs) writes.push(this.#entries.remove(key));
+      if (!fresh && (seconds - writtenAt) * 1000 > this.#idleExpiryMs) idle.push(key);
     }
-    if (looked < sweepPerCheckpoint) this.#sweptTo = [0, ''];
+    return { idle, sweptTo: looked < sweepPerCheckpoint ? [0, ''] : sweptTo };
   }
 
   size(): Promise<{ keys: number; bytes: number }> {
@@ -168,8 +186,7 @@ class EmbeddedState implements StateStore {
     return Promise.resolve({ keys, bytes });
   }
 
-  async close(): Promise<void> {
-    await this.#root.flushed;
-    await this.#root.close();
+  close(): Promise<void> {
+    return this.#commits.close();
   }
 }

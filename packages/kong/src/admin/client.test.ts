@@ -238,7 +238,7 @@ describe('faults', () => {
     const admin = connect(await answering(status, { 'content-type': type }, body));
     await expect(admin.node()).rejects.toThrow(KongUnavailableError);
     await expect(admin.node()).rejects.toThrow(words);
-    await expect(admin.plugins()).rejects.toThrow('check kong.admin.url');
+    await expect(admin.plugins()).rejects.toThrow('check kong.adminUrl');
   });
 
   it('never takes a wrong address for a consumer or plugin that is gone', async () => {
@@ -276,9 +276,9 @@ describe('Enterprise', () => {
     const { standIn } = await start({ rbacToken: secret });
     expect(await connect(standIn.adminUrl, { token: secret }).plugins()).toHaveLength(5);
     await expect(connect(standIn.adminUrl).plugins()).rejects.toThrow(KongDeniedError);
-    await expect(connect(standIn.adminUrl).plugins()).rejects.toThrow('set kong.admin.token');
+    await expect(connect(standIn.adminUrl).plugins()).rejects.toThrow('set kong.adminToken');
     await expect(connect(standIn.adminUrl, { token: 'wrong' }).plugins()).rejects.toThrow(
-      'token (kong.admin.token) is valid',
+      'token (kong.adminToken) is valid',
     );
   });
 
@@ -309,13 +309,13 @@ describe('TLS', () => {
 
   it('refuses an unknown certificate and says how to trust it', async () => {
     const { admin } = await start(server());
-    await expect(admin.node()).rejects.toThrow('self-signed. Give it as kong.admin.tls.ca');
+    await expect(admin.node()).rejects.toThrow('self-signed. Give it as kong.tls.caFile');
   });
 
   it('trusts the given authority, for the expected name only', async () => {
     const { standIn } = await start(server());
     await expect(connect(standIn.adminUrl, { tls: { ca: pem('cert') } }).node()).rejects.toThrow(
-      'kong.admin.tls.serverName',
+      'kong.tls.serverName',
     );
     const named = connect(standIn.adminUrl, { tls: { ca: pem('cert'), serverName: 'kong-admin.test' } });
     expect((await named.node()).version).toBe('3.9.3');
@@ -340,9 +340,9 @@ describe('TLS', () => {
 
 describe('options', () => {
   it.each([
-    ['localhost:8001', 'kong.admin.url'],
+    ['localhost:8001', 'kong.adminUrl'],
     ['not a url', 'not a URL'],
-    ['http://user:hunter2@localhost:8001', 'kong.admin.headers'],
+    ['http://user:hunter2@localhost:8001', 'kong.adminHeaders'],
     ['http://localhost:8001/?a=1', 'query'],
   ])('refuses %s with the key and what is allowed', (url, words) => {
     expect(() => createKongAdmin({ url })).toThrow(words);

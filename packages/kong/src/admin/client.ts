@@ -41,8 +41,8 @@ export function createKongAdmin(options: KongAdminOptions): KongClient {
   const shown = `${url.origin}${prefix}`;
   const headers = {
     accept: 'application/json',
-    ...checkedHeaders('kong.admin.headers', options.headers ?? {}),
-    ...checkedHeaders('kong.admin.token', options.token ? { 'kong-admin-token': options.token } : {}),
+    ...checkedHeaders('kong.adminHeaders', options.headers ?? {}),
+    ...checkedHeaders('kong.adminToken', options.token ? { 'kong-admin-token': options.token } : {}),
   };
   const { ca, cert, key, serverName, insecure } = options.tls ?? {};
   const pool = new Pool(url.origin, {
@@ -89,8 +89,8 @@ export function createKongAdmin(options: KongAdminOptions): KongClient {
     const answer = understood(status, text);
     if (status === 401 || status === 403) {
       const advice = options.token
-        ? 'Check that the token (kong.admin.token) is valid and its role may read consumers and write plugins.'
-        : 'It wants credentials: set kong.admin.token (Kong-Admin-Token), or kong.admin.headers for a proxy in front of it.';
+        ? 'Check that the token (kong.adminToken) is valid and its role may read consumers and write plugins.'
+        : 'It wants credentials: set kong.adminToken (Kong-Admin-Token), or kong.adminHeaders for a proxy in front of it.';
       throw new KongDeniedError(
         `Kong's Admin API refused ${what} with ${status}: ${answer.message}. ${advice}`,
       );
@@ -106,7 +106,7 @@ export function createKongAdmin(options: KongAdminOptions): KongClient {
   const notTheAdminApi = (path: string, answer: Answer): KongUnavailableError =>
     new KongUnavailableError(
       `GET ${shown}${path} was answered with ${answer.status}: ${answer.message}. Kong's Admin API would answer 200 with JSON: ` +
-        `check kong.admin.url (the Admin API's port is 8001 by default; 8000 is the proxy, 8002 the Manager)` +
+        `check kong.adminUrl (the Admin API's port is 8001 by default; 8000 is the proxy, 8002 the Manager)` +
         (options.workspace ? ` and that the workspace "${options.workspace}" exists.` : '.'),
     );
 
@@ -252,7 +252,7 @@ const readOnlyProblem = (message: string): string =>
 function checkedUrl(text: string): URL {
   const wrong = (why: string): Error =>
     new Error(
-      `kong.admin.url: ${why}. Allowed: http://host:port or https://host:port, with a path prefix if need be.`,
+      `kong.adminUrl: ${why}. Allowed: http://host:port or https://host:port, with a path prefix if need be.`,
     );
   let url: URL;
   try {
@@ -262,7 +262,7 @@ function checkedUrl(text: string): URL {
   }
   if (url.username || url.password) {
     throw wrong(
-      'it holds a user name or password; put them into kong.admin.headers as an Authorization header',
+      'it holds a user name or password; put them into kong.adminHeaders as an Authorization header',
     );
   }
   if (url.protocol !== 'http:' && url.protocol !== 'https:')
@@ -315,7 +315,7 @@ function inWords(cause: unknown, timeoutMs: number): string {
   const known: Record<string, string> = {
     ECONNREFUSED:
       'connection refused. Is Kong running, and does its admin_listen include this address and port?',
-    ENOTFOUND: 'the host name is not known. Check kong.admin.url.',
+    ENOTFOUND: 'the host name is not known. Check kong.adminUrl.',
     EAI_AGAIN: 'the host name could not be looked up (DNS does not answer).',
     ECONNRESET: 'the connection was reset.',
     EPIPE: 'the connection was closed.',
@@ -323,16 +323,16 @@ function inWords(cause: unknown, timeoutMs: number): string {
     EHOSTUNREACH: 'no route to the host.',
     ENETUNREACH: 'the network is not reachable.',
     UND_ERR_RES_EXCEEDED_MAX_SIZE: `the answer is larger than ${maxAnswerBytes / 1024 / 1024} MB.`,
-    DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed. Give it as kong.admin.tls.ca.',
+    DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed. Give it as kong.tls.caFile.',
     SELF_SIGNED_CERT_IN_CHAIN:
-      'its certificate is signed by an unknown authority. Give that as kong.admin.tls.ca.',
+      'its certificate is signed by an unknown authority. Give that as kong.tls.caFile.',
     UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-      'its certificate is signed by an unknown authority. Give that as kong.admin.tls.ca.',
+      'its certificate is signed by an unknown authority. Give that as kong.tls.caFile.',
     UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-      'its certificate is signed by an unknown authority. Give that as kong.admin.tls.ca.',
+      'its certificate is signed by an unknown authority. Give that as kong.tls.caFile.',
     CERT_HAS_EXPIRED: 'its certificate has expired.',
     ERR_TLS_CERT_ALTNAME_INVALID:
-      'its certificate is for another name. Set kong.admin.tls.serverName to a name in the certificate.',
+      'its certificate is for another name. Set kong.tls.serverName to a name in the certificate.',
     ERR_SSL_WRONG_VERSION_NUMBER:
       'it does not speak TLS on this port. Use http:// or the port of admin_listen with ssl.',
     ERR_SSL_PACKET_LENGTH_TOO_LONG:
@@ -340,7 +340,7 @@ function inWords(cause: unknown, timeoutMs: number): string {
   };
   if (name === 'TimeoutError' || /TIMEOUT|ETIMEDOUT/.test(code)) return `no answer within ${timeoutMs} ms.`;
   if (code.startsWith('HPE_'))
-    return 'it does not speak HTTP on this port (HTTPS instead?). Check kong.admin.url.';
+    return 'it does not speak HTTP on this port (HTTPS instead?). Check kong.adminUrl.';
   return known[code] ?? `${oneLine(message)}${code ? ` (${code})` : ''}`;
 }
 
