@@ -3,3 +3,7 @@ export * from './alert.ts';
 export * from './response.ts';
 export * from './policy.ts';
 export * from './topics.ts';
+export { apiCallProblem } from './api-call-shape.ts';
+export { alertProblem } from './alert-shape.ts';
+export { recordStructure } from './record-structure.ts';
+export { isArrayOf, isCount, isInteger, isNumber, isOneOf, isString, type Check } from './shape.ts';
