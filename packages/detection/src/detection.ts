@@ -2,6 +2,7 @@ import { actorKey, type Alert, type ApiCall } from '@tripline/model';
 import { actorDetectors } from './actor-detector.ts';
 import type { DetectionConfig } from './config.ts';
 import { dryRunMarker } from './dry-run.ts';
+import { addClosedEarly, continueRevisions, type ClosedEarly } from './early-close.ts';
 import { compileExceptions } from './exception.ts';
 import {
   abnormalParameterReleasesAt,
@@ -56,6 +57,7 @@ export interface ActorState {
   requestSpike: SpikeState;
   /** In the order of the detectors; those that the actor's calls have not concerned yet are undefined. */
   others: unknown[];
+  closedEarly?: ClosedEarly;
 }
 
 /**
@@ -99,6 +101,8 @@ export interface Detection {
   parameterEpisodesCloseAt(episodes: ParameterEpisodes): number | undefined;
   /** Ends the actor's episodes that are over at event time `nowMs`. What it returns does not depend on how late it is called. */
   close(actor: ActorState, nowMs: number): Alert[];
+  /** Ends all episodes of the actor before their time: for when more are open than can be kept. */
+  closeEarly(actor: ActorState): Alert[];
   /** Event time from which `close` has something to do; undefined if no episode is open. */
   closesAt(actor: ActorState): number | undefined;
   /** Event time (ms) of the actor's newest call; 0 if there was none. */
@@ -113,6 +117,7 @@ type EncodedActor = [
   lastSeenAt: number,
   requestSpike: EncodedSpike,
   others?: Record<string, unknown>,
+  closedEarly?: ClosedEarly,
 ];
 type EncodedPeers = [
   version: number,
@@ -133,6 +138,15 @@ export function createDetection(config: DetectionConfig): Detection {
   const isExceptedFromParameters = compileExceptions(config.abnormalParameters);
   const marked = dryRunMarker(config);
 
+  const closeAll = (actor: ActorState, nowMs: number): Alert[] => {
+    const alerts = closeSpike(actor.requestSpike, nowMs);
+    for (const [at, detector] of others.entries()) {
+      const state = actor.others[at];
+      if (state !== undefined) for (const alert of detector.close(state, nowMs)) alerts.push(alert);
+    }
+    return continueRevisions(actor.closedEarly, marked(alerts));
+  };
+
   const foldSpikes = (actor: ActorState, peers: PeersState, call: ApiCall): Alert[] => {
     // What Kong turned away is neither judged nor learnt from: it may well be our own block.
     if (!enabled || call.refused === true || isExcepted(call))
@@ -151,7 +165,8 @@ export function createDetection(config: DetectionConfig): Detection {
     decodeActor(text) {
       if (text === undefined)
         return { lastSeenAt: 0, requestSpike: newSpikeState(floors), others: others.map(() => undefined) };
-      const [, lastSeenAt, requestSpike, parts] = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
+      const encoded = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
+      const [, lastSeenAt, requestSpike, parts, closedEarly] = encoded;
       return {
         lastSeenAt,
         requestSpike: decodeSpike(requestSpike, lastSeenAt, floors),
@@ -159,6 +174,7 @@ export function createDetection(config: DetectionConfig): Detection {
           const part = parts?.[detector.key];
           return part === undefined ? undefined : detector.decode(part, lastSeenAt);
         }),
+        ...(closedEarly ? { closedEarly } : {}),
       };
     },
     encodeActor(state) {
@@ -169,6 +185,10 @@ export function createDetection(config: DetectionConfig): Detection {
         if (part === undefined) continue;
         const detector = others[at]!;
         (encoded[3] ??= {})[detector.key] = detector.encode(part, lastSeenAt);
+      }
+      if (state.closedEarly) {
+        encoded[3] ??= {};
+        encoded[4] = state.closedEarly;
       }
       return JSON.stringify(encoded);
     },
@@ -200,7 +220,7 @@ export function createDetection(config: DetectionConfig): Detection {
     fold(actor, peers, call) {
       if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;
       const alerts = foldSpikes(actor, peers, call);
-      if (call.refused === true) return marked(alerts);
+      if (call.refused === true) return continueRevisions(actor.closedEarly, marked(alerts));
       const inSpike = spikeClosesAt(actor.requestSpike) !== undefined;
       const isOnePlace = anyNeedsPlaces && restsAtOnePlace(peers.onePlace, call);
       for (let at = 0; at < others.length; at++) {
@@ -211,15 +231,13 @@ export function createDetection(config: DetectionConfig): Detection {
         if (state === undefined) continue;
         for (const alert of detector.fold(state, call, inSpike)) alerts.push(alert);
       }
-      return marked(alerts);
+      return continueRevisions(actor.closedEarly, marked(alerts));
     },
-    close(actor, nowMs) {
-      const alerts = closeSpike(actor.requestSpike, nowMs);
-      for (const [at, detector] of others.entries()) {
-        const state = actor.others[at];
-        if (state !== undefined) for (const alert of detector.close(state, nowMs)) alerts.push(alert);
-      }
-      return marked(alerts);
+    close: closeAll,
+    closeEarly(actor) {
+      const alerts = closeAll(actor, Infinity);
+      if (alerts.length > 0) actor.closedEarly = addClosedEarly(actor.closedEarly, alerts);
+      return alerts;
     },
     closesAt(actor) {
       let earliest = spikeClosesAt(actor.requestSpike);
