@@ -1,5 +1,8 @@
 import { partitionOf, type Bus, type BusRecord } from '@tripline/bus';
 import {
+  asEmission,
+  asHold,
+  asStep,
   ENDPOINT_WINDOW_MS,
   endpointId,
   MinuteHold,
@@ -14,6 +17,7 @@ import type { Alert } from '@tripline/model';
 import type { RoleContext, RunningRole } from '@tripline/runtime';
 import type { PartitionState, StateChanges, StateStore } from '@tripline/state';
 import { startLanes, type Fold } from './lanes.ts';
+import { closedEarlyLog, isEntry, isSlotCount, OpenEpisodes, savedKeys } from './open-episodes.ts';
 import { parseRecords } from './records.ts';
 
 /**
@@ -40,8 +44,11 @@ export interface AggregateFoldOptions {
   state: PartitionState;
   /** Partitions of `api-calls`. */
   sources: number;
+  /** Endpoints with open episodes, by default 2,000: beyond that the sixteenth of them that would end first is closed early. */
+  maxOpenEpisodes?: number;
   onUnreadable: (record: string, problem: string) => void;
   onRelearn: (key: string, problem: string) => void;
+  onClosedEarly?: (episodes: number, most: number) => void;
 }
 
 interface Held {
@@ -54,13 +61,17 @@ const latenessMs = 10 * 60_000;
 /** When so many are in memory, they leave it at the next checkpoint. */
 const maxEndpointsInMemory = 10_000;
 
-/** Under this key: where the sources stand, which steps are held, and which endpoints have open episodes until when. */
+/** Endpoints with an open episode: 30 KB each in the store. */
+const maxOpenEpisodes = 2_000;
+
+/** Under this key: where the sources stand, which steps are held, and how many keys of open episodes there may be. */
 const progressKey = 'progress';
 
 interface Progress {
   hold: EncodedHold;
   steps: number[];
-  open: [string, number][];
+  /** Slots of `OpenEpisodes`; the entries themselves, from when they had no keys of their own. */
+  open: number | [string, number][];
 }
 
 /**
@@ -68,18 +79,20 @@ interface Progress {
  * alerts come of it: the same ones in the same order however the sources interleave, and whatever comes again.
  */
 export class AggregateFold implements Fold {
-  readonly counts = { emissions: 0, unreadable: 0, relearnt: 0 };
+  readonly counts = { emissions: 0, unreadable: 0, relearnt: 0, closedEarly: 0 };
   readonly #options: AggregateFoldOptions;
   readonly #hold: MinuteHold;
   /** Null: the store has none. */
   readonly #endpoints = new Map<string, Held | null>();
-  /** Endpoints with an open episode, with the event time at which it may end. */
-  readonly #open = new Map<string, number>();
+  readonly #open: OpenEpisodes;
+  readonly #maxOpen: number;
   #dirty = 0;
 
   constructor(options: AggregateFoldOptions) {
     this.#options = options;
     this.#hold = new MinuteHold(options.sources);
+    this.#maxOpen = options.maxOpenEpisodes ?? maxOpenEpisodes;
+    this.#open = new OpenEpisodes(this.#maxOpen);
   }
 
   get changedStates(): number {
@@ -103,7 +116,7 @@ export class AggregateFold implements Fold {
     const { state, onRelearn } = this.#options;
     const text = (await state.load([progressKey])).get(progressKey);
     if (text === undefined) return;
-    const progress = this.#parse(progressKey, text) as Progress | undefined;
+    const progress = this.#decode(progressKey, text, asProgress);
     if (!progress) return;
     const { hold, steps, open } = progress;
     const held = await state.load(steps.map(stepKey));
@@ -115,20 +128,26 @@ export class AggregateFold implements Fold {
         onRelearn(key, 'what was held of this minute is gone from the store');
         continue;
       }
-      const minutes = this.#parse(key, saved) as EncodedStep | undefined;
+      const minutes = this.#decode(key, saved, asStep);
       if (minutes) restored.push([step, minutes]);
     }
     this.#hold.restore(hold, restored);
-    for (const [key, closesAt] of open) this.#open.set(key, closesAt);
+    if (typeof open === 'number') {
+      const texts = await state.load(savedKeys(open));
+      this.#open.restore(open, texts, (key, problem) => {
+        this.counts.relearnt++;
+        onRelearn(key, problem);
+      });
+    } else for (const [key, closesAt] of open) this.#open.set(key, closesAt);
   }
 
-  /** What an earlier version or a damaged store left is begun anew and told: it must not stop the stream. */
-  #parse(key: string, text: string): unknown {
+  /** What an earlier version or a damaged store left is begun anew, with a word about it: it must not stop the stream. */
+  #decode<Value>(key: string, text: string, as: (value: unknown) => Value): Value | undefined {
     try {
-      return JSON.parse(text);
+      return as(JSON.parse(text));
     } catch (error) {
       this.counts.relearnt++;
-      this.#options.onRelearn(key, `not JSON: ${(error as Error).message}`);
+      this.#options.onRelearn(key, (error as Error).message);
       return undefined;
     }
   }
@@ -138,7 +157,7 @@ export class AggregateFold implements Fold {
     for (const record of parseRecords(body)) {
       let ready: ReadyStep[];
       try {
-        ready = this.#hold.take(asEmission(record));
+        ready = this.#hold.take(asEmission(record, this.#options.sources));
       } catch (error) {
         this.counts.unreadable++;
         const shown = typeof record === 'string' ? record : JSON.stringify(record);
@@ -159,22 +178,50 @@ export class AggregateFold implements Fold {
   /** Ends the episodes that are over at an event time, in the order in which they do. */
   async closeUntil(eventTimeMs: number): Promise<Alert[]> {
     const alerts: Alert[] = [];
-    const due = [...this.#open]
-      .filter(([, closesAt]) => closesAt <= eventTimeMs)
-      .sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1))
-      .map(([key]) => key);
-    if (due.length === 0) return alerts;
-    await this.#load(due);
-    for (const key of due) {
+    const due = this.#open.dueBy(eventTimeMs);
+    if (due.length > 0)
+      await this.#end(due, (state) => this.#options.detection.close(state, eventTimeMs), alerts);
+    return alerts;
+  }
+
+  /** Too many episodes are open: those that would end first are the quietest, and end now. */
+  async #closeEarliest(alerts: Alert[]): Promise<void> {
+    const { detection, onClosedEarly } = this.#options;
+    const keys = this.#open.takeEarliest();
+    await this.#end(keys, (state) => detection.closeEarly(state), alerts);
+    this.counts.closedEarly += keys.length;
+    onClosedEarly?.(keys.length, this.#maxOpen);
+  }
+
+  async #end(
+    keys: readonly string[],
+    close: (state: EndpointState) => Alert[],
+    alerts: Alert[],
+  ): Promise<void> {
+    await this.#load(keys);
+    for (const key of keys) {
       const held = this.#endpoints.get(key);
       if (!held) {
-        this.#open.delete(key);
+        this.#open.set(key, undefined);
         continue;
       }
-      for (const alert of this.#options.detection.close(held.state, eventTimeMs)) alerts.push(alert);
-      this.#changed(key, held);
+      this.#attempt(key, held, () => close(held.state), alerts);
     }
-    return alerts;
+  }
+
+  /**
+   * Whatever goes wrong with one endpoint must not stop the others, now or after each restart: its state may be half changed, and
+   * is begun anew. It goes wrong in the same way each time, as it depends on the minutes and their order alone.
+   */
+  #attempt(key: string, held: Held, work: () => Alert[], alerts: Alert[]): void {
+    try {
+      for (const alert of work()) alerts.push(alert);
+    } catch (error) {
+      this.counts.relearnt++;
+      this.#options.onRelearn(key, (error as Error).message);
+      held.state = this.#options.detection.create(held.state);
+    }
+    this.#changed(key, held);
   }
 
   async checkpoint(offset: number): Promise<void> {
@@ -187,11 +234,12 @@ export class AggregateFold implements Fold {
     const progress: Progress = {
       hold: this.#hold.encode(),
       steps: this.#hold.heldSteps,
-      open: [...this.#open],
+      open: this.#open.save(changes),
     };
     changes.set(progressKey, JSON.stringify(progress));
     await state.checkpoint(changes, offset);
     this.#hold.saved();
+    this.#open.saved();
     this.#dirty = 0;
     if (this.#endpoints.size > maxEndpointsInMemory) this.#endpoints.clear();
     else for (const held of this.#endpoints.values()) if (held) held.changed = false;
@@ -208,17 +256,16 @@ export class AggregateFold implements Fold {
         if (!detection.isOfNote(whole)) continue;
         this.#endpoints.set(key, (held = { state: detection.create(whole), changed: false }));
       }
-      for (const alert of detection.judge(held.state, whole, step)) alerts.push(alert);
-      this.#changed(key, held);
+      const { state } = held;
+      this.#attempt(key, held, () => detection.judge(state, whole, step), alerts);
+      if (this.#open.isTooMany) await this.#closeEarliest(alerts);
     }
   }
 
   #changed(key: string, held: Held): void {
     if (!held.changed) this.#dirty++;
     held.changed = true;
-    const closesAt = this.#options.detection.closesAt(held.state);
-    if (closesAt === undefined) this.#open.delete(key);
-    else this.#open.set(key, closesAt);
+    this.#open.set(key, this.#options.detection.closesAt(held.state));
   }
 
   /** One round trip for all states that are needed and that memory lacks. */
@@ -245,17 +292,12 @@ function stepKey(step: number): string {
   return `step:${step}`;
 }
 
-function asEmission(record: unknown): Emission {
-  const emission = record as Partial<Emission> | null;
-  if (
-    !Number.isInteger(emission?.from) ||
-    !Number.isInteger(emission?.number) ||
-    !Number.isInteger(emission?.until) ||
-    typeof emission?.idle !== 'boolean' ||
-    !Array.isArray(emission.parts)
-  )
-    throw new Error('no JSON object with from, number, until, idle and parts');
-  return emission as Emission;
+function asProgress(value: unknown): Progress {
+  const { hold, steps, open } = (value ?? {}) as Partial<Progress>;
+  if (!Array.isArray(steps) || !steps.every(Number.isInteger)) throw new Error('it has no numbers of steps');
+  if (!isSlotCount(open) && !(Array.isArray(open) && open.every(isEntry)))
+    throw new Error('it has neither a number of slots nor entries of open episodes');
+  return { hold: asHold(hold), steps, open };
 }
 
 export interface AggregatesOptions extends RoleContext {
@@ -270,6 +312,7 @@ export interface AggregatesOptions extends RoleContext {
 /** The second half of the re-key step: what processors counted per endpoint, to alerts about endpoints. */
 export function startAggregates(options: AggregatesOptions): RunningRole {
   const { bus } = options;
+  const onClosedEarly = closedEarlyLog(options);
   const lanes = startLanes({
     ...options,
     name: 'aggregates',
@@ -283,6 +326,7 @@ export function startAggregates(options: AggregatesOptions): RunningRole {
         sources: bus.partitions,
         onUnreadable,
         onRelearn,
+        onClosedEarly,
       }),
     describe: (folds) => {
       const waiting = [...new Set(folds.flatMap((fold) => fold.hold.waitingFor))].sort((a, b) => a - b);
@@ -295,6 +339,11 @@ export function startAggregates(options: AggregatesOptions): RunningRole {
   counter('repeats_total', 'Emissions that came again.', (fold) => fold.hold.repeats);
   counter('unreadable_total', 'Records that are no emissions.', (fold) => fold.counts.unreadable);
   counter('relearnt_total', 'States begun anew.', (fold) => fold.counts.relearnt);
+  counter(
+    'closed_early_total',
+    'Endpoints of which episodes were closed before their time, as too many were open.',
+    (fold) => fold.counts.closedEarly,
+  );
   counter(
     'forced_total',
     'Minutes of endpoints judged before all partitions of api-calls had come so far.',
