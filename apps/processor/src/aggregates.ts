@@ -44,11 +44,15 @@ export interface AggregateFoldOptions {
   state: PartitionState;
   /** Partitions of `api-calls`. */
   sources: number;
+  /** Wall clock, ms. Without it every source is waited for, however long it takes. */
+  now?: () => number;
   /** Endpoints with open episodes, by default 2,000: beyond that the sixteenth of them that would end first is closed early. */
   maxOpenEpisodes?: number;
   onUnreadable: (record: string, problem: string) => void;
   onRelearn: (key: string, problem: string) => void;
   onClosedEarly?: (episodes: number, most: number) => void;
+  /** A source that held the others back is not waited for any longer. */
+  onPassedOver?: (source: number) => void;
 }
 
 interface Held {
@@ -61,6 +65,11 @@ const latenessMs = 10 * 60_000;
 /** When so many are in memory, they leave it at the next checkpoint. */
 const maxEndpointsInMemory = 10_000;
 
+/**
+ * A source that says nothing for so long, by the clock, while others wait for it is passed over: its processor cannot go on. A
+ * source without calls says so, and one that is behind goes on speaking, so neither is.
+ */
+const waitMostMs = 10 * 60_000;
 /** Endpoints with an open episode: 30 KB each in the store. */
 const maxOpenEpisodes = 2_000;
 
@@ -79,7 +88,7 @@ interface Progress {
  * alerts come of it: the same ones in the same order however the sources interleave, and whatever comes again.
  */
 export class AggregateFold implements Fold {
-  readonly counts = { emissions: 0, unreadable: 0, relearnt: 0, closedEarly: 0 };
+  readonly counts = { emissions: 0, unreadable: 0, relearnt: 0, closedEarly: 0, passedOver: 0 };
   readonly #options: AggregateFoldOptions;
   readonly #hold: MinuteHold;
   /** Null: the store has none. */
@@ -87,6 +96,8 @@ export class AggregateFold implements Fold {
   readonly #open: OpenEpisodes;
   readonly #maxOpen: number;
   #dirty = 0;
+  /** By source that others wait for: since when, by the clock. */
+  readonly #waitedForSince = new Map<number, number>();
 
   constructor(options: AggregateFoldOptions) {
     this.#options = options;
@@ -157,7 +168,9 @@ export class AggregateFold implements Fold {
     for (const record of parseRecords(body)) {
       let ready: ReadyStep[];
       try {
-        ready = this.#hold.take(asEmission(record, this.#options.sources));
+        const emission = asEmission(record, this.#options.sources);
+        ready = this.#hold.take(emission);
+        this.#waitedForSince.delete(emission.from);
       } catch (error) {
         this.counts.unreadable++;
         const shown = typeof record === 'string' ? record : JSON.stringify(record);
@@ -165,9 +178,29 @@ export class AggregateFold implements Fold {
         continue;
       }
       this.counts.emissions++;
-      for (const step of ready) await this.#judge(step, alerts);
+      for (const step of [...ready, ...this.#passOverSilent()]) await this.#judge(step, alerts);
     }
     return alerts;
+  }
+
+  /** One partition that cannot go on must not keep what the others saw from being judged for ever. */
+  #passOverSilent(): ReadyStep[] {
+    const { now, onPassedOver } = this.#options;
+    if (!now) return [];
+    const ready: ReadyStep[] = [];
+    const waitedFor = this.#hold.waitingFor;
+    for (const source of this.#waitedForSince.keys())
+      if (!waitedFor.includes(source)) this.#waitedForSince.delete(source);
+    for (const source of waitedFor) {
+      const since = this.#waitedForSince.get(source) ?? now();
+      this.#waitedForSince.set(source, since);
+      if (now() - since < waitMostMs) continue;
+      ready.push(...this.#hold.passOver(source));
+      this.#waitedForSince.delete(source);
+      this.counts.passedOver++;
+      onPassedOver?.(source);
+    }
+    return ready;
   }
 
   /** No source says anything: event time is taken to run on with the clock, so that episodes end. */
@@ -217,18 +250,33 @@ export class AggregateFold implements Fold {
     try {
       for (const alert of work()) alerts.push(alert);
     } catch (error) {
-      this.counts.relearnt++;
-      this.#options.onRelearn(key, (error as Error).message);
-      held.state = this.#options.detection.create(held.state);
+      this.#beginAnew(key, held, error);
     }
     this.#changed(key, held);
   }
 
+  #encode(key: string, held: Held): string {
+    const { detection } = this.#options;
+    try {
+      return detection.encode(held.state);
+    } catch (error) {
+      this.#beginAnew(key, held, error);
+      this.#open.set(key, undefined);
+      return detection.encode(held.state);
+    }
+  }
+
+  #beginAnew(key: string, held: Held, error: unknown): void {
+    this.counts.relearnt++;
+    this.#options.onRelearn(key, (error as Error).message);
+    held.state = this.#options.detection.create(held.state);
+  }
+
   async checkpoint(offset: number): Promise<void> {
-    const { detection, state } = this.#options;
+    const { state } = this.#options;
     const changes: StateChanges = new Map();
     for (const [key, held] of this.#endpoints)
-      if (held?.changed === true) changes.set(key, detection.encode(held.state));
+      if (held?.changed === true) changes.set(key, this.#encode(key, held));
     for (const [step, held] of this.#hold.changedSteps())
       changes.set(stepKey(step), held && JSON.stringify(held));
     const progress: Progress = {
@@ -327,6 +375,12 @@ export function startAggregates(options: AggregatesOptions): RunningRole {
         onUnreadable,
         onRelearn,
         onClosedEarly,
+        now: options.now,
+        onPassedOver: (source) =>
+          options.logger.warn(
+            { partition: source, waitedMs: waitMostMs },
+            'a partition of api-calls is silent while others go on: endpoints are judged without it until it speaks again',
+          ),
       }),
     describe: (folds) => {
       const waiting = [...new Set(folds.flatMap((fold) => fold.hold.waitingFor))].sort((a, b) => a - b);
@@ -348,6 +402,11 @@ export function startAggregates(options: AggregatesOptions): RunningRole {
     'forced_total',
     'Minutes of endpoints judged before all partitions of api-calls had come so far.',
     (fold) => fold.hold.forced,
+  );
+  counter(
+    'passed_over_total',
+    'Times that a partition of api-calls was silent for so long that it was no longer waited for.',
+    (fold) => fold.counts.passedOver,
   );
   gauge('held_minutes', 'Minutes of endpoints that wait for other partitions.', (folds) =>
     folds.reduce((sum, fold) => sum + fold.hold.held, 0),

@@ -321,6 +321,37 @@ describe('an API call that a detector fails on', () => {
     expect(await statesAfter(1, true)).toEqual(expected);
   });
 
+  it('leaves what cannot be saved out of the checkpoint, which is made all the same', async () => {
+    const relearnt: string[] = [];
+    const isOf = (address: string, text: string): boolean => text.includes(`"${address}"`);
+    const state = memoryState();
+    const fold = foldOn(state, {
+      detection: {
+        ...detection,
+        encodeActor: (actor) => {
+          const text = detection.encodeActor(actor);
+          if (isOf('198.51.100.1', text)) throw new RangeError('NaN has no numeral');
+          return text;
+        },
+        encodePeers: () => {
+          throw new RangeError('NaN has no numeral');
+        },
+      },
+      onRelearn: (key) => relearnt.push(key),
+    });
+    await fold.open();
+    await fold.fold(ndjson([...scan('198.51.100.1', 0), ...scan('198.51.100.2', 10_000)]));
+    await fold.checkpoint(1);
+    expect(relearnt).toEqual(['a:address:198.51.100.1', 'p:']);
+    expect([...state.values.keys()].filter((key) => /^[aqp]:/.test(key)).sort()).toEqual([
+      'a:address:198.51.100.1',
+      'a:address:198.51.100.2',
+    ]);
+    const next = foldOn(state);
+    await next.open();
+    expect(next.openEpisodes).toBe(1);
+  });
+
   it('or a state that cannot be closed, ends neither the closing nor the fold', async () => {
     const relearnt: string[] = [];
     const fail = (): never => {

@@ -144,7 +144,7 @@ export class PartitionFold implements Fold {
   /** Hashes of the newest of them. */
   #lastChunk: readonly number[] = [];
   /** Actors whose first batch this is. */
-  #firstBatch: HeldActor[] = [];
+  #firstBatch: [key: string, actor: HeldActor][] = [];
   /** By key: states are many, and those that the next checkpoint saves few. */
   readonly #changedActors = new Map<string, HeldActor>();
   readonly #changed = new Map<string, { held: Held<unknown>; encode: () => string | null }>();
@@ -292,15 +292,20 @@ export class PartitionFold implements Fold {
   }
 
   async checkpoint(offset: number): Promise<void> {
-    const { detection, state } = this.#options;
+    const { state } = this.#options;
     const changes: StateChanges = new Map();
     for (const [key, actor] of this.#changedActors)
-      changes.set(key, actor.text ?? detection.encodeActor(actor.state!));
-    for (const [key, { encode }] of this.#changed) changes.set(key, encode());
+      changes.set(key, actor.text ?? this.#encodeActor(key, actor));
+    for (const [key, { encode }] of this.#changed) changes.set(key, this.#encodeOther(key, encode));
     const { chunks, last } = this.#nextIdChunks(changes);
     const progress: Progress = { watermark: this.#watermark, open: this.#open.save(changes), ids: chunks };
     changes.set(progressKey, JSON.stringify(progress));
-    if (this.#aggregator) changes.set(aggregatesKey, this.#aggregator.encode());
+    const aggregator = this.#aggregator;
+    if (aggregator)
+      changes.set(
+        aggregatesKey,
+        this.#encodeOther(aggregatesKey, () => aggregator.encode()),
+      );
     await state.checkpoint(changes, offset);
     this.#unsaved = false;
     for (const actor of this.#changedActors.values()) actor.changed = false;
@@ -397,7 +402,7 @@ export class PartitionFold implements Fold {
   }
 
   #relearnActor(key: string, error: unknown): void {
-    const actor = this.#actors.get(key)!;
+    const actor = this.#actors.get(key) ?? this.#olderActors.get(key)!;
     actor.state = this.#begunAnew(key, error, this.#options.detection.decodeActor(undefined));
     this.#changeActor(key, actor);
     this.#open.set(key, undefined);
@@ -595,18 +600,45 @@ export class PartitionFold implements Fold {
     for (const key of missing) {
       const held: HeldActor = { state: decode(key, texts.get(key)), text: undefined, changed: false };
       this.#actors.set(key, held);
-      this.#firstBatch.push(held);
+      this.#firstBatch.push([key, held]);
     }
   }
 
   /** At the end of a batch. */
   #encodeFirstBatch(): void {
-    const { detection } = this.#options;
-    for (const held of this.#firstBatch) {
-      held.text = detection.encodeActor(held.state!);
+    for (const [key, held] of this.#firstBatch) {
+      held.text = this.#encodeActor(key, held);
       held.state = undefined;
     }
     this.#firstBatch = [];
+  }
+
+  #encodeActor(key: string, held: HeldActor): string {
+    const { detection } = this.#options;
+    try {
+      return detection.encodeActor(held.state!);
+    } catch (error) {
+      this.#relearnActor(key, error);
+      return detection.encodeActor(held.state!);
+    }
+  }
+
+  /** A state that cannot be saved is forgotten: it must not stop the stream either. */
+  #encodeOther(key: string, encode: () => string | null): string | null {
+    try {
+      return encode();
+    } catch (error) {
+      const { detection, state } = this.#options;
+      this.#peers.delete(key);
+      this.#endpoints.delete(key);
+      this.#open.set(key, undefined);
+      if (key === parameterEpisodesKey) {
+        this.#parameterEpisodes.state = detection.decodeParameterEpisodes(undefined);
+        this.#parametersCloseAt = Infinity;
+      }
+      if (key === aggregatesKey) this.#aggregator = new PreAggregator(state.partition);
+      return this.#begunAnew(key, error, null);
+    }
   }
 
   /** A state that cannot be read (another version, a damaged store) is begun anew and told: it must not stop the stream. */
