@@ -298,11 +298,19 @@ describe('the processor', () => {
     await parts.bus.publish('api-calls', [
       { key: 'k', value: '{"not":"a call"}' },
       { key: 'k', value: 'rubbish' },
+      { key: 'k', value: '{"id":"12345678","startedAt":1,"actorId":"x"}' },
+      { key: 'k', value: JSON.stringify({ ...call('loud-0', 0, 0), query: { password: 'hunter2' } }) },
     ]);
     await publish(parts.bus, traffic(), 1_000);
     await run(parts);
-    await until(() => letters.length === 2, 'two dead letters');
-    expect(letters.map((letter) => letter.reason)).toEqual(['no-api-call', 'no-api-call']);
+    await until(() => letters.length === 4, 'four dead letters');
+    expect(letters.map(({ reason, detail }) => `${reason}: ${detail}`)).toEqual([
+      'no-api-call: api-calls/0: no API call: id is missing or has another type',
+      'no-api-call: api-calls/0: no JSON object',
+      'no-api-call: api-calls/0: no API call: actorKind is missing or has another type',
+      'no-api-call: api-calls/0: no API call: query is missing or has another type',
+    ]);
+    expect(letters[3]!.sample).toContain('"query":{"password":"string of 7"}');
     expect(await alertsOf(parts)).toEqual(await undisturbed());
   });
 
