@@ -79,8 +79,10 @@ const progressKey = 'progress';
 interface Progress {
   hold: EncodedHold;
   steps: number[];
-  /** Slots of `OpenEpisodes`; the entries themselves, from when they had no keys of their own. */
-  open: number | [string, number][];
+  /** Slots of `OpenEpisodes`. */
+  slots?: number;
+  /** The open episodes, as an earlier version wrote them; empty where there are `slots`, for going back to that version. */
+  open: [string, number][];
 }
 
 /**
@@ -129,7 +131,7 @@ export class AggregateFold implements Fold {
     if (text === undefined) return;
     const progress = this.#decode(progressKey, text, asProgress);
     if (!progress) return;
-    const { hold, steps, open } = progress;
+    const { hold, steps, slots, open } = progress;
     const held = await state.load(steps.map(stepKey));
     const restored: [number, EncodedStep][] = [];
     for (const step of steps) {
@@ -143,9 +145,9 @@ export class AggregateFold implements Fold {
       if (minutes) restored.push([step, minutes]);
     }
     this.#hold.restore(hold, restored);
-    if (typeof open === 'number') {
-      const texts = await state.load(savedKeys(open));
-      this.#open.restore(open, texts, (key, problem) => {
+    if (slots !== undefined) {
+      const texts = await state.load(savedKeys(slots));
+      this.#open.restore(slots, texts, (key, problem) => {
         this.counts.relearnt++;
         onRelearn(key, problem);
       });
@@ -282,7 +284,8 @@ export class AggregateFold implements Fold {
     const progress: Progress = {
       hold: this.#hold.encode(),
       steps: this.#hold.heldSteps,
-      open: this.#open.save(changes),
+      slots: this.#open.save(changes),
+      open: [],
     };
     changes.set(progressKey, JSON.stringify(progress));
     await state.checkpoint(changes, offset);
@@ -341,11 +344,11 @@ function stepKey(step: number): string {
 }
 
 function asProgress(value: unknown): Progress {
-  const { hold, steps, open } = (value ?? {}) as Partial<Progress>;
+  const { hold, steps, slots, open } = (value ?? {}) as Partial<Progress>;
   if (!Array.isArray(steps) || !steps.every(Number.isInteger)) throw new Error('it has no numbers of steps');
-  if (!isSlotCount(open) && !(Array.isArray(open) && open.every(isEntry)))
-    throw new Error('it has neither a number of slots nor entries of open episodes');
-  return { hold: asHold(hold), steps, open };
+  if (slots !== undefined && !isSlotCount(slots)) throw new Error('its slots are no number of slots');
+  if (!Array.isArray(open) || !open.every(isEntry)) throw new Error('it has no entries of open episodes');
+  return { hold: asHold(hold), steps, ...(slots === undefined ? {} : { slots }), open };
 }
 
 export interface AggregatesOptions extends RoleContext {

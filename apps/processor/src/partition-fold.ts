@@ -102,8 +102,10 @@ const maxOpenEpisodes = 20_000;
 
 interface Progress {
   watermark: number;
-  /** Slots of `OpenEpisodes`; the entries themselves, from when they had no keys of their own. */
-  open: number | [string, number][];
+  /** Slots of `OpenEpisodes`. */
+  slots?: number;
+  /** The open episodes, as an earlier version wrote them; empty where there are `slots`, for going back to that version. */
+  open: [string, number][];
   /** Number and size of each chunk, oldest first. */
   ids?: [number, number][];
 }
@@ -211,10 +213,11 @@ export class PartitionFold implements Fold {
         (saved) => new PreAggregator(state.partition, saved),
         texts.get(aggregatesKey),
       );
-    const { watermark, open, ids = [] } = this.#decode(progressKey, decodeProgress, texts.get(progressKey));
+    const progress = this.#decode(progressKey, decodeProgress, texts.get(progressKey));
+    const { watermark, slots, open, ids = [] } = progress;
     this.#watermark = watermark;
-    if (typeof open === 'number') await this.#restoreOpen(open);
-    else this.#takeOverOpen(open);
+    if (slots === undefined) this.#takeOverOpen(open);
+    else await this.#restoreOpen(slots);
     this.#idChunks = ids;
     const chunks = await state.load(ids.map(([number]) => idsKey(number)));
     for (const [number] of ids) {
@@ -298,7 +301,8 @@ export class PartitionFold implements Fold {
       changes.set(key, actor.text ?? this.#encodeActor(key, actor));
     for (const [key, { encode }] of this.#changed) changes.set(key, this.#encodeOther(key, encode));
     const { chunks, last } = this.#nextIdChunks(changes);
-    const progress: Progress = { watermark: this.#watermark, open: this.#open.save(changes), ids: chunks };
+    const slots = this.#open.save(changes);
+    const progress: Progress = { watermark: this.#watermark, slots, open: [], ids: chunks };
     changes.set(progressKey, JSON.stringify(progress));
     const aggregator = this.#aggregator;
     if (aggregator)
@@ -654,15 +658,15 @@ export class PartitionFold implements Fold {
 }
 
 function decodeProgress(text: string | undefined): Progress {
-  if (text === undefined) return { watermark: 0, open: 0 };
+  if (text === undefined) return { watermark: 0, open: [] };
   const progress = JSON.parse(text) as Partial<Progress> | null;
-  const { watermark, open, ids = [] } = progress ?? {};
+  const { watermark, slots, open, ids = [] } = progress ?? {};
   if (!Number.isFinite(watermark)) throw new Error('it has no number as watermark');
-  if (!isSlotCount(open) && !(Array.isArray(open) && open.every(isEntry)))
-    throw new Error('it has neither a number of slots nor entries of open episodes');
+  if (slots !== undefined && !isSlotCount(slots)) throw new Error('its slots are no number of slots');
+  if (!Array.isArray(open) || !open.every(isEntry)) throw new Error('it has no entries of open episodes');
   if (!Array.isArray(ids) || !ids.every((chunk) => Array.isArray(chunk) && chunk.every(Number.isInteger)))
     throw new Error('its chunks of ids are no pairs of numbers');
-  return { watermark: watermark!, open, ids };
+  return { watermark: watermark!, ...(slots === undefined ? {} : { slots }), open, ids };
 }
 
 function idsKey(chunk: number): string {

@@ -12,6 +12,6 @@ export interface DeadLetter {
   reason: string;
   /** What was wrong, in words. */
   detail: string;
-  /** The sanitised beginning of the line, at most 2,000 characters. */
+  /** The sanitised beginning of the line, or what a record of the bus looks like without its values; at most 2,000 characters. */
   sample: string;
 }
