@@ -296,17 +296,22 @@ describe('the processor', () => {
     const parts = open();
     const letters = watchTopic<DeadLetter>(parts.bus, 'dead-letters', 'letters');
     await parts.bus.publish('api-calls', [
-      { key: 'k', value: '{"not":"a call of Jane"}' },
+      { key: 'k', value: '{"not":"a call"}' },
       { key: 'k', value: 'rubbish of Jane' },
+      { key: 'k', value: '{"id":"12345678","startedAt":1,"actorId":"x"}' },
+      { key: 'k', value: JSON.stringify({ ...call('loud-0', 0, 0), query: { password: 'hunter2' } }) },
     ]);
     await publish(parts.bus, traffic(), 1_000);
     await run(parts);
-    await until(() => letters.length === 2, 'two dead letters');
-    expect(letters.map((letter) => letter.reason)).toEqual(['no-api-call', 'no-api-call']);
-    expect(letters.map((letter) => letter.sample)).toEqual([
-      '{"not":"~text~ 14 chars"}',
-      '~text~ 15 chars, beginning: aaaaaaa aa Aaaa',
+    await until(() => letters.length === 4, 'four dead letters');
+    expect(letters.map(({ reason, detail }) => `${reason}: ${detail}`)).toEqual([
+      'no-api-call: api-calls/0: no API call: id is missing or has another type',
+      'no-api-call: api-calls/0: no JSON object',
+      'no-api-call: api-calls/0: no API call: actorKind is missing or has another type',
+      'no-api-call: api-calls/0: no API call: query is missing or has another type',
     ]);
+    expect(letters[1]!.sample).toBe('~text~ 15 chars, beginning: aaaaaaa aa Aaaa');
+    expect(JSON.stringify(letters)).not.toMatch(/hunter2|Jane/);
     expect(await alertsOf(parts)).toEqual(await undisturbed());
   });
 

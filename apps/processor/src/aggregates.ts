@@ -1,5 +1,8 @@
 import { partitionOf, type Bus, type BusRecord } from '@tripline/bus';
 import {
+  asEmission,
+  asHold,
+  asStep,
   ENDPOINT_WINDOW_MS,
   endpointId,
   MinuteHold,
@@ -14,6 +17,7 @@ import type { Alert } from '@tripline/model';
 import type { RoleContext, RunningRole } from '@tripline/runtime';
 import type { PartitionState, StateChanges, StateStore } from '@tripline/state';
 import { startLanes, type Fold } from './lanes.ts';
+import { closedEarlyLog, isEntry, isSlotCount, OpenEpisodes, savedKeys } from './open-episodes.ts';
 import { parseRecords } from './records.ts';
 
 /**
@@ -40,8 +44,15 @@ export interface AggregateFoldOptions {
   state: PartitionState;
   /** Partitions of `api-calls`. */
   sources: number;
+  /** Wall clock, ms. Without it every source is waited for, however long it takes. */
+  now?: () => number;
+  /** Endpoints with open episodes, by default 2,000: beyond that the sixteenth of them that would end first is closed early. */
+  maxOpenEpisodes?: number;
   onUnreadable: (record: string, problem: string) => void;
   onRelearn: (key: string, problem: string) => void;
+  onClosedEarly?: (episodes: number, most: number) => void;
+  /** A source that held the others back is not waited for any longer. */
+  onPassedOver?: (source: number) => void;
 }
 
 interface Held {
@@ -54,12 +65,23 @@ const latenessMs = 10 * 60_000;
 /** When so many are in memory, they leave it at the next checkpoint. */
 const maxEndpointsInMemory = 10_000;
 
-/** Under this key: where the sources stand, which steps are held, and which endpoints have open episodes until when. */
+/**
+ * A source that says nothing for so long, by the clock, while others wait for it is passed over: its processor cannot go on. A
+ * source without calls says so, and one that is behind goes on speaking, so neither is.
+ */
+const waitMostMs = 10 * 60_000;
+/** Endpoints with an open episode: 30 KB each in the store. */
+const maxOpenEpisodes = 2_000;
+
+/** Under this key: where the sources stand, which steps are held, and how many keys of open episodes there may be. */
 const progressKey = 'progress';
 
 interface Progress {
   hold: EncodedHold;
   steps: number[];
+  /** Slots of `OpenEpisodes`. */
+  slots?: number;
+  /** The open episodes, as an earlier version wrote them; empty where there are `slots`, for going back to that version. */
   open: [string, number][];
 }
 
@@ -68,18 +90,22 @@ interface Progress {
  * alerts come of it: the same ones in the same order however the sources interleave, and whatever comes again.
  */
 export class AggregateFold implements Fold {
-  readonly counts = { emissions: 0, unreadable: 0, relearnt: 0 };
+  readonly counts = { emissions: 0, unreadable: 0, relearnt: 0, closedEarly: 0, passedOver: 0 };
   readonly #options: AggregateFoldOptions;
   readonly #hold: MinuteHold;
   /** Null: the store has none. */
   readonly #endpoints = new Map<string, Held | null>();
-  /** Endpoints with an open episode, with the event time at which it may end. */
-  readonly #open = new Map<string, number>();
+  readonly #open: OpenEpisodes;
+  readonly #maxOpen: number;
   #dirty = 0;
+  /** By source that others wait for: since when, by the clock. */
+  readonly #waitedForSince = new Map<number, number>();
 
   constructor(options: AggregateFoldOptions) {
     this.#options = options;
     this.#hold = new MinuteHold(options.sources);
+    this.#maxOpen = options.maxOpenEpisodes ?? maxOpenEpisodes;
+    this.#open = new OpenEpisodes(this.#maxOpen);
   }
 
   get changedStates(): number {
@@ -103,9 +129,9 @@ export class AggregateFold implements Fold {
     const { state, onRelearn } = this.#options;
     const text = (await state.load([progressKey])).get(progressKey);
     if (text === undefined) return;
-    const progress = this.#parse(progressKey, text) as Progress | undefined;
+    const progress = this.#decode(progressKey, text, asProgress);
     if (!progress) return;
-    const { hold, steps, open } = progress;
+    const { hold, steps, slots, open } = progress;
     const held = await state.load(steps.map(stepKey));
     const restored: [number, EncodedStep][] = [];
     for (const step of steps) {
@@ -115,20 +141,26 @@ export class AggregateFold implements Fold {
         onRelearn(key, 'what was held of this minute is gone from the store');
         continue;
       }
-      const minutes = this.#parse(key, saved) as EncodedStep | undefined;
+      const minutes = this.#decode(key, saved, asStep);
       if (minutes) restored.push([step, minutes]);
     }
     this.#hold.restore(hold, restored);
-    for (const [key, closesAt] of open) this.#open.set(key, closesAt);
+    if (slots !== undefined) {
+      const texts = await state.load(savedKeys(slots));
+      this.#open.restore(slots, texts, (key, problem) => {
+        this.counts.relearnt++;
+        onRelearn(key, problem);
+      });
+    } else for (const [key, closesAt] of open) this.#open.set(key, closesAt);
   }
 
-  /** What an earlier version or a damaged store left is begun anew and told: it must not stop the stream. */
-  #parse(key: string, text: string): unknown {
+  /** What an earlier version or a damaged store left is begun anew, with a word about it: it must not stop the stream. */
+  #decode<Value>(key: string, text: string, as: (value: unknown) => Value): Value | undefined {
     try {
-      return JSON.parse(text);
+      return as(JSON.parse(text));
     } catch (error) {
       this.counts.relearnt++;
-      this.#options.onRelearn(key, `not JSON: ${(error as Error).message}`);
+      this.#options.onRelearn(key, (error as Error).message);
       return undefined;
     }
   }
@@ -138,7 +170,9 @@ export class AggregateFold implements Fold {
     for (const record of parseRecords(body)) {
       let ready: ReadyStep[];
       try {
-        ready = this.#hold.take(asEmission(record));
+        const emission = asEmission(record, this.#options.sources);
+        ready = this.#hold.take(emission);
+        this.#waitedForSince.delete(emission.from);
       } catch (error) {
         this.counts.unreadable++;
         const shown = typeof record === 'string' ? record : JSON.stringify(record);
@@ -146,9 +180,29 @@ export class AggregateFold implements Fold {
         continue;
       }
       this.counts.emissions++;
-      for (const step of ready) await this.#judge(step, alerts);
+      for (const step of [...ready, ...this.#passOverSilent()]) await this.#judge(step, alerts);
     }
     return alerts;
+  }
+
+  /** One partition that cannot go on must not keep what the others saw from being judged for ever. */
+  #passOverSilent(): ReadyStep[] {
+    const { now, onPassedOver } = this.#options;
+    if (!now) return [];
+    const ready: ReadyStep[] = [];
+    const waitedFor = this.#hold.waitingFor;
+    for (const source of this.#waitedForSince.keys())
+      if (!waitedFor.includes(source)) this.#waitedForSince.delete(source);
+    for (const source of waitedFor) {
+      const since = this.#waitedForSince.get(source) ?? now();
+      this.#waitedForSince.set(source, since);
+      if (now() - since < waitMostMs) continue;
+      ready.push(...this.#hold.passOver(source));
+      this.#waitedForSince.delete(source);
+      this.counts.passedOver++;
+      onPassedOver?.(source);
+    }
+    return ready;
   }
 
   /** No source says anything: event time is taken to run on with the clock, so that episodes end. */
@@ -159,39 +213,84 @@ export class AggregateFold implements Fold {
   /** Ends the episodes that are over at an event time, in the order in which they do. */
   async closeUntil(eventTimeMs: number): Promise<Alert[]> {
     const alerts: Alert[] = [];
-    const due = [...this.#open]
-      .filter(([, closesAt]) => closesAt <= eventTimeMs)
-      .sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1))
-      .map(([key]) => key);
-    if (due.length === 0) return alerts;
-    await this.#load(due);
-    for (const key of due) {
-      const held = this.#endpoints.get(key);
-      if (!held) {
-        this.#open.delete(key);
-        continue;
-      }
-      for (const alert of this.#options.detection.close(held.state, eventTimeMs)) alerts.push(alert);
-      this.#changed(key, held);
-    }
+    const due = this.#open.dueBy(eventTimeMs);
+    if (due.length > 0)
+      await this.#end(due, (state) => this.#options.detection.close(state, eventTimeMs), alerts);
     return alerts;
   }
 
+  /** Too many episodes are open: those that would end first are the quietest, and end now. */
+  async #closeEarliest(alerts: Alert[]): Promise<void> {
+    const { detection, onClosedEarly } = this.#options;
+    const keys = this.#open.takeEarliest();
+    await this.#end(keys, (state) => detection.closeEarly(state), alerts);
+    this.counts.closedEarly += keys.length;
+    onClosedEarly?.(keys.length, this.#maxOpen);
+  }
+
+  async #end(
+    keys: readonly string[],
+    close: (state: EndpointState) => Alert[],
+    alerts: Alert[],
+  ): Promise<void> {
+    await this.#load(keys);
+    for (const key of keys) {
+      const held = this.#endpoints.get(key);
+      if (!held) {
+        this.#open.set(key, undefined);
+        continue;
+      }
+      this.#attempt(key, held, () => close(held.state), alerts);
+    }
+  }
+
+  /**
+   * Whatever goes wrong with one endpoint must not stop the others, now or after each restart: its state may be half changed, and
+   * is begun anew. It goes wrong in the same way each time, as it depends on the minutes and their order alone.
+   */
+  #attempt(key: string, held: Held, work: () => Alert[], alerts: Alert[]): void {
+    try {
+      for (const alert of work()) alerts.push(alert);
+    } catch (error) {
+      this.#beginAnew(key, held, error);
+    }
+    this.#changed(key, held);
+  }
+
+  #encode(key: string, held: Held): string {
+    const { detection } = this.#options;
+    try {
+      return detection.encode(held.state);
+    } catch (error) {
+      this.#beginAnew(key, held, error);
+      this.#open.set(key, undefined);
+      return detection.encode(held.state);
+    }
+  }
+
+  #beginAnew(key: string, held: Held, error: unknown): void {
+    this.counts.relearnt++;
+    this.#options.onRelearn(key, (error as Error).message);
+    held.state = this.#options.detection.create(held.state);
+  }
+
   async checkpoint(offset: number): Promise<void> {
-    const { detection, state } = this.#options;
+    const { state } = this.#options;
     const changes: StateChanges = new Map();
     for (const [key, held] of this.#endpoints)
-      if (held?.changed === true) changes.set(key, detection.encode(held.state));
+      if (held?.changed === true) changes.set(key, this.#encode(key, held));
     for (const [step, held] of this.#hold.changedSteps())
       changes.set(stepKey(step), held && JSON.stringify(held));
     const progress: Progress = {
       hold: this.#hold.encode(),
       steps: this.#hold.heldSteps,
-      open: [...this.#open],
+      slots: this.#open.save(changes),
+      open: [],
     };
     changes.set(progressKey, JSON.stringify(progress));
     await state.checkpoint(changes, offset);
     this.#hold.saved();
+    this.#open.saved();
     this.#dirty = 0;
     if (this.#endpoints.size > maxEndpointsInMemory) this.#endpoints.clear();
     else for (const held of this.#endpoints.values()) if (held) held.changed = false;
@@ -208,17 +307,16 @@ export class AggregateFold implements Fold {
         if (!detection.isOfNote(whole)) continue;
         this.#endpoints.set(key, (held = { state: detection.create(whole), changed: false }));
       }
-      for (const alert of detection.judge(held.state, whole, step)) alerts.push(alert);
-      this.#changed(key, held);
+      const { state } = held;
+      this.#attempt(key, held, () => detection.judge(state, whole, step), alerts);
+      if (this.#open.isTooMany) await this.#closeEarliest(alerts);
     }
   }
 
   #changed(key: string, held: Held): void {
     if (!held.changed) this.#dirty++;
     held.changed = true;
-    const closesAt = this.#options.detection.closesAt(held.state);
-    if (closesAt === undefined) this.#open.delete(key);
-    else this.#open.set(key, closesAt);
+    this.#open.set(key, this.#options.detection.closesAt(held.state));
   }
 
   /** One round trip for all states that are needed and that memory lacks. */
@@ -245,17 +343,12 @@ function stepKey(step: number): string {
   return `step:${step}`;
 }
 
-function asEmission(record: unknown): Emission {
-  const emission = record as Partial<Emission> | null;
-  if (
-    !Number.isInteger(emission?.from) ||
-    !Number.isInteger(emission?.number) ||
-    !Number.isInteger(emission?.until) ||
-    typeof emission?.idle !== 'boolean' ||
-    !Array.isArray(emission.parts)
-  )
-    throw new Error('no JSON object with from, number, until, idle and parts');
-  return emission as Emission;
+function asProgress(value: unknown): Progress {
+  const { hold, steps, slots, open } = (value ?? {}) as Partial<Progress>;
+  if (!Array.isArray(steps) || !steps.every(Number.isInteger)) throw new Error('it has no numbers of steps');
+  if (slots !== undefined && !isSlotCount(slots)) throw new Error('its slots are no number of slots');
+  if (!Array.isArray(open) || !open.every(isEntry)) throw new Error('it has no entries of open episodes');
+  return { hold: asHold(hold), steps, ...(slots === undefined ? {} : { slots }), open };
 }
 
 export interface AggregatesOptions extends RoleContext {
@@ -270,6 +363,7 @@ export interface AggregatesOptions extends RoleContext {
 /** The second half of the re-key step: what processors counted per endpoint, to alerts about endpoints. */
 export function startAggregates(options: AggregatesOptions): RunningRole {
   const { bus } = options;
+  const onClosedEarly = closedEarlyLog(options);
   const lanes = startLanes({
     ...options,
     name: 'aggregates',
@@ -283,6 +377,13 @@ export function startAggregates(options: AggregatesOptions): RunningRole {
         sources: bus.partitions,
         onUnreadable,
         onRelearn,
+        onClosedEarly,
+        now: options.now,
+        onPassedOver: (source) =>
+          options.logger.warn(
+            { partition: source, waitedMs: waitMostMs },
+            'a partition of api-calls is silent while others go on: endpoints are judged without it until it speaks again',
+          ),
       }),
     describe: (folds) => {
       const waiting = [...new Set(folds.flatMap((fold) => fold.hold.waitingFor))].sort((a, b) => a - b);
@@ -296,9 +397,19 @@ export function startAggregates(options: AggregatesOptions): RunningRole {
   counter('unreadable_total', 'Records that are no emissions.', (fold) => fold.counts.unreadable);
   counter('relearnt_total', 'States begun anew.', (fold) => fold.counts.relearnt);
   counter(
+    'closed_early_total',
+    'Endpoints of which episodes were closed before their time, as too many were open.',
+    (fold) => fold.counts.closedEarly,
+  );
+  counter(
     'forced_total',
     'Minutes of endpoints judged before all partitions of api-calls had come so far.',
     (fold) => fold.hold.forced,
+  );
+  counter(
+    'passed_over_total',
+    'Times that a partition of api-calls was silent for so long that it was no longer waited for.',
+    (fold) => fold.counts.passedOver,
   );
   gauge('held_minutes', 'Minutes of endpoints that wait for other partitions.', (folds) =>
     folds.reduce((sum, fold) => sum + fold.hold.held, 0),

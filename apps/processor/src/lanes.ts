@@ -1,6 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import { BeginAgainError, type Bus, type BusBatch, type Subscription } from '@tripline/bus';
-import type { Alert, DeadLetter, Topic } from '@tripline/model';
+import type { Alert, Topic } from '@tripline/model';
 import {
   Counter,
   createPersist,
@@ -11,11 +10,8 @@ import {
   type RoleContext,
   type RunningRole,
 } from '@tripline/runtime';
-import { createSanitizer, outline } from '@tripline/sanitize';
 import { FencedError, StateLostError, type PartitionState, type StateStore } from '@tripline/state';
-
-/** How much of a record that cannot be used its outline is made of. */
-const maxSampledChars = 10_000;
+import { createDeadLetters } from './dead-letters.ts';
 
 /** Folds the records of one partition, in order, into states, and says which alerts come of it. */
 export interface Fold {
@@ -45,6 +41,7 @@ export interface LanesOptions<F extends Fold> extends RoleContext {
     state: PartitionState;
     lanes: () => number;
     onUnreadable: (record: string, problem: string) => void;
+    onFailed: (record: string, step: string, error: unknown) => void;
     onRelearn: (key: string, problem: string) => void;
   }) => F;
   /**
@@ -75,6 +72,8 @@ const idleAfterMs = 10_000;
 const tickMs = 2_000;
 /** A loop that has not ended a batch for so long has stalled. */
 const stalledMs = 60_000;
+/** Records that cannot be folded are logged no more often: each of them is counted. */
+const logFailuresEveryMs = 60_000;
 
 /** One partition in the hands of this process: its fold, and where it stands. */
 interface Lane<F> {
@@ -131,19 +130,17 @@ export function startLanes<F extends Fold>(options: LanesOptions<F>): Lanes<F> {
     registers,
   });
 
-  // No call has its tokens: they stand in dead letters only.
-  const sanitizer = createSanitizer({ key: randomBytes(32) });
-  const onUnreadable = (record: string, problem: string): void => {
-    const letter: DeadLetter = {
-      receivedAt: now(),
-      reason: topic === 'api-calls' ? 'no-api-call' : 'no-aggregate',
-      detail: problem,
-      sample: outline(record.slice(0, maxSampledChars), sanitizer),
-    };
-    // The record is counted; a sample that cannot be kept is no loss worth a word.
-    bus
-      .publish('dead-letters', [{ key: letter.reason, value: JSON.stringify(letter) }])
-      .catch(() => undefined);
+  const deadLetters = createDeadLetters({ ...options, role: name });
+  let failureLoggedAt = -Infinity;
+  const onFailed = (partition: number, record: string, step: string, error: unknown): void => {
+    const problem = error instanceof Error ? error.message : String(error);
+    deadLetters.add('fold-failed', `${topic}/${partition}: ${step}: ${problem}`, record);
+    if (now() - failureLoggedAt < logFailuresEveryMs) return;
+    failureLoggedAt = now();
+    logger.error(
+      { err: error, partition, step },
+      'a record could not be folded and was set aside: please report it',
+    );
   };
 
   /** Claims the partition and reads where its state stands; gives the position to go on from. */
@@ -154,9 +151,13 @@ export function startLanes<F extends Fold>(options: LanesOptions<F>): Lanes<F> {
     const fold = options.createFold({
       state: persistent(claimed, persist),
       lanes: () => lanes.size,
-      onUnreadable,
+      onUnreadable: (record, problem) => {
+        const reason = topic === 'api-calls' ? 'no-api-call' : 'no-aggregate';
+        deadLetters.add(reason, `${topic}/${partition}: ${problem}`, record);
+      },
+      onFailed: (record, step, error) => onFailed(partition, record, step, error),
       onRelearn: (key, problem) =>
-        logger.error({ key, problem }, 'a state could not be read: learning it anew'),
+        logger.error({ key, problem }, 'a state could not be used as it was: learning it anew'),
     });
     await fold.open();
     await options.afterCheckpoint?.(fold, persist);

@@ -10,9 +10,10 @@ import {
   type ParametersState,
   type PeersState,
 } from '@tripline/detection';
-import type { Alert, ApiCall } from '@tripline/model';
+import { apiCallProblem, type Alert, type ApiCall } from '@tripline/model';
 import type { PartitionState, StateChanges } from '@tripline/state';
 import type { Fold } from './lanes.ts';
+import { isEntry, isSlotCount, OpenEpisodes, savedKeys } from './open-episodes.ts';
 import { parseRecords } from './records.ts';
 
 export interface FoldCounts {
@@ -22,8 +23,12 @@ export interface FoldCounts {
   duplicates: number;
   /** Records that are no API calls. */
   unreadable: number;
+  /** API calls that could not be folded; the state that was in the way was begun anew. */
+  failed: number;
   /** States that could not be read and were begun anew. */
   relearnt: number;
+  /** States of which episodes were closed before their time, as too many were open. */
+  closedEarly: number;
 }
 
 export interface PartitionFoldOptions {
@@ -35,8 +40,13 @@ export interface PartitionFoldOptions {
   maxActorsInMemory: () => number;
   /** How many call ids are remembered at least, to drop duplicates. */
   rememberedIds: number;
+  /** States with open episodes, by default 20,000: beyond that the sixteenth of them that would end first is closed early. */
+  maxOpenEpisodes?: number;
   onUnreadable: (record: string, problem: string) => void;
+  /** `step`: what could not be done with the API call. */
+  onFailed?: (record: string, step: string, error: unknown) => void;
   onRelearn: (key: string, problem: string) => void;
+  onClosedEarly?: (episodes: number, most: number) => void;
 }
 
 /** State of the peers on a service or of an endpoint, while it is in memory. */
@@ -68,7 +78,7 @@ interface KeyedCall {
 /** How late a call may come and still count: an episode is not ended before calls of its end can have come. */
 export const latenessMs = 10 * 60_000;
 
-/** Under this key: event time reached, which states have open episodes until when, and which chunks of ids there are. */
+/** Under this key: event time reached, how many keys of open episodes there may be, and which chunks of ids there are. */
 const progressKey = 'progress';
 /** Under this key: what is being counted per endpoint, and what of it was not sent on yet. */
 const aggregatesKey = 'aggregates';
@@ -81,11 +91,20 @@ const parameterEpisodesKey = 'parameter-episodes';
 const restAfterMs = 90_000;
 /** So many ids at least are known again after a restart or a hand-over: a line that is sent twice comes soon again. */
 const savedIds = 20_000;
+/** A chunk takes ids until it has so many: with few calls between checkpoints there would be thousands of chunks. */
+const idsPerChunk = 1_000;
 /** Endpoints are few, and their states large; more than these are let go at a checkpoint. */
 const maxEndpointsInMemory = 1_000;
+/** Services, likewise. */
+const maxPeersInMemory = 1_000;
+/** An open episode takes about 200 bytes of memory besides its actor, and 60 in the store. */
+const maxOpenEpisodes = 20_000;
 
 interface Progress {
   watermark: number;
+  /** Slots of `OpenEpisodes`. */
+  slots?: number;
+  /** The open episodes, as an earlier version wrote them; empty where there are `slots`, for going back to that version. */
   open: [string, number][];
   /** Number and size of each chunk, oldest first. */
   ids?: [number, number][];
@@ -99,7 +118,14 @@ interface Progress {
  * Same calls in the same order, same alerts: whatever the batches, and wherever a checkpoint and a restart fall between.
  */
 export class PartitionFold implements Fold {
-  readonly counts: FoldCounts = { folded: 0, duplicates: 0, unreadable: 0, relearnt: 0 };
+  readonly counts: FoldCounts = {
+    folded: 0,
+    duplicates: 0,
+    unreadable: 0,
+    failed: 0,
+    relearnt: 0,
+    closedEarly: 0,
+  };
   readonly #options: PartitionFoldOptions;
   readonly #recent: RecentIds;
   #actors = new Map<string, HeldActor>();
@@ -107,17 +133,20 @@ export class PartitionFold implements Fold {
   readonly #peers = new Map<string, Held<PeersState>>();
   readonly #endpoints = new Map<string, Held<ParametersState>>();
   readonly #parameterEpisodes: Held<ParameterEpisodes>;
-  /** States with an open episode, with the event time at which it may end. */
-  readonly #open = new Map<string, number>();
-  /** Earliest event time at which one of them may end. */
-  #nextClose = Infinity;
+  /** Actors with an open episode, and endpoints where calls wait for others. */
+  readonly #open: OpenEpisodes;
+  readonly #maxOpen: number;
+  /** Earliest event time at which one of the parameter episodes may end; Infinity if none is open. */
+  #parametersCloseAt = Infinity;
   #watermark = 0;
   /** Hashes of the ids that no checkpoint has yet. */
   #newIds: number[] = [];
   /** Chunks of ids in the store, oldest first. */
   #idChunks: [number, number][] = [];
+  /** Hashes of the newest of them. */
+  #lastChunk: readonly number[] = [];
   /** Actors whose first batch this is. */
-  #firstBatch: HeldActor[] = [];
+  #firstBatch: [key: string, actor: HeldActor][] = [];
   /** By key: states are many, and those that the next checkpoint saves few. */
   readonly #changedActors = new Map<string, HeldActor>();
   readonly #changed = new Map<string, { held: Held<unknown>; encode: () => string | null }>();
@@ -127,6 +156,8 @@ export class PartitionFold implements Fold {
   constructor(options: PartitionFoldOptions) {
     this.#options = options;
     this.#recent = new RecentIds(options.rememberedIds);
+    this.#maxOpen = options.maxOpenEpisodes ?? maxOpenEpisodes;
+    this.#open = new OpenEpisodes(this.#maxOpen);
     this.#parameterEpisodes = { state: options.detection.decodeParameterEpisodes(undefined), changed: false };
   }
 
@@ -175,28 +206,44 @@ export class PartitionFold implements Fold {
       (saved) => detection.decodeParameterEpisodes(saved),
       texts.get(parameterEpisodesKey),
     );
+    this.#parametersCloseAt = detection.parameterEpisodesCloseAt(this.#parameterEpisodes.state) ?? Infinity;
     if (aggregates)
       this.#aggregator = this.#decode(
         aggregatesKey,
         (saved) => new PreAggregator(state.partition, saved),
         texts.get(aggregatesKey),
       );
-    const begun: Progress = { watermark: 0, open: [] };
-    const {
-      watermark,
-      open,
-      ids = [],
-    } = this.#decode(
-      progressKey,
-      (saved) => (saved === undefined ? begun : (JSON.parse(saved) as Progress)),
-      texts.get(progressKey),
-    );
+    const progress = this.#decode(progressKey, decodeProgress, texts.get(progressKey));
+    const { watermark, slots, open, ids = [] } = progress;
     this.#watermark = watermark;
-    for (const [key, closesAt] of open) this.#setOpen(key, closesAt);
+    if (slots === undefined) this.#takeOverOpen(open);
+    else await this.#restoreOpen(slots);
     this.#idChunks = ids;
     const chunks = await state.load(ids.map(([number]) => idsKey(number)));
-    for (const [number] of ids)
-      for (const hash of decodeIds(chunks.get(idsKey(number)))) this.#recent.seen(hash);
+    for (const [number] of ids) {
+      this.#lastChunk = decodeIds(chunks.get(idsKey(number)));
+      for (const hash of this.#lastChunk) this.#recent.seen(hash);
+    }
+  }
+
+  async #restoreOpen(slotCount: number): Promise<void> {
+    const texts = await this.#options.state.load(savedKeys(slotCount));
+    this.#open.restore(slotCount, texts, (key, problem) => {
+      this.counts.relearnt++;
+      this.#options.onRelearn(key, problem);
+    });
+  }
+
+  /** An earlier version kept any number of open episodes. Those that would end first end when their actor calls again. */
+  #takeOverOpen(entries: readonly [string, number][]): void {
+    const own = entries.filter(([key]) => key !== parameterEpisodesKey);
+    const kept = own.sort((a, b) => b[1] - a[1]).slice(0, this.#maxOpen);
+    for (const [key, closesAt] of kept) this.#open.set(key, closesAt);
+    const left = own.length - kept.length;
+    if (left === 0) return;
+    this.counts.relearnt++;
+    const problem = `${own.length} episodes were open; ${this.#maxOpen} are kept, the other ${left} end when their actor calls again`;
+    this.#options.onRelearn(progressKey, problem);
   }
 
   async fold(body: Buffer): Promise<Alert[]> {
@@ -221,6 +268,7 @@ export class PartitionFold implements Fold {
       this.#foldOne(call, alerts);
       // After each call, not after each batch: where episodes end must not depend on where batches do.
       if (this.#watermark - latenessMs >= this.#nextClose) this.#close(this.#watermark - latenessMs, alerts);
+      if (this.#open.isTooMany) await this.#closeEarliest(alerts);
     }
     this.#encodeFirstBatch();
     return alerts;
@@ -247,22 +295,30 @@ export class PartitionFold implements Fold {
   }
 
   async checkpoint(offset: number): Promise<void> {
-    const { detection, state } = this.#options;
+    const { state } = this.#options;
     const changes: StateChanges = new Map();
     for (const [key, actor] of this.#changedActors)
-      changes.set(key, actor.text ?? detection.encodeActor(actor.state!));
-    for (const [key, { encode }] of this.#changed) changes.set(key, encode());
-    const chunks = this.#nextIdChunks(changes);
-    const progress: Progress = { watermark: this.#watermark, open: [...this.#open], ids: chunks };
+      changes.set(key, actor.text ?? this.#encodeActor(key, actor));
+    for (const [key, { encode }] of this.#changed) changes.set(key, this.#encodeOther(key, encode));
+    const { chunks, last } = this.#nextIdChunks(changes);
+    const slots = this.#open.save(changes);
+    const progress: Progress = { watermark: this.#watermark, slots, open: [], ids: chunks };
     changes.set(progressKey, JSON.stringify(progress));
-    if (this.#aggregator) changes.set(aggregatesKey, this.#aggregator.encode());
+    const aggregator = this.#aggregator;
+    if (aggregator)
+      changes.set(
+        aggregatesKey,
+        this.#encodeOther(aggregatesKey, () => aggregator.encode()),
+      );
     await state.checkpoint(changes, offset);
     this.#unsaved = false;
     for (const actor of this.#changedActors.values()) actor.changed = false;
     this.#changedActors.clear();
     for (const { held } of this.#changed.values()) held.changed = false;
     this.#changed.clear();
+    this.#open.saved();
     this.#idChunks = chunks;
+    this.#lastChunk = last;
     this.#newIds = [];
     // Nothing in memory is ahead of the store now: the older generation may go.
     if (this.#actors.size >= this.#options.maxActorsInMemory() / 2) {
@@ -270,16 +326,24 @@ export class PartitionFold implements Fold {
       this.#actors = new Map();
       this.#peers.clear();
     }
+    if (this.#peers.size > maxPeersInMemory) this.#peers.clear();
     if (this.#endpoints.size > maxEndpointsInMemory) this.#endpoints.clear();
   }
 
-  /** The chunks of ids that the store holds after this checkpoint; adds to its changes what comes and what goes. */
-  #nextIdChunks(changes: StateChanges): [number, number][] {
+  /**
+   * The chunks of ids that the store holds after this checkpoint, and the ids of the newest; adds to its changes what comes
+   * and what goes.
+   */
+  #nextIdChunks(changes: StateChanges): { chunks: [number, number][]; last: readonly number[] } {
     const chunks = [...this.#idChunks];
+    let last = this.#lastChunk;
     if (this.#newIds.length > 0) {
-      const number = (chunks.at(-1)?.[0] ?? 0) + 1;
-      chunks.push([number, this.#newIds.length]);
-      changes.set(idsKey(number), encodeIds(this.#newIds));
+      const isFull = last.length === 0 || last.length >= idsPerChunk;
+      const number = (chunks.at(-1)?.[0] ?? 0) + (isFull ? 1 : 0);
+      last = isFull ? this.#newIds : [...last, ...this.#newIds];
+      if (!isFull) chunks.pop();
+      chunks.push([number, last.length]);
+      changes.set(idsKey(number), encodeIds(last));
     }
     let kept = chunks.reduce((sum, [, count]) => sum + count, 0);
     while (chunks.length > 1 && kept - chunks[0]![1] >= savedIds) {
@@ -287,37 +351,79 @@ export class PartitionFold implements Fold {
       kept -= count;
       changes.set(idsKey(number), null);
     }
-    return chunks;
+    return { chunks, last };
   }
 
   /** The calls of NDJSON; what is none is told and left out. */
   #parse(body: Buffer): ApiCall[] {
     return parseRecords(body).filter((record): record is ApiCall => {
-      const call = record as ApiCall | null;
-      if (typeof call?.id === 'string' && Number.isFinite(call.startedAt) && typeof call.actorId === 'string')
-        return true;
+      const problem = apiCallProblem(record);
+      if (problem === undefined) return true;
       this.counts.unreadable++;
-      const shown = typeof record === 'string' ? record : JSON.stringify(record);
-      this.#options.onUnreadable(shown, 'no JSON object with id, startedAt and actorId');
+      const isText = typeof record === 'string';
+      this.#options.onUnreadable(
+        isText ? record : JSON.stringify(record),
+        problem === '' ? 'no JSON object' : `no API call: ${problem} is missing or has another type`,
+      );
       return false;
     });
   }
 
-  #foldOne({ call, actorKey: key, peersKey, parametersKey }: KeyedCall, alerts: Alert[]): void {
+  /**
+   * Whatever goes wrong with one call must not stop the stream, now or after each restart: the call is set aside. The state that
+   * it was being folded into may be half changed, and is begun anew. As folding depends on nothing but the calls and their
+   * order, it goes wrong in the same way each time: what comes of the other calls stays the same.
+   */
+  #foldOne(keyed: KeyedCall, alerts: Alert[]): void {
+    const { call, parametersKey } = keyed;
+    if (call.startedAt > this.#watermark) this.#watermark = call.startedAt;
+    let step: 'actor' | 'endpoint' = 'actor';
+    try {
+      this.#foldActor(keyed, alerts);
+      step = 'endpoint';
+      if (parametersKey !== undefined) this.#foldParameters(call, parametersKey, alerts);
+      this.counts.folded++;
+    } catch (error) {
+      this.counts.failed++;
+      this.#options.onFailed?.(JSON.stringify(call), `folding it into its ${step}`, error);
+      if (step === 'actor') this.#relearnActor(keyed.actorKey, error);
+      else this.#relearnEndpoint(parametersKey!, error);
+    }
+  }
+
+  #foldActor({ call, actorKey: key, peersKey }: KeyedCall, alerts: Alert[]): void {
     const { detection } = this.#options;
     const actor = this.#actors.get(key)!;
     const actorState = actor.state!;
     const peers = this.#peers.get(peersKey)!;
-    const raised = detection.fold(actorState, peers.state, call);
+    // Before: a call that cannot be folded may have changed them all the same.
     this.#changeActor(key, actor);
     if (!peers.changed) this.#change(peersKey, peers, () => detection.encodePeers(peers.state));
+    const raised = detection.fold(actorState, peers.state, call);
     this.#aggregator?.add(call);
     for (const alert of raised) this.#raise(alert, alerts);
-    this.counts.folded++;
-    if (call.startedAt > this.#watermark) this.#watermark = call.startedAt;
-    const closesAt = detection.closesAt(actorState);
-    if (closesAt !== undefined || this.#open.size > 0) this.#setOpen(key, closesAt);
-    if (parametersKey !== undefined) this.#foldParameters(call, parametersKey, alerts);
+    this.#open.set(key, detection.closesAt(actorState));
+  }
+
+  #relearnActor(key: string, error: unknown): void {
+    const actor = this.#actors.get(key) ?? this.#olderActors.get(key)!;
+    actor.state = this.#begunAnew(key, error, this.#options.detection.decodeActor(undefined));
+    this.#changeActor(key, actor);
+    this.#open.set(key, undefined);
+  }
+
+  #relearnEndpoint(key: string, error: unknown): void {
+    const endpoint = this.#endpoints.get(key)!;
+    endpoint.state = this.#begunAnew(key, error, this.#options.detection.decodeParameters(undefined));
+    this.#changeEndpoint(key, endpoint);
+    this.#parameterEpisodesChanged();
+    this.#open.set(key, undefined);
+  }
+
+  #begunAnew<State>(key: string, error: unknown, state: State): State {
+    this.counts.relearnt++;
+    this.#options.onRelearn(key, (error as Error).message);
+    return state;
   }
 
   /** To be published, or passed on to the endpoint, where it is put together with what other addresses do there. */
@@ -333,8 +439,7 @@ export class PartitionFold implements Fold {
     const episodes = this.#parameterEpisodes;
     for (const alert of detection.foldParameters(endpoint.state, episodes.state, call)) alerts.push(alert);
     this.#changeEndpoint(key, endpoint);
-    const releasesAt = detection.parametersReleaseAt(endpoint.state);
-    if (releasesAt !== undefined || this.#open.size > 0) this.#setOpen(key, releasesAt);
+    this.#open.set(key, detection.parametersReleaseAt(endpoint.state));
     this.#parameterEpisodesChanged();
   }
 
@@ -343,8 +448,7 @@ export class PartitionFold implements Fold {
     const episodes = this.#parameterEpisodes;
     if (!episodes.changed)
       this.#change(parameterEpisodesKey, episodes, () => detection.encodeParameterEpisodes(episodes.state));
-    const closeAt = detection.parameterEpisodesCloseAt(episodes.state);
-    if (closeAt !== undefined || this.#open.size > 0) this.#setOpen(parameterEpisodesKey, closeAt);
+    this.#parametersCloseAt = detection.parameterEpisodesCloseAt(episodes.state) ?? Infinity;
   }
 
   #changeActor(key: string, held: HeldActor): void {
@@ -362,45 +466,76 @@ export class PartitionFold implements Fold {
     this.#changed.set(key, { held, encode });
   }
 
-  #setOpen(key: string, closesAt: number | undefined): void {
-    if (closesAt === undefined) this.#open.delete(key);
-    else this.#open.set(key, closesAt);
-    if (closesAt !== undefined && closesAt < this.#nextClose) this.#nextClose = closesAt;
-  }
-
-  /** Keys of the states whose episode may end by an event time, in the order in which they do. */
-  #dueBy(eventTimeMs: number): string[] {
-    return [...this.#open]
-      .filter(([, closesAt]) => closesAt <= eventTimeMs)
-      .sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1))
-      .map(([key]) => key);
+  /** Earliest event time at which an episode may end. */
+  get #nextClose(): number {
+    return Math.min(this.#open.nextMs, this.#parametersCloseAt);
   }
 
   /** The states that are due must be in memory, and decoded. */
   #close(eventTimeMs: number, alerts: Alert[]): void {
     const { detection } = this.#options;
-    const episodes = this.#parameterEpisodes;
-    for (const key of this.#dueBy(eventTimeMs)) {
-      if (key === parameterEpisodesKey) continue;
-      const endpoint = this.#endpoints.get(key);
-      if (endpoint) {
-        for (const alert of detection.releaseParameters(endpoint.state, episodes.state, eventTimeMs))
-          alerts.push(alert);
-        this.#changeEndpoint(key, endpoint);
-        this.#setOpen(key, detection.parametersReleaseAt(endpoint.state));
-        continue;
-      }
-      const actor = this.#actors.get(key)!;
-      for (const alert of detection.close(actor.state!, eventTimeMs)) this.#raise(alert, alerts);
-      this.#changeActor(key, actor);
-      this.#setOpen(key, detection.closesAt(actor.state!));
+    for (const key of this.#open.dueBy(eventTimeMs)) {
+      if (detection.isParametersKey(key)) this.#release(key, eventTimeMs, alerts);
+      else this.#end(key, (actor) => detection.close(actor, eventTimeMs), alerts);
     }
     // Last: what was released is part of them.
-    if (detection.parameterEpisodesCloseAt(episodes.state) !== undefined) {
-      for (const alert of detection.closeParameterEpisodes(episodes.state, eventTimeMs)) alerts.push(alert);
-      this.#parameterEpisodesChanged();
+    if (this.#parametersCloseAt < Infinity) this.#closeParameters(eventTimeMs, alerts);
+  }
+
+  /**
+   * Too many episodes are open: those that would end first are the quietest, and end now. After a call, and by the number of
+   * open episodes alone, so that it depends on the calls and their order only.
+   */
+  async #closeEarliest(alerts: Alert[]): Promise<void> {
+    const { detection, onClosedEarly } = this.#options;
+    const keys = this.#open.takeEarliest();
+    await this.#loadStates(keys);
+    for (const key of keys) {
+      if (detection.isParametersKey(key)) this.#release(key, Infinity, alerts);
+      else this.#end(key, (actor) => detection.closeEarly(actor), alerts);
     }
-    this.#nextClose = Math.min(Infinity, ...this.#open.values());
+    this.counts.closedEarly += keys.length;
+    onClosedEarly?.(keys.length, this.#maxOpen);
+  }
+
+  #end(key: string, close: (actor: ActorState) => Alert[], alerts: Alert[]): void {
+    const actor = this.#actors.get(key)!;
+    try {
+      for (const alert of close(actor.state!)) this.#raise(alert, alerts);
+      this.#changeActor(key, actor);
+      this.#open.set(key, this.#options.detection.closesAt(actor.state!));
+    } catch (error) {
+      this.#relearnActor(key, error);
+    }
+  }
+
+  /** Raises what has waited for others on an endpoint until an event time. */
+  #release(key: string, eventTimeMs: number, alerts: Alert[]): void {
+    const { detection } = this.#options;
+    const endpoint = this.#endpoints.get(key)!;
+    const episodes = this.#parameterEpisodes.state;
+    try {
+      for (const alert of detection.releaseParameters(endpoint.state, episodes, eventTimeMs))
+        alerts.push(alert);
+      this.#changeEndpoint(key, endpoint);
+      this.#open.set(key, detection.parametersReleaseAt(endpoint.state));
+      this.#parameterEpisodesChanged();
+    } catch (error) {
+      this.#relearnEndpoint(key, error);
+    }
+  }
+
+  /** Ends the episodes of abnormal parameters that are over at an event time. */
+  #closeParameters(eventTimeMs: number, alerts: Alert[]): void {
+    const { detection } = this.#options;
+    const episodes = this.#parameterEpisodes;
+    try {
+      for (const alert of detection.closeParameterEpisodes(episodes.state, eventTimeMs)) alerts.push(alert);
+    } catch (error) {
+      const none = detection.decodeParameterEpisodes(undefined);
+      episodes.state = this.#begunAnew(parameterEpisodesKey, error, none);
+    }
+    this.#parameterEpisodesChanged();
   }
 
   /** One round trip for all states that the calls need and memory lacks; those of actors are decoded then. */
@@ -427,12 +562,14 @@ export class PartitionFold implements Fold {
   }
 
   /** States by their keys, and those whose episode may end by an event time. */
-  async #loadDue(eventTimeMs: number, keys: readonly string[]): Promise<void> {
+  #loadDue(eventTimeMs: number, keys: readonly string[]): Promise<void> {
+    return this.#loadStates([...keys, ...this.#open.dueBy(eventTimeMs)]);
+  }
+
+  async #loadStates(keys: readonly string[]): Promise<void> {
     const { detection } = this.#options;
-    const due = this.#dueBy(eventTimeMs).filter((key) => key !== parameterEpisodesKey);
-    const all = [...keys, ...due];
-    await this.#loadActors(all.filter((key) => !detection.isParametersKey(key)));
-    await this.#loadEndpoints(all.filter((key) => detection.isParametersKey(key)));
+    await this.#loadActors(keys.filter((key) => !detection.isParametersKey(key)));
+    await this.#loadEndpoints(keys.filter((key) => detection.isParametersKey(key)));
   }
 
   async #loadEndpoints(keys: readonly string[]): Promise<void> {
@@ -467,18 +604,45 @@ export class PartitionFold implements Fold {
     for (const key of missing) {
       const held: HeldActor = { state: decode(key, texts.get(key)), text: undefined, changed: false };
       this.#actors.set(key, held);
-      this.#firstBatch.push(held);
+      this.#firstBatch.push([key, held]);
     }
   }
 
   /** At the end of a batch. */
   #encodeFirstBatch(): void {
-    const { detection } = this.#options;
-    for (const held of this.#firstBatch) {
-      held.text = detection.encodeActor(held.state!);
+    for (const [key, held] of this.#firstBatch) {
+      held.text = this.#encodeActor(key, held);
       held.state = undefined;
     }
     this.#firstBatch = [];
+  }
+
+  #encodeActor(key: string, held: HeldActor): string {
+    const { detection } = this.#options;
+    try {
+      return detection.encodeActor(held.state!);
+    } catch (error) {
+      this.#relearnActor(key, error);
+      return detection.encodeActor(held.state!);
+    }
+  }
+
+  /** A state that cannot be saved is forgotten: it must not stop the stream either. */
+  #encodeOther(key: string, encode: () => string | null): string | null {
+    try {
+      return encode();
+    } catch (error) {
+      const { detection, state } = this.#options;
+      this.#peers.delete(key);
+      this.#endpoints.delete(key);
+      this.#open.set(key, undefined);
+      if (key === parameterEpisodesKey) {
+        this.#parameterEpisodes.state = detection.decodeParameterEpisodes(undefined);
+        this.#parametersCloseAt = Infinity;
+      }
+      if (key === aggregatesKey) this.#aggregator = new PreAggregator(state.partition);
+      return this.#begunAnew(key, error, null);
+    }
   }
 
   /** A state that cannot be read (another version, a damaged store) is begun anew and told: it must not stop the stream. */
@@ -493,6 +657,18 @@ export class PartitionFold implements Fold {
   }
 }
 
+function decodeProgress(text: string | undefined): Progress {
+  if (text === undefined) return { watermark: 0, open: [] };
+  const progress = JSON.parse(text) as Partial<Progress> | null;
+  const { watermark, slots, open, ids = [] } = progress ?? {};
+  if (!Number.isFinite(watermark)) throw new Error('it has no number as watermark');
+  if (slots !== undefined && !isSlotCount(slots)) throw new Error('its slots are no number of slots');
+  if (!Array.isArray(open) || !open.every(isEntry)) throw new Error('it has no entries of open episodes');
+  if (!Array.isArray(ids) || !ids.every((chunk) => Array.isArray(chunk) && chunk.every(Number.isInteger)))
+    throw new Error('its chunks of ids are no pairs of numbers');
+  return { watermark: watermark!, ...(slots === undefined ? {} : { slots }), open, ids };
+}
+
 function idsKey(chunk: number): string {
   return `ids:${chunk}`;
 }
@@ -502,6 +678,7 @@ function encodeIds(hashes: readonly number[]): string {
   return Buffer.from(Float64Array.from(hashes).buffer).toString('base64');
 }
 
-function decodeIds(text = ''): Float64Array {
-  return new Float64Array(Uint8Array.from(Buffer.from(text, 'base64')).buffer);
+function decodeIds(text = ''): readonly number[] {
+  const bytes = Uint8Array.from(Buffer.from(text, 'base64'));
+  return [...new Float64Array(bytes.buffer, 0, Math.floor(bytes.length / 8))];
 }

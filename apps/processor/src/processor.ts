@@ -4,6 +4,7 @@ import { Gauge, type RoleContext, type RunningRole } from '@tripline/runtime';
 import type { StateStore } from '@tripline/state';
 import { aggregateRecords } from './aggregates.ts';
 import { startLanes } from './lanes.ts';
+import { closedEarlyLog } from './open-episodes.ts';
 import { PartitionFold } from './partition-fold.ts';
 
 export interface ProcessorOptions extends RoleContext {
@@ -36,13 +37,14 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
   const { bus } = options;
   const maxActorsInMemory = options.maxActorsInMemory ?? 100_000;
   const rememberedIds = Math.max(leastIds, Math.ceil((options.rememberedIds ?? 500_000) / bus.partitions));
+  const onClosedEarly = closedEarlyLog(options);
   const lanes = startLanes({
     ...options,
     name: 'processor',
     topic: 'api-calls',
     group: 'processor',
     checkpointEveryMs: options.checkpointEveryMs ?? 2_000,
-    createFold: ({ state, lanes: count, onUnreadable, onRelearn }) =>
+    createFold: ({ state, lanes: count, onUnreadable, onFailed, onRelearn }) =>
       new PartitionFold({
         detection: options.detection,
         aggregates: options.aggregates,
@@ -50,7 +52,9 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
         maxActorsInMemory: () => Math.max(leastActors, Math.floor(maxActorsInMemory / count())),
         rememberedIds,
         onUnreadable,
+        onFailed,
         onRelearn,
+        onClosedEarly,
       }),
     afterCheckpoint: async (fold, persist) => {
       const records = fold.emissions.flatMap((emission) => aggregateRecords(emission, bus.partitions));
@@ -65,7 +69,17 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
   counter('calls_total', 'API calls folded.', (fold) => fold.counts.folded);
   counter('duplicates_total', 'API calls seen before.', (fold) => fold.counts.duplicates);
   counter('unreadable_total', 'Records that are no API calls.', (fold) => fold.counts.unreadable);
+  counter(
+    'failed_total',
+    'API calls that could not be folded and were set aside.',
+    (fold) => fold.counts.failed,
+  );
   counter('relearnt_total', 'States begun anew.', (fold) => fold.counts.relearnt);
+  counter(
+    'closed_early_total',
+    'States of which episodes were closed before their time, as too many were open.',
+    (fold) => fold.counts.closedEarly,
+  );
   counter(
     'aggregate_late_total',
     'API calls too late to be counted per endpoint.',

@@ -1,38 +1,26 @@
-import { severities, type Alert } from '@tripline/model';
+import { alertProblem, type Alert } from '@tripline/model';
 
-/** The last moment that a date can be, ms. */
-const timeMax = 8.64e15;
-
-/** The alerts of a batch of the bus. What is no alert is reported to `onMalformed` and left out. */
+/** The alerts of a batch of the bus. What is no alert is told to `onMalformed`, without any of its values, and left out. */
 export function parseAlerts(body: Buffer, onMalformed: (problem: string) => void): Alert[] {
   const alerts: Alert[] = [];
   for (const line of body.toString().split('\n')) {
     if (line === '') continue;
-    try {
-      const value = JSON.parse(line) as Partial<Alert> | null;
-      if (
-        typeof value?.id !== 'string' ||
-        typeof value.revision !== 'number' ||
-        typeof value.type !== 'string' ||
-        !severities.includes(value.severity!) ||
-        !isTime(value.lastSeenAt) ||
-        !isTime(value.raisedAt) ||
-        typeof value.actor?.id !== 'string' ||
-        typeof value.actor.name !== 'string' ||
-        typeof value.summary !== 'string' ||
-        !Array.isArray(value.sources) ||
-        !value.sources.every((source) => typeof (source as { ip?: unknown } | null)?.ip === 'string')
-      ) {
-        throw new Error('the record lacks id, revision, type, severity, times, actor, summary or sources');
-      }
-      alerts.push(value as Alert);
-    } catch (error) {
-      onMalformed(error instanceof Error ? error.message : String(error));
-    }
+    const problem = problemOf(line, alerts);
+    if (problem !== undefined) onMalformed(problem);
   }
   return alerts;
 }
 
-function isTime(value: unknown): boolean {
-  return typeof value === 'number' && Math.abs(value) <= timeMax;
+function problemOf(line: string, alerts: Alert[]): string | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return 'the record is no JSON';
+  }
+  const field = alertProblem(value);
+  if (field === '') return 'the record is no JSON object';
+  if (field !== undefined) return `the record is no alert: ${field} is missing or has another type`;
+  alerts.push(value as Alert);
+  return undefined;
 }

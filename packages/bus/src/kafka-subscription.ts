@@ -53,6 +53,8 @@ interface Reader {
   waitingBytes: number;
   paused: boolean;
   busy: boolean;
+  /** Why it cannot be read at present, in words; null again as soon as it can. */
+  problem: string | null;
   /** How often it was read from elsewhere: a batch of before must not move the position. */
   turns: number;
   /** What the group's position is to be, and what it is known to be. */
@@ -89,6 +91,7 @@ export class KafkaSubscription implements Subscription {
   #stopping = false;
   #failure: { error: unknown } | undefined;
   #endRun: (error?: unknown) => void = () => undefined;
+  /** Why the consumer as a whole does not work; that of one partition is its reader's. */
   #problem: string | null = null;
   #lastFetchAt = 0;
   #commitTimer: NodeJS.Timeout | undefined;
@@ -119,7 +122,9 @@ export class KafkaSubscription implements Subscription {
   }
 
   problem(): string | null {
-    return this.#problem;
+    if (this.#problem !== null) return this.#problem;
+    for (const { problem } of this.#readers.values()) if (problem !== null) return problem;
+    return null;
   }
 
   recordsPerMessage(): number {
@@ -301,6 +306,7 @@ export class KafkaSubscription implements Subscription {
         waitingBytes: 0,
         paused: false,
         busy: false,
+        problem: null,
         turns: 0,
         passed: undefined,
         committed: undefined,
@@ -372,6 +378,7 @@ export class KafkaSubscription implements Subscription {
       try {
         const next = await this.#startOf(reader, own);
         if (this.#isOver(reader)) return;
+        reader.problem = null;
         reader.next = next;
         reader.wanted = placeOf(this.#options.topic, next).message;
         this.#seek(reader);
@@ -383,7 +390,7 @@ export class KafkaSubscription implements Subscription {
       } catch (error) {
         if (this.#isOver(reader)) return;
         this.#topics.dropAdmin();
-        this.#problem = inWords(error, { ...this.#bus, what: `group ${this.groupId}` });
+        reader.problem = inWords(error, { ...this.#bus, what: `group ${this.groupId}` });
         await waitFor(retryMs, () => undefined);
       }
     }
@@ -573,8 +580,10 @@ export class KafkaSubscription implements Subscription {
         const position = reader.passed ?? reader.committed;
         if (position === undefined) return;
         await this.#consumer?.commitOffsets([this.#commitOf(reader, position)]);
+        reader.problem = null;
         return;
-      } catch {
+      } catch (error) {
+        reader.problem = inWords(error, { ...this.#bus, what: `group ${this.groupId}` });
         await waitFor(retryMs, () => undefined);
       }
     }

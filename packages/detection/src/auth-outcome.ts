@@ -16,3 +16,8 @@ export function isAuthSuccess({ auth, status }: ApiCall): boolean {
   if (auth !== undefined) return auth === 'success';
   return status >= 200 && status < 400;
 }
+
+/** Whether the call was refused for a credential that is merely past its time: nobody guesses such ones. */
+export function isExpired({ auth }: ApiCall): boolean {
+  return auth === 'expired';
+}

@@ -2,6 +2,7 @@ import { actorKey, isPrivateAddress, type Alert, type ApiCall } from '@tripline/
 import { actorDetectors } from './actor-detector.ts';
 import type { DetectionConfig } from './config.ts';
 import { dryRunMarker } from './dry-run.ts';
+import { addClosedEarly, continueRevisions, type ClosedEarly } from './early-close.ts';
 import { compileExceptions } from './exception.ts';
 import {
   abnormalParameterReleasesAt,
@@ -66,6 +67,7 @@ export interface ActorState {
   others: unknown[];
   /** Of a private address. */
   shared?: SharedAddress;
+  closedEarly?: ClosedEarly;
 }
 
 /**
@@ -109,6 +111,8 @@ export interface Detection {
   parameterEpisodesCloseAt(episodes: ParameterEpisodes): number | undefined;
   /** Ends the actor's episodes that are over at event time `nowMs`. What it returns does not depend on how late it is called. */
   close(actor: ActorState, nowMs: number): Alert[];
+  /** Ends all episodes of the actor before their time: for when more are open than can be kept. */
+  closeEarly(actor: ActorState): Alert[];
   /** Event time from which `close` has something to do; undefined if no episode is open. */
   closesAt(actor: ActorState): number | undefined;
   /** Event time (ms) of the actor's newest call; 0 if there was none. */
@@ -123,7 +127,8 @@ type EncodedActor = [
   lastSeenAt: number,
   requestSpike: EncodedSpike,
   others?: Record<string, unknown>,
-  shared?: EncodedSharedAddress,
+  shared?: EncodedSharedAddress | 0,
+  closedEarly?: ClosedEarly,
 ];
 type EncodedPeers = [
   version: number,
@@ -143,6 +148,15 @@ export function createDetection(config: DetectionConfig): Detection {
   const anyNeedsPlaces = others.some(({ needsPlaces }) => needsPlaces);
   const isExceptedFromParameters = compileExceptions(config.abnormalParameters);
   const marked = dryRunMarker(config);
+
+  const closeAll = (actor: ActorState, nowMs: number): Alert[] => {
+    const alerts = closeSpike(actor.requestSpike, nowMs);
+    for (const [at, detector] of others.entries()) {
+      const state = actor.others[at];
+      if (state !== undefined) for (const alert of detector.close(state, nowMs)) alerts.push(alert);
+    }
+    return continueRevisions(actor.closedEarly, marked(alerts));
+  };
 
   const foldSpikes = (actor: ActorState, peers: PeersState, call: ApiCall): Alert[] => {
     // What Kong turned away is neither judged nor learnt from: it may well be our own block.
@@ -168,19 +182,17 @@ export function createDetection(config: DetectionConfig): Detection {
     decodeActor(text) {
       if (text === undefined)
         return { lastSeenAt: 0, requestSpike: newSpikeState(floors), others: others.map(() => undefined) };
-      const [, lastSeenAt, requestSpike, parts, shared] = parseState(
-        text,
-        STATE_VERSION,
-        'an actor',
-      ) as EncodedActor;
+      const encoded = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
+      const [, lastSeenAt, requestSpike, parts, shared, closedEarly] = encoded;
       return {
-        ...(shared === undefined ? {} : { shared: decodeSharedAddress(shared) }),
+        ...(shared ? { shared: decodeSharedAddress(shared) } : {}),
         lastSeenAt,
         requestSpike: decodeSpike(requestSpike, lastSeenAt, floors),
         others: others.map((detector) => {
           const part = parts?.[detector.key];
           return part === undefined ? undefined : detector.decode(part, lastSeenAt);
         }),
+        ...(closedEarly ? { closedEarly } : {}),
       };
     },
     encodeActor(state) {
@@ -192,9 +204,10 @@ export function createDetection(config: DetectionConfig): Detection {
         const detector = others[at]!;
         (encoded[3] ??= {})[detector.key] = detector.encode(part, lastSeenAt);
       }
-      if (state.shared) {
+      if (state.shared || state.closedEarly) {
         encoded[3] ??= {};
-        encoded[4] = encodeSharedAddress(state.shared);
+        encoded[4] = state.shared ? encodeSharedAddress(state.shared) : 0;
+        if (state.closedEarly) encoded[5] = state.closedEarly;
       }
       return JSON.stringify(encoded);
     },
@@ -228,7 +241,7 @@ export function createDetection(config: DetectionConfig): Detection {
       // Neither judged nor learnt from, by any detector: their open episodes are ended by `close`.
       if (restsForShared(actor, call)) return [];
       const alerts = foldSpikes(actor, peers, call);
-      if (call.refused === true) return marked(alerts);
+      if (call.refused === true) return continueRevisions(actor.closedEarly, marked(alerts));
       const inSpike = spikeClosesAt(actor.requestSpike) !== undefined;
       const isOnePlace = anyNeedsPlaces && restsAtOnePlace(peers.onePlace, call);
       for (let at = 0; at < others.length; at++) {
@@ -239,15 +252,13 @@ export function createDetection(config: DetectionConfig): Detection {
         if (state === undefined) continue;
         for (const alert of detector.fold(state, call, inSpike)) alerts.push(alert);
       }
-      return marked(alerts);
+      return continueRevisions(actor.closedEarly, marked(alerts));
     },
-    close(actor, nowMs) {
-      const alerts = closeSpike(actor.requestSpike, nowMs);
-      for (const [at, detector] of others.entries()) {
-        const state = actor.others[at];
-        if (state !== undefined) for (const alert of detector.close(state, nowMs)) alerts.push(alert);
-      }
-      return marked(alerts);
+    close: closeAll,
+    closeEarly(actor) {
+      const alerts = closeAll(actor, Infinity);
+      if (alerts.length > 0) actor.closedEarly = addClosedEarly(actor.closedEarly, alerts);
+      return alerts;
     },
     closesAt(actor) {
       let earliest = spikeClosesAt(actor.requestSpike);

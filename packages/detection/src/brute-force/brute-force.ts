@@ -1,7 +1,7 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
 import { alertActor } from '../alert-actor.ts';
 import type { ActorDetector } from '../actor-detector.ts';
-import { isAuthFailure, isAuthSuccess } from '../auth-outcome.ts';
+import { isAuthFailure, isAuthSuccess, isExpired } from '../auth-outcome.ts';
 import type { DetectionConfig } from '../config.ts';
 import { compileExceptions } from '../exception.ts';
 import { DAY_MS, LATENESS_MS } from '../constants.ts';
@@ -225,11 +225,11 @@ export function createBruteForceDetector({
   return {
     name: 'bruteForce',
     key: 'c',
-    create: (call) => (isFailure(call) ? newState(call.startedAt) : undefined),
+    create: (call) => (isFailure(call) || isExpired(call) ? newState(call.startedAt) : undefined),
     fold: (state, call) => {
-      if (!isFailure(call) && !isAuthSuccess(call)) return [];
+      if (!isFailure(call) && !isExpired(call) && !isAuthSuccess(call)) return [];
       const judges: Judges = {
-        guesses: bruteForce.enabled && !isExceptedFromGuesses(call),
+        guesses: bruteForce.enabled && !isExpired(call) && !isExceptedFromGuesses(call),
         stale: staleCredential.enabled && !isExceptedFromStale(call),
       };
       return judges.guesses || judges.stale ? fold(state, call, limits, judges) : [];
@@ -257,7 +257,7 @@ function fold(state: BruteForceState, call: ApiCall, limits: Limits, judges: Jud
   if (atMs < state.newestMs - LATENESS_MS) return alerts;
   if (state.episode && atMs >= closesAt(state.episode)) alerts.push(close(state));
   state.newestMs = Math.max(state.newestMs, atMs);
-  if (!isAuthFailure(call)) {
+  if (isAuthSuccess(call)) {
     succeed(state, call);
     return alerts;
   }

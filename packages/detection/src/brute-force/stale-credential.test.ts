@@ -100,6 +100,16 @@ describe('a stale credential', () => {
     expect(found(skewed)).toEqual(stale);
   });
 
+  it('is what Kong calls expired, and never brute force, however many clients of one address it happens to', () => {
+    expect(found(every(15 * secondMs, hourMs, () => ({ auth: 'expired' })))).toEqual(stale);
+    const clients = every(secondMs, hourMs, (n) => ({
+      auth: 'expired',
+      credential: `~secret~${n}`,
+      userAgent: `client ${n % 500}`,
+    }));
+    expect(found(clients)).toEqual([]);
+  });
+
   it('is no brute force where pauses vary by half, where three tries come at a time, or where the device was off', () => {
     const random = randomFrom(3);
     let atMs = 0;

@@ -1,6 +1,7 @@
 import type { Alert } from '@tripline/model';
 import type { DetectionConfig } from '../config.ts';
 import { dryRunMarker } from '../dry-run.ts';
+import { addClosedEarly, continueRevisions, type ClosedEarly } from '../early-close.ts';
 import { globToRegExp } from '../glob.ts';
 import { toleranceOf } from '../sensitivity.ts';
 import { parseState } from '../state-text.ts';
@@ -60,6 +61,7 @@ export interface EndpointState {
   coverage: CoverageState | null;
   bruteForce: BruteForceGroup | null;
   crowd: CrowdState | null;
+  closedEarly?: ClosedEarly;
 }
 
 /**
@@ -85,6 +87,8 @@ export interface EndpointDetection {
   judge(state: EndpointState, whole: WholeMinute, step: number): Alert[];
   /** Ends the episodes that are over at event time `nowMs`. What it returns does not depend on how late it is called. */
   close(state: EndpointState, nowMs: number): Alert[];
+  /** Ends all episodes of the endpoint before their time: for when more are open than can be kept. */
+  closeEarly(state: EndpointState): Alert[];
   /** Event time from which `close` has something to do; undefined if no episode is open. */
   closesAt(state: EndpointState): number | undefined;
 }
@@ -99,7 +103,8 @@ type EncodedState = [
   stuffing: EncodedStuffing,
   coverage?: EncodedCoverage | 0,
   bruteForce?: EncodedGroup | 0,
-  crowd?: EncodedCrowd,
+  crowd?: EncodedCrowd | 0,
+  closedEarly?: ClosedEarly,
 ];
 
 /** Addresses that an alert tells of, or will with this minute: what they do is no sign of others. */
@@ -136,6 +141,18 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
     );
   };
 
+  const closeAll = (state: EndpointState, nowMs: number): Alert[] => {
+    const alerts = closeStuffing(state.stuffing, state, nowMs);
+    const { bruteForce } = state;
+    if (bruteForce && nowMs >= groupClosesAt(bruteForce)) {
+      alerts.push(closeGroup(bruteForce, endpointId(state), nowMs));
+      state.bruteForce = null;
+    }
+    if (state.coverage) alerts.push(...closeCoverage(state.coverage, state, nowMs));
+    if (state.crowd) alerts.push(...closeCrowd(state.crowd, state, nowMs));
+    return continueRevisions(state.closedEarly, marked(alerts));
+  };
+
   return {
     enabled: enabled || coverageEnabled || config.bruteForce.enabled || config.requestSpike.enabled,
     stateKey: (of) => `e:${endpointId(of)}`,
@@ -154,7 +171,7 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
     }),
     decode(text) {
       const parts = parseState(text, STATE_VERSION, 'an endpoint') as EncodedState;
-      const [, service, endpoint, stuffing, coverage, bruteForce, crowd] = parts;
+      const [, service, endpoint, stuffing, coverage, bruteForce, crowd, closedEarly] = parts;
       return {
         service,
         endpoint,
@@ -162,13 +179,16 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
         coverage: coverage ? decodeCoverage(coverage) : null,
         bruteForce: bruteForce ? decodeGroup(bruteForce) : null,
         crowd: crowd ? decodeCrowd(crowd, crowdFloors) : null,
+        ...(closedEarly ? { closedEarly } : {}),
       };
     },
-    encode({ service, endpoint, stuffing, coverage, bruteForce, crowd }) {
+    encode({ service, endpoint, stuffing, coverage, bruteForce, crowd, closedEarly }) {
       const encoded: EncodedState = [STATE_VERSION, service, endpoint, encodeStuffing(stuffing)];
-      if (coverage ?? bruteForce ?? crowd) encoded.push(coverage ? encodeCoverage(coverage) : 0);
-      if (bruteForce ?? crowd) encoded.push(bruteForce ? encodeGroup(bruteForce) : 0);
-      if (crowd) encoded.push(encodeCrowd(crowd));
+      if (coverage ?? bruteForce ?? crowd ?? closedEarly)
+        encoded.push(coverage ? encodeCoverage(coverage) : 0);
+      if (bruteForce ?? crowd ?? closedEarly) encoded.push(bruteForce ? encodeGroup(bruteForce) : 0);
+      if (crowd ?? closedEarly) encoded.push(crowd ? encodeCrowd(crowd) : 0);
+      if (closedEarly) encoded.push(closedEarly);
       return JSON.stringify(encoded);
     },
     judge(state, whole, step) {
@@ -205,18 +225,13 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
         state.crowd ??= newCrowdState(crowdFloors);
         for (const alert of judgeCrowd(state.crowd, whole, nowMs)) alerts.push(alert);
       }
-      return marked(alerts);
+      return continueRevisions(state.closedEarly, marked(alerts));
     },
-    close(state, nowMs) {
-      const alerts = closeStuffing(state.stuffing, state, nowMs);
-      const { bruteForce } = state;
-      if (bruteForce && nowMs >= groupClosesAt(bruteForce)) {
-        alerts.push(closeGroup(bruteForce, endpointId(state), nowMs));
-        state.bruteForce = null;
-      }
-      if (state.coverage) alerts.push(...closeCoverage(state.coverage, state, nowMs));
-      if (state.crowd) alerts.push(...closeCrowd(state.crowd, state, nowMs));
-      return marked(alerts);
+    close: closeAll,
+    closeEarly(state) {
+      const alerts = closeAll(state, Infinity);
+      if (alerts.length > 0) state.closedEarly = addClosedEarly(state.closedEarly, alerts);
+      return alerts;
     },
     closesAt({ stuffing, coverage, bruteForce, crowd }) {
       const ends = [

@@ -1,4 +1,5 @@
 export { isOneOfMany } from './brute-force-group.ts';
+export { asEmission, asHold, asStep } from './emission-shape.ts';
 export { ENDPOINT_WINDOW_MS } from './constants.ts';
 export { createEndpointDetection, type EndpointDetection, type EndpointState } from './endpoint-detection.ts';
 export { endpointId } from './credential-stuffing.ts';

@@ -104,6 +104,16 @@ export class MinuteHold {
     return ready;
   }
 
+  /**
+   * Does not wait for a source any longer, until it says something again: what it then says of steps that were given out is judged
+   * with the next one. Gives the steps out that only it held back.
+   */
+  passOver(from: number): ReadyStep[] {
+    const { number, until } = this.#sources.get(from) ?? { number: 0, until: -1 };
+    this.#sources.set(from, { number, until, idle: true });
+    return this.#giveOut(this.#reached());
+  }
+
   /** How far all have come; idle sources do not count, unless all are: then everything was sent. */
   #reached(): number {
     let reached = Infinity;
