@@ -42,9 +42,9 @@ function ordinaryCalls(): ApiCall[] {
       userAgent: 'client/1.0',
       status: turn % 40 === 7 ? 401 : turn % 40 === 9 ? 404 : 200,
       // Some log others in, and are refused now and then.
-      ...(turn % 40 === 7 ? { user: `~user~${actor}` } : {}),
+      ...(turn % 40 === 7 ? { user: `~user~${actor}`, auth: 'failure' } : {}),
       source: 'upstream',
-      requestBytes: 300,
+      requestBytes: 300 + object,
       responseBytes: 1_000,
       latencyMs: 12,
     };

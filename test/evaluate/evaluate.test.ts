@@ -113,7 +113,9 @@ describe('evaluation', () => {
     const options = { seed: 5, days: 10, consumers: 40, pastDays: 2 };
     const evaluation = evaluationOf(options, [await evaluateSeed(options)]);
     expect(Object.keys(evaluation.detectors)).toEqual([...alertTypes]);
-    for (const one of Object.values(evaluation.detectors)) {
+    for (const [type, one] of Object.entries(evaluation.detectors)) {
+      // A stale credential is nobody's attack: the scenarios with one tolerate its alert.
+      if (type === 'stale-credential') continue;
       expect(one.planted).toBeGreaterThan(0);
       expect(one.found).toBeLessThanOrEqual(one.planted);
       expect(one.recall).toBeCloseTo(one.found / one.planted, 2);
@@ -131,9 +133,9 @@ describe('evaluation', () => {
     expect(spike.byVariant['request-spike:5']).toMatchObject({ planted: 1, found: 1 });
     expect(spike.secondsToAlertP50).toBeLessThan(600);
     for (const [type, one] of Object.entries(evaluation.detectors)) {
-      expect(one.alertsPerEpisode, type).toBe(1);
+      if (one.planted > 0) expect(one.alertsPerEpisode, type).toBe(1);
       expect(one.falsePer1000ConsumerDays, JSON.stringify(one.falseSamples)).toBeLessThanOrEqual(1);
-      if (type === 'request-spike' || type === 'credential-stuffing') continue;
+      if (one.planted === 0 || type === 'request-spike' || type === 'credential-stuffing') continue;
       expect(one.recall, `${type}: ${JSON.stringify(one.byVariant)}`).toBe(1);
     }
     // The slow one begins on the second day, before anybody's places are known.

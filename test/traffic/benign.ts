@@ -160,7 +160,7 @@ function logins(stage: Stage): void {
   });
 
   const stale = benign('b', 'expired password in a device, every 30 s for a day', {
-    types: ['credential-stuffing', 'brute-force'],
+    types: ['stale-credential'],
     most: 1,
   });
   const staleFrom = stage.day(0.7) + 6 * hourMs;
@@ -169,6 +169,7 @@ function logins(stage: Stage): void {
   stage.every(random, [staleFrom, staleFrom + dayMs], 30 * secondMs, 0.02, (atMs) => {
     const one = users.login(7, staleIp, staleClient, atMs, false, random);
     one.login!.password = 'last-years';
+    one.requestBytes = 311;
     stage.send(one, stale);
   });
 
@@ -191,12 +192,17 @@ function logins(stage: Stage): void {
     },
   );
 
-  const probe = benign('f', 'monitoring probe with a wrong key every minute');
+  // Reported once a week.
+  const probe = benign('f', 'monitoring probe with a wrong key every minute', {
+    types: ['stale-credential'],
+    most: 5,
+  });
   const probeClient = clientOf(null, 'UptimeProbe/1.0', random);
   const probeIp = ipAt(random, 'hosting', 'US', 'Chicago');
   stage.every(random, whole, minuteMs * 2, 0.05, (atMs) => {
     const one = request(probeClient, probeIp, atMs, routes.orders, 'GET', '/orders', null, random, 350, 2);
-    stage.send(Object.assign(one, { status: 401, byKong: true, wrongKey: 'probe-key-that-is-wrong' }), probe);
+    const refused = { status: 401, byKong: true, wrongKey: 'probe-key-that-is-wrong', requestBytes: 287 };
+    stage.send(Object.assign(one, refused), probe);
   });
 
   const expiry = benign('g', 'tokens expire: one 401, then a fresh one');

@@ -34,6 +34,7 @@ function stuffing(endpoint: string, fromMs: number): ApiCall[] {
     service: 'accounts',
     route: 'accounts',
     status: 401,
+    auth: 'failure',
     source: 'upstream' as const,
     country: 'DE',
     asn: 64_500,

@@ -39,7 +39,7 @@ describe('dead letters of the processor', () => {
         receivedAt: 7,
         reason: 'no-api-call',
         detail: 'api-calls/3: no API call: status is missing',
-        sample: '{"id":"string of 6","status":"string of 7"}',
+        sample: '{"id":"~text~ 6 chars","status":"~text~ 7 chars"}',
       },
     ]);
   });

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { alertProblem, apiCallProblem, apiCallSchema, type Alert, type ApiCall } from './index.ts';
 
