@@ -477,6 +477,20 @@ describe('tripline doctor and kong connect', () => {
     });
     expect(denied).toMatchObject({ status: 1, stdout: '' });
     expect(denied.stderr).not.toMatch(/\n {4}at /);
+    const bank = JSON.stringify([{ name: 'bank', identity: { claim: 'sub' } }]);
+    const claim = { TRIPLINE_KONG__ADMIN_URL: standIn.adminUrl, TRIPLINE_SERVICES: bank };
+    const noKey = await runProgram(['kong', 'connect', '--host', '127.0.0.1'], { cwd, env: claim });
+    expect(noKey.status).toBe(2);
+    expect(noKey.stderr).toMatch(/^services: bank declares the claim sub .* Set kong\.fingerprintKey/);
+    const withClaim = await runProgram(['kong', 'connect', '--host', '127.0.0.1'], {
+      cwd,
+      env: {
+        ...claim,
+        TRIPLINE_KONG__ADMIN_TOKEN: 'right',
+        TRIPLINE_KONG__FINGERPRINT_KEY: '0123456789abcdef',
+      },
+    });
+    expect(withClaim.stdout).toContain('tripline.claim');
     const badHost = await runProgram(['kong', 'connect', '--host', 'a b'], {
       cwd,
       env: { TRIPLINE_KONG__ADMIN_URL: standIn.adminUrl, TRIPLINE_KONG__ADMIN_TOKEN: 'right' },

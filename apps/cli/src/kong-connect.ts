@@ -105,6 +105,7 @@ function settingsOf(
   const port = values.port ?? String((values.tls ? collector.tls?.port : collector.port) ?? 9600);
   if (!/^[0-9]{1,5}$/.test(port))
     throw new UserError(`--port: "${port}" is not allowed; a number from 1 to 65535.`);
+  const claim = bearerClaimOf(loaded.config);
   return {
     collectorHost: values.host ?? hostname(),
     collectorPort: Number(port),
@@ -114,8 +115,23 @@ function settingsOf(
     ...(collector.http === undefined ? {} : { httpPort: collector.http.port }),
     ...(collector.token === undefined ? {} : { token: collector.token }),
     ...(kongConfig.fingerprintKey === undefined ? {} : { fingerprintKey: kongConfig.fingerprintKey }),
+    ...(claim === undefined ? {} : { claim }),
     ...(kongConfig.workspace === undefined ? {} : { workspace: kongConfig.workspace }),
   };
+}
+
+/** The claim of the bearer token that says who calls, for Kong to compute its fingerprint: it hides the token from its lines. */
+function bearerClaimOf({ services, kong: { fingerprintKey } }: LoadedConfig['config']): string | undefined {
+  const declared = services.find(
+    ({ identity }) =>
+      identity?.claim !== undefined && !identity.header && !identity.cookie && !identity.query,
+  );
+  if (declared && fingerprintKey === undefined)
+    throw new UserError(
+      `services: ${declared.name} declares the claim ${declared.identity!.claim!} of the bearer token, of which Kong can only ` +
+        'compute a fingerprint. Set kong.fingerprintKey in tripline.json, 16 characters or more made for this only.',
+    );
+  return declared?.identity?.claim;
 }
 
 /** The custom fields that are not in use yet, ready to be pasted. */

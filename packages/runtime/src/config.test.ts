@@ -36,6 +36,30 @@ describe('the configuration', () => {
     expect(config.dataDir).toBe('./tripline-data');
   });
 
+  it('takes what is declared about services, and says what is wrong with it', () => {
+    const { services } = load({
+      services: [
+        { name: 'shop', identity: { header: 'x-client-id' } },
+        {
+          name: 'bank',
+          identity: { claim: 'sub' },
+          authEndpoints: [{ path: '/enter', failure: { statuses: [200] } }],
+        },
+      ],
+    }).config;
+    expect(services.map(({ name, authEndpoints }) => [name, authEndpoints.length])).toEqual([
+      ['shop', 0],
+      ['bank', 1],
+    ]);
+    const refused = (identity: object, ...more: object[]): string =>
+      problemOf(() => load({ services: [{ name: 'shop', identity }, ...more] }));
+    expect(refused({})).toMatch(/services\.0\.identity: one of header, cookie, query and claim is needed/);
+    expect(refused({ header: 'a', cookie: 'b' })).toMatch(/only one of header, cookie and query/);
+    expect(refused({ claim: "sub'" })).toMatch(/identity\.claim: allowed: 1 to 200 of/);
+    expect(refused({ claim: 'sub' }, { name: 'bank', identity: { claim: 'uid' } })).toMatch(/only one claim/);
+    expect(refused({ header: 'a' }, { name: 'shop' })).toMatch(/two services have the same name/);
+  });
+
   it('reports all problems at once, each with its key, its value and what is allowed', () => {
     const problem = problemOf(() =>
       load({

@@ -131,7 +131,7 @@ const serviceSchema = z.strictObject({
       query: z.string().min(1).optional().describe('Query parameter that carries the caller.'),
       claim: z
         .string()
-        .min(1)
+        .regex(/^[A-Za-z0-9._:/@-]{1,200}$/, 'allowed: 1 to 200 of A-Z a-z 0-9 . _ : / @ -')
         .optional()
         .describe(
           'Claim of the JSON Web Token there, such as sub. Alone: of the bearer token, which Kong hides from its log lines; ' +
@@ -169,7 +169,9 @@ const serviceSchema = z.strictObject({
               .string()
               .min(1)
               .optional()
-              .describe('Path to which a failed attempt is redirected; * stands for any characters but a slash.'),
+              .describe(
+                'Path to which a failed attempt is redirected; * stands for any characters but a slash.',
+              ),
             responseBytesBelow: bytes
               .optional()
               .describe('Answers of 200 are failures below this size, headers included.'),
