@@ -25,7 +25,7 @@ export interface EmbeddedBusOptions {
   maxBytes?: number;
   /**
    * How much of what every group has passed is kept anyway, in bytes: what readers may go back to. Each topic has its share
-   * of it. It is let go when the disk is full. Default 256 MiB.
+   * of it. Default 256 MiB.
    */
   keepBytes?: number;
   /** Groups that were not heard of for so long (ms) no longer hold records back. */
@@ -237,24 +237,27 @@ class EmbeddedBus implements Bus {
       count: values.length,
       value: encodeBlock(values),
     }));
-    await this.#commit(() => {
-      for (const { part, value } of entries)
-        void this.#blocks.put([part.topic, part.number, part.end], value);
-    });
+    await this.#commit(
+      () => {
+        for (const { part, value } of entries)
+          void this.#blocks.put([part.topic, part.number, part.end], value);
+      },
+      entries.reduce((sum, { value }) => sum + value.length, 0),
+    );
     for (const { part, count, value } of entries) {
       part.end += count;
       part.bytes += value.length;
     }
   }
 
-  /** Commits what `work` writes, and with it the positions that are not saved yet. */
-  async #commit(work: () => void): Promise<void> {
+  /** Commits what `work` writes, about so many bytes, and with it the positions that are not saved yet. */
+  async #commit(work: () => void, bytes = 0): Promise<void> {
     const positions = [...this.#unsaved];
     await this.#commits.run(() => {
       work();
       // What these return is no answer of their own: that is the transaction's.
       for (const [key, position] of positions) void this.#positions.put(splitGroupKey(key), position);
-    });
+    }, bytes);
     for (const [key, position] of positions)
       if (this.#unsaved.get(key) === position) this.#unsaved.delete(key);
   }
@@ -288,7 +291,7 @@ class EmbeddedBus implements Bus {
   #roomIn(topic: Topic, bytesAdded: number): { removals: Removal[]; problem?: BusFullError } {
     const share = topicShares[topic];
     const maxBytes = Math.floor(this.#maxBytes * share);
-    const keepBytes = this.#commits.problem() === null ? Math.floor(this.#keepBytes * share) : 0;
+    const keepBytes = Math.floor(this.#keepBytes * share);
     const parts = [...this.#parts.values()].filter((part) => part.topic === topic);
     const total = parts.reduce((sum, part) => sum + part.bytes, bytesAdded);
     const left = (): number => removals.reduce((sum, { bytes }) => sum - bytes, total);

@@ -40,7 +40,10 @@ interface Failure {
 
 const retryMs = 1_000;
 const retryMaxMs = 10_000;
-/** With less free, a failed commit is taken for a full disk; with so much more than before, it is tried again at once. */
+/**
+ * No commit is tried with less free than this and twice what it writes. A write for which LMDB (3.5) finds no room overruns the
+ * buffer of its error message, which can hang or end the process; so LMDB does not get that far on a full disk.
+ */
 const roomBytes = 2 ** 20;
 /** A commit that succeeds so long (ms) after the last failure means that the disk is well, also without more room. */
 const calmMs = 10_000;
@@ -54,8 +57,8 @@ const fullCodes = [28, 122, 69, 27, -30792];
  * Transactions of one LMDB environment. A failed one rejects its caller and nobody else, and leaves the environment usable:
  * when the disk has room again, the next one succeeds. (LMDB reports a full disk as an I/O error where it could write a part.)
  *
- * While commits fail, further ones are refused without a try, but for one every 1 to 10 s: LMDB prints a stack for each. A disk that
- * gets room is found out at once.
+ * A full disk is found out before LMDB is asked, and so is that it has room again. While commits fail for another reason, further
+ * ones are refused without a try, but for one every 1 to 10 s: LMDB prints a stack for each.
  */
 export class Commits {
   readonly #options: CommitsOptions;
@@ -65,10 +68,16 @@ export class Commits {
     this.#options = options;
   }
 
-  /** Commits all writes that `work` makes, or none of them; rejects with `CommitFailedError`. */
-  async run(work: () => void): Promise<void> {
+  /** Commits all writes that `work` makes, or none of them; rejects with `CommitFailedError`. `bytes`: about what it writes. */
+  async run(work: () => void, bytes = 0): Promise<void> {
     const failing = this.#failure;
     if (failing && performance.now() < failing.nextTryAt && !this.#gotRoom(failing)) throw failing.error;
+    const free = freeBytesOf(this.#options.path);
+    if (free < roomBytes + 2 * bytes)
+      throw this.#failed(
+        new Error(`${free} bytes are free; needed for this: ${roomBytes + 2 * bytes}`),
+        true,
+      );
     try {
       await this.#options.lmdb.batch(work);
     } catch (error) {
@@ -98,10 +107,10 @@ export class Commits {
     await within(flushWithinMs, lmdb.close());
   }
 
-  #failed(reason: Error & { code?: number }): CommitFailedError {
+  #failed(reason: Error & { code?: number }, isFull = false): CommitFailedError {
     const { path, what, onLog } = this.#options;
     const freeBytes = freeBytesOf(path);
-    const diskFull = fullCodes.includes(reason.code ?? 0) || freeBytes < roomBytes;
+    const diskFull = isFull || fullCodes.includes(reason.code ?? 0) || freeBytes < roomBytes;
     const message = diskFull
       ? `the disk of ${path} is full, so ${what} cannot be written: free some space, and it goes on by itself`
       : `${what} in ${path} cannot be written: ${reason.message}`;

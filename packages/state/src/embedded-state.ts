@@ -145,6 +145,8 @@ class EmbeddedState implements StateStore {
     const seconds = Math.floor(this.#now() / 1000);
     const { idle, sweptTo } = this.#findIdle(seconds, partition, changes);
     // What the single writes return is no answer of their own: that is the transaction's.
+    let bytes = 0;
+    for (const [key, value] of changes) bytes += key.length + (value?.length ?? 0);
     await this.#commits.run(() => {
       for (const [key, value] of changes) {
         if (value === null) void this.#entries.remove([partition, key]);
@@ -152,7 +154,7 @@ class EmbeddedState implements StateStore {
       }
       for (const key of idle) void this.#entries.remove(key);
       void this.#offsets.put(partition, offset);
-    });
+    }, bytes);
     this.#sweptTo = sweptTo;
   }
 
