@@ -143,7 +143,12 @@ export function createToApiCall(
       call.route = route.name;
     }
     judge(call, {
-      answer: { wwwAuthenticate: challengeOf(request), contentLength: undefined, location: undefined },
+      answer: {
+        wwwAuthenticate: challengeOf(request),
+        contentLength: undefined,
+        answerType: 'application/json',
+        location: undefined,
+      },
       routePaths: route?.paths,
       shown: shownOf(request, secret, scheme),
       consumer: consumer ? { id: consumer.id, name: consumer.username } : undefined,
@@ -200,6 +205,7 @@ function shownOf(request: Request, secret: string | undefined, scheme: string | 
     user: request.login ? fingerprint(request.login.user) : undefined,
     scheme,
     hasAuthorization,
+    showsAuthorization: hasAuthorization,
     hasKey:
       (request.wrongKey ?? (hasAuthorization ? undefined : consumer?.key) ?? request.query?.['apikey']) !==
       undefined,

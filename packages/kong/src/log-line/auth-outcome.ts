@@ -1,11 +1,12 @@
 import type { ApiCall, AuthOutcome } from '@tripline/model';
 import type { AuthEndpoint } from './auth-endpoints.ts';
+import { lengthAsJson, type KongAnswer } from './kong-answer.ts';
 import type { KongLogLine } from './reader.ts';
 import { simplePattern } from './simple-pattern.ts';
 import { joinedText } from './values.ts';
 
 export interface OutcomeFacts {
-  answer: Pick<KongLogLine, 'wwwAuthenticate' | 'contentLength' | 'location'>;
+  answer: KongAnswer & Pick<KongLogLine, 'location'>;
   call: Pick<ApiCall, 'status' | 'source' | 'grpcStatus' | 'responseBytes' | 'actorKind'>;
   presented: ApiCall['presented'];
   /** As it was sent, without query. */
@@ -23,7 +24,7 @@ const unauthenticated = 16;
 const failedLogins = new Set([3, 5, 7, 8, 9, unauthenticated]);
 const failedStatuses = new Set([400, 401, 403, 422, 429]);
 /** Kong's jwt plugin: `{"exp":"token expired"}`. Its hmac-auth: date missing or outside the tolerance of the clocks. */
-const expiredLengths = { bearer: '23', hmac: '169' };
+const expiredLengths = { bearer: 23, hmac: 169 };
 
 /** What a call says about credentials; undefined if nothing. */
 export function authOutcomeOf(facts: OutcomeFacts): AuthOutcome | undefined {
@@ -43,7 +44,7 @@ function isExpired({ answer, call }: OutcomeFacts): boolean {
   const challenge = joinedText(answer.wwwAuthenticate) ?? '';
   if (/\bexpired\b/i.test(challenge) && !/invalid or has expired/i.test(challenge)) return true;
   if (call.source !== 'kong') return false;
-  const length = joinedText(answer.contentLength);
+  const length = lengthAsJson(answer);
   return (
     (/^bearer/i.test(challenge) && length === expiredLengths.bearer) ||
     (/^hmac/i.test(challenge) && length === expiredLengths.hmac)

@@ -11,6 +11,8 @@ export interface ShownCredentials {
   scheme: string | undefined;
   /** An Authorization header was sent, be it only as Kong's word REDACTED. */
   hasAuthorization: boolean;
+  /** It stands in the line. */
+  showsAuthorization: boolean;
   /** An API key, in a header or parameter that is known to carry one. */
   hasKey: boolean;
   /** A cookie whose name says that it is a session. */
@@ -85,6 +87,7 @@ export function createCredentialReader(
       user: typeof line.user === 'string' ? line.user : basicUser(authorization),
       scheme: schemeOf(line, authorization, key !== undefined),
       hasAuthorization: fingerprint !== undefined || isGiven(authorizationHeader),
+      showsAuthorization: isGiven(authorizationHeader),
       hasKey: key !== undefined,
       hasSessionCookie: session !== undefined,
       hasCookies: cookie !== undefined,

@@ -7,6 +7,7 @@ import type { ShownCredentials } from './credentials.ts';
 import type { DeclaredIdentity } from './declared-identity.ts';
 import { createEndpointOf } from './endpoint-of.ts';
 import { identityOf } from './identity.ts';
+import type { KongAnswer } from './kong-answer.ts';
 import { LoginOutcomes } from './login-outcomes.ts';
 import { hiddenBytesOf, presentedOf } from './presented.ts';
 import type { KongLogLine } from './reader.ts';
@@ -30,7 +31,7 @@ export interface JudgeOptions {
 
 /** What of a line decides who acts and what came of it, beside the call itself. */
 export interface JudgedLine {
-  answer: Pick<KongLogLine, 'wwwAuthenticate' | 'contentLength' | 'location'>;
+  answer: KongAnswer & Pick<KongLogLine, 'location'>;
   routePaths: unknown;
   shown: ShownCredentials;
   /** The consumer that Kong authenticated, and what to show for it; not the one that stands for the anonymous. */
@@ -132,7 +133,8 @@ export function createJudge(options: JudgeOptions = {}): (call: ApiCall, line: J
   const noteHiding = (call: ApiCall, { authenticatedEntity, shown }: JudgedLine): void => {
     if (authenticatedEntity === undefined || call.status >= 400) return;
     const key = routeKey(call);
-    const hides = !shown.hasAuthorization && !shown.hasKey && !shown.hasSessionCookie;
+    // A fingerprint is there also where Kong hides the header.
+    const hides = !shown.showsAuthorization && !shown.hasKey && !shown.hasSessionCookie;
     if (hiding.get(key) === hides) return;
     if (hiding.size >= routesMost) hiding.delete(hiding.keys().next().value!);
     hiding.set(key, hides);

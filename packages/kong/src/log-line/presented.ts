@@ -1,12 +1,12 @@
 import type { ApiCall } from '@tripline/model';
 import type { ShownCredentials } from './credentials.ts';
-import type { KongLogLine } from './reader.ts';
+import { lengthAsJson, type KongAnswer } from './kong-answer.ts';
 import { joinedText } from './values.ts';
 
 type Presented = NonNullable<ApiCall['presented']>;
 
 export interface PresentedFacts {
-  answer: Pick<KongLogLine, 'wwwAuthenticate' | 'contentLength'>;
+  answer: KongAnswer;
   shown: ShownCredentials;
   method: string;
   status: number;
@@ -26,11 +26,12 @@ export interface PresentedFacts {
   hiddenBytes: () => number | undefined;
 }
 
-/** `content-length` of Kong's answers of key-auth: JSON, HTML, text and XML; JSON before 3.5, which has no request id in it. */
-const noKeyLengths = new Set(['96', '236', '73', '163', '41']);
-const wrongKeyLengths = new Set(['81', '221', '58', '148', '92', '232', '69', '159', '26', '48']);
-/** Of hmac-auth: signature wrong; user unknown or malformed; date missing or out of tolerance. In JSON. */
-const wrongSignatureLengths = new Set(['98', '102', '169']);
+/** Lengths of key-auth's answers as JSON, and before 3.5, which has no request id in them. */
+const noKeyLengths = new Set([96, 41]);
+const wrongKeyLengths = new Set([81, 92, 26, 48]);
+/** Of hmac-auth: signature wrong; user unknown or malformed; date missing or out of tolerance. */
+const wrongSignatureLengths = new Set([98, 102, 169]);
+const noSignatureLength = 81;
 /** The header line `Authorization: Basic ` with its end, before base64, which comes in fours. */
 const basicHeaderBytes = 23;
 /** The shortest header line that could be a signature. */
@@ -62,7 +63,7 @@ function presentedToKong({
   hiddenBytes,
 }: PresentedFacts): Presented | undefined {
   const challenge = joinedText(answer.wwwAuthenticate) ?? '';
-  const length = joinedText(answer.contentLength) ?? '';
+  const length = lengthAsJson(answer) ?? NaN;
   const given = (was: boolean): Presented => (was ? 'something' : 'nothing');
   // With `hide_credentials` the header is missing in the line, and in nothing but the size of the request.
   const byHiddenBytes = (isCredential: (bytes: number) => boolean): Presented | undefined => {
@@ -76,14 +77,16 @@ function presentedToKong({
       if (noKeyLengths.has(length)) return 'nothing';
       if (wrongKeyLengths.has(length) || shown.hasKey) return 'something';
       // gRPC answers have no body; of other lengths, such as those of an own error template, nothing is known.
-      return length === '0' ? 'nothing' : undefined;
+      return length === 0 ? 'nothing' : undefined;
     case 'bearer':
       return given(/\berror=/.test(challenge));
     case 'ldap':
       return given(shown.hasAuthorization);
     case 'hmac':
       if (shown.hasAuthorization || wrongSignatureLengths.has(length)) return 'something';
-      return length === '81' ? 'nothing' : byHiddenBytes((bytes) => bytes >= leastSignatureBytes);
+      return length === noSignatureLength
+        ? 'nothing'
+        : byHiddenBytes((bytes) => bytes >= leastSignatureBytes);
     case 'basic':
       return shown.hasAuthorization
         ? 'something'

@@ -46,6 +46,7 @@ function byParse(text: string): KongLogLine {
     responseSize: simple(response?.size),
     wwwAuthenticate: simple(object(response?.headers)?.['www-authenticate']),
     contentLength: simple(object(response?.headers)?.['content-length']),
+    answerType: simple(object(response?.headers)?.['content-type']),
     location: simple(object(response?.headers)?.location),
     grpcStatus: simple(object(response?.headers)?.['grpc-status']),
     latencyRequest: simple(object(line.latencies)?.request),

@@ -39,6 +39,8 @@ export interface KongLogLine {
   wwwAuthenticate: unknown;
   /** Response header `content-length`: Kong's own refusals are told apart by it. */
   contentLength: unknown;
+  /** Response header `content-type`. */
+  answerType: unknown;
   location: unknown;
   grpcStatus: unknown;
   latencyRequest: unknown;
@@ -401,10 +403,17 @@ export function createLogLineReader(options: ReaderOptions): (line: LineBytes) =
     else if (name === 'id') line.requestId = read(depth);
     else skip(depth);
   };
-  const responseHeaderNames = namesOf(['www-authenticate', 'content-length', 'location', 'grpc-status']);
+  const responseHeaderNames = namesOf([
+    'www-authenticate',
+    'content-length',
+    'content-type',
+    'location',
+    'grpc-status',
+  ]);
   const responseHeader = (name: string, depth: number): void => {
     if (name === 'www-authenticate') line.wwwAuthenticate = read(depth);
     else if (name === 'content-length') line.contentLength = read(depth);
+    else if (name === 'content-type') line.answerType = read(depth);
     else if (name === 'location') line.location = read(depth);
     else if (name === 'grpc-status') line.grpcStatus = read(depth);
     else skip(depth);
@@ -627,6 +636,7 @@ function emptyLine(requestHeaders: readonly unknown[]): KongLogLine {
     responseSize: undefined,
     wwwAuthenticate: undefined,
     contentLength: undefined,
+    answerType: undefined,
     location: undefined,
     grpcStatus: undefined,
     latencyRequest: undefined,

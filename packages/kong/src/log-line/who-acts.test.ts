@@ -395,6 +395,52 @@ describe('what a service answers about credentials', () => {
   });
 });
 
+describe('guesses that Kong hides', () => {
+  const basic = (shape: Shape): object => ({
+    ...upstream({ ...shape, service: 'hidden' }),
+    ...(shape.status === 401 ? { source: 'kong', upstream_status: '', tries: [] } : {}),
+  });
+
+  it('are failures on a route that hides credentials, though fingerprints show those of others', () => {
+    const read = reader();
+    const alice = { consumer: { id: 'c1', username: 'alice' }, authenticated_entity: { id: 'k1' } };
+    for (let n = 0; n < 5; n++)
+      read(basic({ extra: { ...alice, tripline: { credential: 'fp', user: 'u' } } }));
+    // In Proxy-Authorization, or behind something else in Authorization, a password has no fingerprint.
+    const guess = { status: 401, answer: { 'www-authenticate': 'Basic realm="service"' } };
+    expect(read(basic(guess)).auth).toBe('failure');
+  });
+
+  it('are failures, not expired, whatever answer the client accepts', () => {
+    const read = reader();
+    const refused = (type: string, length: number): string | undefined =>
+      read(
+        basic({
+          status: 401,
+          headers: { authorization: 'REDACTED' },
+          answer: {
+            'www-authenticate': 'hmac',
+            'content-type': `${type}; charset=utf-8`,
+            'content-length': String(length),
+          },
+        }),
+      ).auth;
+    const types: [string, number][] = [
+      ['application/json', 0],
+      ['text/html', 140],
+      ['application/xml', 67],
+      ['text/plain', -23],
+    ];
+    for (const [type, longer] of types) {
+      expect([98, 102, 169].map((length) => refused(type, length + longer))).toEqual([
+        'failure',
+        'failure',
+        'expired',
+      ]);
+    }
+  });
+});
+
 describe('an invented credential', () => {
   it.each<[string, (n: number) => Shape]>([
     ['in a header', (n) => ({ headers: { 'x-api-key': `invented-${n}` } })],
