@@ -64,7 +64,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.stderr.write(`Standard output cannot be written: ${error.message}\n`);
   process.exit(1);
 });
-// What is told there is lost when nobody reads it or its disk is full; the work goes on.
+// Output is lost when nobody reads it or its disk is full; the work goes on.
 process.stderr.on('error', () => undefined);
 
 /** Whatever connection or timer a client left behind, a command that is done ends; what it printed has gone by then. */

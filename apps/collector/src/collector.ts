@@ -86,7 +86,7 @@ export async function startCollector(options: CollectorOptions): Promise<Collect
   let stopping = false;
 
   const lineSockets = new Map<Socket, FrameSplitter>();
-  /** Gives an unfinished line up, and with it the connection: nothing after it could be told from its rest. */
+  /** Rejects an unfinished line and closes its connection: what follows could not be told apart from the line's rest. */
   const giveUp = (socket: Socket, reason: string, detail: string): void => {
     publisher.reject(reason, detail, () => '');
     lineSockets.get(socket)?.drop();

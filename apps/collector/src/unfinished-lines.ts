@@ -17,7 +17,7 @@ export class UnfinishedLines {
   /**
    * Takes down how much the unfinished line of a connection holds now; 0 forgets the connection. Returns the connections
    * to close so that all together hold no more than allowed: those with the largest unfinished lines. Kong's lines are
-   * short and come in one piece, so whoever holds the most is the least likely to be Kong.
+   * short and come in one piece, so the connection that holds the most is the least likely to be Kong's.
    */
   update(socket: Socket, heldBytes: number): Socket[] {
     this.#bytes += heldBytes - (this.#held.get(socket) ?? 0);

@@ -460,7 +460,7 @@ describe('the end of a response', () => {
     await w.run(16 * minute);
     expect(w.kong.store.size).toBe(0);
     expect(w.controller.problem()).toMatch(/cannot be saved/);
-    // What failed all the time was told once.
+    // What failed all the time was logged once.
     expect(w.log.match(/responses cannot be saved; trying again/g)).toHaveLength(1);
     w.store.failures = 0;
     await w.run(minute);

@@ -93,7 +93,7 @@ export function takeWritten(
 }
 
 /**
- * An object was created in the collection; its id is not told. Of those that were missed there as many as were created are
+ * An object was created in the collection; its id is not in the line. Of those that were missed there as many as were created are
  * returned: how many missed objects were taken back.
  */
 export function noteCreated(own: Own, collection: number, atMs: number, weight: number): number {
