@@ -94,7 +94,9 @@ people who log in and mistype one time in ten; visitors who come once. Lines com
 at once after an outage of the collector. The databases that locate addresses are wrong as such databases are.
 
 Into this it puts what must not alert (\`test/traffic/benign.ts\`) and what must (\`test/traffic/attacks.ts\`), each
-variant of the catalogue once per seed, with an intensity and an evasion drawn from the seed.
+variant of the catalogue once per seed, with an intensity and an evasion drawn from the seed. With \`--invent KIND\` every
+attacker without a consumer presents a fresh invented credential with each request (in a header, as a bearer token, basic
+user, query parameter or cookie); a test holds that none of the attacks found without is missed then.
 
 The API calls go through the processor's own fold, in the order in which their lines would arrive. \`npm run traffic\`
 writes the same traffic as log lines; a test holds that both are the same.
@@ -112,8 +114,8 @@ writes the same traffic as log lines; a test holds that both are the same.
 - **False** is every other alert, unless the catalogue tolerates it (one alert about the migration of a large customer, one
   about a device with an old password, …). Consumer-days are those of Kong consumers only.
 
-Seconds and requests to alert count from the attack's first request, by event time. A detector that does not exist yet has a
-recall of 0 %.
+Seconds and requests to alert count from the attack's first request, by event time. A stale credential is no attack: its scenarios
+tolerate an alert.
 
 **Seeds.** Whoever tunes a detector uses seeds 1 to 99. Reports are made with seeds from 1001 on, and nothing is tuned on
 them: what they miss is reported.

@@ -23,14 +23,19 @@ export type AuthEndpoint = AuthEndpointSettings | 'recognised';
 
 const bodyMethods = new Set(['POST', 'PUT', 'PATCH']);
 
-/** The last segment of paths at which credentials are checked; with `otp/verify` and the like the last but one. */
-const endings =
-  /^(?:log-?in|sign-?in|sign-?on|log-?on|authenticate|authentication|auth|token|tokens|refresh|refresh-token|sessions?|otp|totp|mfa|2fa|two-?factor|passcode|pin|password|verify-?(?:otp|code|pin|token|email|phone|mfa|2fa|sms|password)?|(?:check|validate|confirm|submit)-?(?:otp|code|pin|mfa|2fa)|verification|(?:password|pin)-?reset|reset-?(?:password|pin)?|forgot-?password|change-?password|recover|recovery|unlock|access-token|oauth2?|callback)$/;
-const parents =
-  /^(?:auth|oauth2?|otp|totp|mfa|2fa|two-?factor|account|accounts|users?|me|password|passwords|login|signin|sessions?|identity|security|verification|codes?|pins?|v[0-9]+|api|iam|sso|admin)$/;
-/** Endings that mean a login only below one of `parents`, as they are ordinary words elsewhere. */
-const weakEndings =
-  /^(?:verify|verification|token|tokens|refresh|sessions?|callback|reset|pin|recover|recovery|unlock|password)$/;
+/** A last segment that says by itself that credentials are checked: `login`, `wp-login`, `verify-otp`, `reset-password`. */
+const credentialWord =
+  /(?:^|-)(?:log-?in|sign-?in|log-?on|sign-?on|authenticate|authentication|otp|totp|mfa|2fa|two-?factor|passcode|security-check)(?:-|$)|^(?:auth|oauth2?|access-token|(?:verify|check|validate|confirm|submit)-?(?:code|pin|token|email|phone|sms|password)|(?:password|pin)-?reset|(?:reset|forgot|change|recover)-?(?:password|pin))$/;
+/** Sending a code checks none. */
+const sendingWord = /^(?:re)?send-|^request-/;
+/** Ordinary words, which mean that below one of `credentialNoun` only: `/otp/verify`, `/oauth2/token`. */
+const checkingWord =
+  /^(?:verify|verification|validate|confirm|check|submit|challenge|attempt|forgot|reset|change|recover|recovery|unlock|token|tokens|refresh|refresh-token|sessions?|callback|exchange|pin|password|passwords?)$/;
+const credentialNoun =
+  /(?:^|-)(?:auth|oauth2?|connect|otp|totp|mfa|2fa|two-?factor|account|accounts|users?|me|passwords?|log-?in|sign-?in|sessions?|identity|security|verification|codes?|pins?|passcodes?|sso|iam|reset-password|password-reset)$/;
+/** Directories above a single word that say nothing: `/api/v2/sessions`. */
+const plainParent = /^(?:api|v[0-9]+|rest|public|web|admin)$/;
+const extension = /\.(?:php|aspx?|jsp|do|action|json|cgi|html?)$/;
 const grpcMethod =
   /^\/[\w.]+\/(?:[\w]*(?:Login|LogIn|SignIn|SignOn|LogOn|Authenticate|VerifyOtp|VerifyOTP|VerifyCode|VerifyPin|VerifyMfa|ResetPassword|RefreshToken|IssueToken|CreateSession|ExchangeToken)[\w]*)$/;
 
@@ -60,8 +65,10 @@ function isAuthPath(path: string): boolean {
   if (path.length > 200) return false;
   if (grpcMethod.test(path)) return true;
   const segments = path.toLowerCase().replaceAll('_', '-').split('/').filter(Boolean);
-  const last = segments.at(-1);
-  if (last === undefined || !endings.test(last)) return false;
-  const parent = segments.at(-2);
-  return !weakEndings.test(last) || (parent !== undefined && parents.test(parent)) || segments.length === 1;
+  const last = segments.at(-1)?.replace(extension, '');
+  if (last === undefined || sendingWord.test(last)) return false;
+  if (credentialWord.test(last)) return true;
+  if (!checkingWord.test(last)) return false;
+  const above = segments.slice(0, -1).filter((segment) => !plainParent.test(segment));
+  return above.length === 0 || credentialNoun.test(above.at(-1)!);
 }
