@@ -147,9 +147,9 @@ async function nativeKafka(options: KafkaOptions): Promise<KafkaEngine> {
   const version = options.version ?? newestKafka;
   const jars = await jarsOf(version);
   const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'tripline-kafka-'));
-  const port = options.port ?? (await freePort());
-  const controllerPort = await freePort();
-  const securedPort = options.secured ? await freePort() : undefined;
+  const [plainPort, controllerPort, securePort] = await freePorts(3);
+  const port = options.port ?? plainPort!;
+  const securedPort = options.secured ? securePort : undefined;
   mkdirSync(dir, { recursive: true });
   const security = securedPort === undefined ? undefined : await makeSecurity(dir, securedPort);
   const properties = join(dir, 'server.properties');
@@ -331,9 +331,14 @@ async function jarsOf(version: string): Promise<string> {
 }
 
 async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  return (await freePorts(1))[0]!;
+}
+
+/** Different ones: all are held until the last is known. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer());
+  for (const server of servers) await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  for (const server of servers) await new Promise((resolve) => server.close(resolve));
+  return ports;
 }
