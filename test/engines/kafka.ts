@@ -147,8 +147,8 @@ async function nativeKafka(options: KafkaOptions): Promise<KafkaEngine> {
   const version = options.version ?? newestKafka;
   const jars = await jarsOf(version);
   const dir = options.dir ?? mkdtempSync(join(tmpdir(), 'tripline-kafka-'));
-  const [plainPort, controllerPort, securePort] = await freePorts(3);
-  const port = options.port ?? plainPort!;
+  const [plainPort, controllerPort, securePort] = (await freePorts(3)) as [number, number, number];
+  const port = options.port ?? plainPort;
   const securedPort = options.secured ? securePort : undefined;
   mkdirSync(dir, { recursive: true });
   const security = securedPort === undefined ? undefined : await makeSecurity(dir, securedPort);
