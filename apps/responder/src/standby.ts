@@ -78,7 +78,7 @@ export function startStandby(options: StandbyOptions): RunningResponder {
       () => end('it ended'),
       (error: unknown) => {
         if (!(error instanceof FencedError)) failure = error as Error;
-        // Nothing is written to Kong until the next round shows who has the lease: whoever claimed the state, or this process.
+        // Nothing is written to Kong until the next round shows which process has the lease: this one, or one that claimed the state.
         heldUntil = -Infinity;
         end('another responder has claimed its state');
       },

@@ -67,7 +67,7 @@ export function noteMissing(
   own.newestMs = Math.max(own.newestMs, atMs);
   own.missing.push(hash * 2 + (deleted ? 1 : 0));
   own.collections.push(collection);
-  // Of many objects one in `weight` is looked at, and stands for so many.
+  // Of many objects one in `weight` is counted, and stands for `weight` of them.
   const most = Math.max(2, Math.min(MISSING_MOST, Math.floor((2 * HELD_MOST) / weight)));
   while (own.missing.length > most) {
     own.missing.shift();

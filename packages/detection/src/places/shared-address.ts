@@ -5,7 +5,7 @@ import { clientFamily, finishHash } from './client-family.ts';
 
 /** So many kinds of client (user agents without their version numbers) behind one private address are many people. */
 const FAMILIES = 8;
-/** So are so many clients, told apart by their cookies, that come again after another one called: one person has a few browsers. */
+/** So are so many clients with different cookies that each call again after another one did: one person has a few browsers. */
 const CLIENTS = 16;
 /** Clients that are remembered to see them come again: a browser that changes a cookie with each call never does. */
 const RECENT_MOST = 16;

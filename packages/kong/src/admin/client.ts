@@ -170,7 +170,7 @@ export function createKongAdmin(options: KongAdminOptions): KongClient {
     }
     const goneScope = (['route', 'service'] as const).find((field) => body[field] && field in fields);
     if (status === 400 && isRecord(json) && json['code'] === 4 && goneScope) {
-      // Its plugins went with it: what is wanted there must be decided anew.
+      // Kong deleted its plugins with it: the desired ones are computed again.
       throw new KongUnavailableError(
         `Kong has no ${goneScope} ${body[goneScope]?.id ?? ''} (any more) for the ${of}: ${message}. Its plugins are read again.`,
       );

@@ -21,7 +21,7 @@ export interface ServiceEvidence {
   presented: string | undefined;
   /** Calls without a credential get through at this endpoint. */
   isPublic: () => boolean;
-  /** The endpoint refuses whoever presents nothing. */
+  /** The endpoint refuses calls that present nothing. */
   verifies: () => boolean;
   /** A call with the credential was served an hour ago already. */
   isEstablished: (credential: string) => boolean;
