@@ -80,9 +80,7 @@ function newestSource(folder) {
 }
 
 async function build() {
-  const newest = Math.max(
-    ...['apps', 'packages', 'test/kong-stand-in'].map((name) => newestSource(join(root, name))),
-  );
+  const newest = Math.max(...['apps', 'packages'].map((name) => newestSource(join(root, name))));
   if (existsSync(bundle) && statSync(bundle).mtimeMs > Math.max(newest, statSync(stampFile).mtimeMs)) return;
   say('Setting up, step 2 of 2: building.');
   const { build: esbuild } = await import('esbuild');

@@ -99,6 +99,8 @@ export function certificate(name: 'logs' | 'wildcard'): Certificate {
 
 export function testCertificate(): { cert: Buffer; key: Buffer } {
   const pem = (name: string): Buffer =>
-    readFileSync(fileURLToPath(new URL(`../kong-stand-in/fixtures/tls/${name}`, import.meta.url)));
+    readFileSync(
+      fileURLToPath(new URL(`../../packages/kong-stand-in/fixtures/tls/${name}`, import.meta.url)),
+    );
   return { cert: pem('cert.pem'), key: pem('key.pem') };
 }

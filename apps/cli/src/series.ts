@@ -1,4 +1,4 @@
-import { createSeries, type SeriesRow } from '@tripline/detection';
+import { createSeries, type SeriesRow } from '@tripline/series';
 import { UserError } from '@tripline/runtime';
 import { LineProblems, linesOf, print } from './lines.ts';
 import { readOptions } from './options.ts';

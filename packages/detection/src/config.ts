@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { sensitivities } from './sensitivity.ts';
+import { sensitivities } from './baseline/sensitivity.ts';
 
 const instant = z.iso
   .datetime({ offset: true, error: 'allowed: an ISO 8601 time with zone, such as "2026-03-01T22:00:00Z"' })

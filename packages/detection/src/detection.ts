@@ -1,8 +1,8 @@
 import { actorKey, isPrivateAddress, type Alert, type ApiCall } from '@tripline/model';
-import { actorDetectors } from './actor-detector.ts';
+import { actorDetectors } from './detector.ts';
 import type { DetectionConfig } from './config.ts';
-import { dryRunMarker } from './dry-run.ts';
-import { addClosedEarly, continueRevisions, type ClosedEarly } from './early-close.ts';
+import { dryRunMarker } from './alerts/dry-run.ts';
+import { addClosedEarly, continueRevisions, type ClosedEarly } from './alerts/early-close.ts';
 import { compileExceptions } from './exception.ts';
 import {
   abnormalParameterReleasesAt,
@@ -18,8 +18,8 @@ import {
   releaseAbnormalParameter,
   type AbnormalParameterState,
   type ParameterEpisodes,
-} from './parameters/abnormal-parameter.ts';
-import { parseState } from './state-text.ts';
+} from './detectors/abnormal-parameter/abnormal-parameter.ts';
+import { parseState } from './codec/state-text.ts';
 import {
   decodeOnePlace,
   encodeOnePlace,
@@ -36,8 +36,8 @@ import {
   type EncodedSharedAddress,
   type SharedAddress,
 } from './places/shared-address.ts';
-import { REQUEST_FLOORS } from './constants.ts';
-import { floorsAt, type PeersState as SpikePeers } from './profile.ts';
+import { REQUEST_FLOORS } from './baseline/limits.ts';
+import { floorsAt, type PeersState as SpikePeers } from './baseline/profile.ts';
 import {
   closeSpike,
   decodeSpike,
@@ -47,8 +47,8 @@ import {
   spikeClosesAt,
   type EncodedSpike,
   type SpikeState,
-} from './request-spike.ts';
-import { toleranceOf } from './sensitivity.ts';
+} from './detectors/request-spike/own-traffic.ts';
+import { toleranceOf } from './baseline/sensitivity.ts';
 
 export type { ParameterEpisodes };
 /** What the actors of a service share. Opaque to the caller; mutated by `fold`. */

@@ -7,7 +7,7 @@ export {
   type ParametersState,
   type PeersState,
 } from './detection.ts';
-export { idHash, RecentIds } from './recent-ids.ts';
+export { idHash, RecentIds } from './sketches/recent-ids.ts';
 export {
   decodeEndpointProfile,
   encodeEndpointProfile,
@@ -17,6 +17,6 @@ export {
   seeParameters,
   type EndpointProfile,
   type ParameterFinding,
-} from './parameters/parameters.ts';
-export { createSeries, type Series, type SeriesRow } from './series/series.ts';
-export * from './endpoint/index.ts';
+} from './detectors/abnormal-parameter/parameters.ts';
+export { createSeries, type Series, type SeriesRow } from '../../series/src/series.ts';
+export * from './across-actors/index.ts';

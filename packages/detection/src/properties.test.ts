@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, randomFrom, type PhaseInput } from '../test-support/program.ts';
 import { run } from '../test-support/run.ts';
 import { createDetection, detectionConfigSchema, type ActorState, type PeersState } from './index.ts';
-import { REQUEST_FLOORS } from './constants.ts';
-import { countCall, countsAt, newScope } from './scope.ts';
+import { REQUEST_FLOORS } from './baseline/limits.ts';
+import { countCall, countsAt, newScope } from './baseline/window-counts.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
 const detection = createDetection(detectionConfigSchema.parse({ abnormalParameters: { enabled: false } }));

@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { alertTypes, severities, type Alert, type ApiCall } from '@tripline/model';
 import { z } from 'zod';
 import { createDetection, createEndpointDetection, detectionConfigSchema } from '../src/index.ts';
-import type { Sensitivity } from '../src/sensitivity.ts';
+import type { Sensitivity } from '../src/baseline/sensitivity.ts';
 import { loginsOf, loginsSchema } from './logins.ts';
 import { callsOf, phaseSchema } from './program.ts';
 import { EndpointPipeline } from './run-endpoints.ts';
@@ -44,21 +45,24 @@ export interface GoldenCase extends z.infer<typeof caseSchema> {
   expected: z.infer<typeof expectedSchema>['alerts'];
 }
 
-const root = new URL('../cases/', import.meta.url);
+const root = new URL('../src/detectors/', import.meta.url);
 
-function read<T extends z.ZodType>(schema: T, name: string, file: string): z.infer<T> {
-  return schema.parse(JSON.parse(readFileSync(new URL(`${name}/${file}`, root), 'utf8')));
+function read<T extends z.ZodType>(schema: T, folder: URL, file: string): z.infer<T> {
+  return schema.parse(JSON.parse(readFileSync(new URL(file, folder), 'utf8')));
 }
 
-/** All of `cases/`, by name. */
+/** The cases of every detector (`src/detectors/<alert type>/cases/<name>/`), by name. */
 export function goldenCases(): GoldenCase[] {
-  return readdirSync(root)
-    .sort()
-    .map((name) => {
-      const golden = read(caseSchema, name, 'case.json');
-      const expected = read(expectedSchema, name, 'expected.json').alerts;
-      return { ...golden, name, startMs: Date.parse(golden.start), expected };
-    });
+  const folders = readdirSync(root, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('case.json'))
+    .map((path) => new URL(path.slice(0, -'case.json'.length), root));
+  return folders
+    .map((folder) => {
+      const golden = read(caseSchema, folder, 'case.json');
+      const expected = read(expectedSchema, folder, 'expected.json').alerts;
+      return { ...golden, name: basename(folder.pathname), startMs: Date.parse(golden.start), expected };
+    })
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /** Runs a case with every detector at the sensitivity: all revisions, and the last one of each alert. */

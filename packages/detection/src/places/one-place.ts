@@ -5,7 +5,7 @@ import {
   ONE_PLACE_ENTERS,
   ONE_PLACE_LEAVES,
   ONE_PLACE_MOST,
-} from './constants.ts';
+} from './limits.ts';
 import { isLocated } from './places.ts';
 
 /**

@@ -1,10 +1,10 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
-import { alertActor } from '../alert-actor.ts';
-import type { ActorDetector } from '../actor-detector.ts';
+import { alertActor } from '../alerts/alert-actor.ts';
+import type { ActorDetector } from '../detector.ts';
 import type { DetectionConfig } from '../config.ts';
-import { alertId, isNews, markPublished, scoreOf, type Growing } from '../episode.ts';
+import { alertId, isNews, markPublished, scoreOf, type Growing } from '../alerts/episode.ts';
 import { compileExceptions } from '../exception.ts';
-import { toleranceOf } from '../sensitivity.ts';
+import { toleranceOf } from '../baseline/sensitivity.ts';
 import {
   decodeTally,
   dominant,
@@ -16,8 +16,8 @@ import {
   topSources,
   type EncodedTally,
   type Tally,
-} from '../tally.ts';
-import { ADOPT_MS, QUIET_MS, RECENT_MS } from './constants.ts';
+} from '../alerts/tally.ts';
+import { ADOPT_MS, QUIET_MS, RECENT_MS } from './limits.ts';
 import {
   adoptStrange,
   decodePlaces,
@@ -33,8 +33,20 @@ import {
   type Places,
   type Sighting,
 } from './places.ts';
-import { countSharing, judgeSharing, sharingLimitsAt, type Sharing, type SharingCounts } from './sharing.ts';
-import { judgeTravel, travelLimitsAt, type Travel, type TravelFact, type Turns } from './travel.ts';
+import {
+  countSharing,
+  judgeSharing,
+  sharingLimitsAt,
+  type Sharing,
+  type SharingCounts,
+} from '../detectors/credential-sharing/sharing.ts';
+import {
+  judgeTravel,
+  travelLimitsAt,
+  type Travel,
+  type TravelFact,
+  type Turns,
+} from '../detectors/impossible-travel/travel.ts';
 
 /** What an alert says besides its calls; as it was at its worst. */
 interface Finding {

@@ -1,6 +1,6 @@
 import { sourceOf, type ApiCall } from '@tripline/model';
 import { isAuthFailure } from '../auth-outcome.ts';
-import { DAY_MS, HOUR_MS, LATENESS_MS } from '../constants.ts';
+import { DAY_MS, HOUR_MS, LATENESS_MS } from '../baseline/limits.ts';
 import { clientFamily, finishHash } from './client-family.ts';
 import {
   FAILURES_MS,
@@ -19,7 +19,7 @@ import {
   STRANGE_KEPT_DAYS,
   STRANGE_NETWORKS_MOST,
   YOUNG_DAYS,
-} from './constants.ts';
+} from './limits.ts';
 
 /** Marks coordinates that are not known to the city: a country's centroid is no place. Out of the range of degrees. */
 export const NOWHERE = 9_999;

@@ -1,6 +1,6 @@
 import { isPrivateAddress, type ApiCall } from '@tripline/model';
-import { DAY_MS } from '../constants.ts';
-import { fromDigits, fromNumerals, toDigits, toNumerals } from '../digits.ts';
+import { DAY_MS } from '../baseline/limits.ts';
+import { fromDigits, fromNumerals, toDigits, toNumerals } from '../codec/digits.ts';
 import { clientFamily, finishHash } from './client-family.ts';
 
 /** So many kinds of client (user agents without their version numbers) behind one private address are many people. */

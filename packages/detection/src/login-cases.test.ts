@@ -1,0 +1,3 @@
+import { testGoldenCases } from '../test-support/golden-tests.ts';
+
+testGoldenCases(({ logins }) => logins.length > 0);

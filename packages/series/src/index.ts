@@ -1,0 +1,1 @@
+export { createSeries, type Series, type SeriesRow } from './series.ts';
