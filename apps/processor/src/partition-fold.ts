@@ -617,10 +617,10 @@ export class PartitionFold implements Fold {
   #encodeActor(key: string, held: HeldActor): Buffer {
     const { detection } = this.#options;
     try {
-      return detection.actors.encode(held.state!)!;
+      return detection.actors.encode(held.state!);
     } catch (error) {
       this.#relearnActor(key, error);
-      return detection.actors.encode(held.state!)!;
+      return detection.actors.encode(held.state!);
     }
   }
 
