@@ -37,7 +37,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
 
     it('gives back every field of an API call as it was on the bus', async () => {
       const call = fullCall('full-0001', now);
-      await lake.insert('apiCalls', ndjson([call]));
+      await lake.insert('apiCalls', recordsOf([call]));
       const [row] = await lake.query(
         'SELECT * REPLACE (toUnixTimestamp64Milli(startedAt) AS startedAt) FROM tripline.api_calls WHERE id = {id:String}',
         { id: call.id },
@@ -46,7 +46,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     });
 
     it('fills what a call leaves out with empty values, and with null where 0 would be a value', async () => {
-      await lake.insert('apiCalls', ndjson([bareCall('bare-0001', now)]));
+      await lake.insert('apiCalls', recordsOf([bareCall('bare-0001', now)]));
       const [row] = await lake.query('SELECT * FROM tripline.api_calls WHERE id = {id:String}', {
         id: 'bare-0001',
       });
@@ -63,12 +63,12 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     });
 
     it('takes a field that it does not know yet, as a newer collector may send one', async () => {
-      await lake.insert('apiCalls', ndjson([{ ...bareCall('newer-0001', now), fromTheFuture: [1] }]));
+      await lake.insert('apiCalls', recordsOf([{ ...bareCall('newer-0001', now), fromTheFuture: [1] }]));
       expect(await counted('newer-')).toEqual({ rows: 1, ids: 1 });
     });
 
     it('counts a batch once that is written again, also after a restart', async () => {
-      const batch = ndjson([bareCall('once-0001', now), bareCall('once-0002', now - dayMs)]);
+      const batch = recordsOf([bareCall('once-0001', now), bareCall('once-0002', now - dayMs)]);
       await lake.insert('apiCalls', batch);
       await lake.insert('apiCalls', batch);
       expect(await counted('once-')).toEqual({ rows: 2, ids: 2 });
@@ -80,12 +80,12 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     it('counts a call once whose id comes again in other batches, before the engine has merged them and after', async () => {
       const again = bareCall('twice-0001', now);
       await under.write('SYSTEM STOP MERGES tripline.api_calls');
-      await lake.insert('apiCalls', ndjson([again, bareCall('twice-0002', now)]));
-      await lake.insert('apiCalls', ndjson([again, bareCall('twice-0003', now - dayMs)]));
+      await lake.insert('apiCalls', recordsOf([again, bareCall('twice-0002', now)]));
+      await lake.insert('apiCalls', recordsOf([again, bareCall('twice-0003', now - dayMs)]));
       expect(await counted('twice-')).toEqual({ rows: 3, ids: 3 });
       // Within one batch too, on a day that has no other.
       const alone = bareCall('twice-0004', now - 9 * dayMs);
-      await lake.insert('apiCalls', ndjson([alone, alone]));
+      await lake.insert('apiCalls', recordsOf([alone, alone]));
       expect(await counted('twice-')).toEqual({ rows: 4, ids: 4 });
       await under.write('SYSTEM START MERGES tripline.api_calls');
       await under.write('OPTIMIZE TABLE tripline.api_calls FINAL');
@@ -94,14 +94,16 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
 
     it('keeps calls apart that differ in their id only', async () => {
       const batch = Array.from({ length: 500 }, (_, i) => bareCall(`apart-${i}`, now));
-      await lake.insert('apiCalls', ndjson(batch));
+      await lake.insert('apiCalls', recordsOf(batch));
       await under.write('OPTIMIZE TABLE tripline.api_calls FINAL');
       expect(await counted('apart-')).toEqual({ rows: 500, ids: 500 });
     });
 
     it('writes all of a large batch over several days, from several writers at once', async () => {
       const batches = Array.from({ length: 4 }, (_, b) =>
-        ndjson(Array.from({ length: 5_000 }, (__, i) => bareCall(`large-${b}-${i}`, now - (i % 3) * dayMs))),
+        recordsOf(
+          Array.from({ length: 5_000 }, (__, i) => bareCall(`large-${b}-${i}`, now - (i % 3) * dayMs)),
+        ),
       );
       await Promise.all(batches.map((batch) => lake.insert('apiCalls', batch)));
       await Promise.all(batches.map((batch) => lake.insert('apiCalls', batch)));
@@ -114,8 +116,8 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
       ['no object', '[]'],
       ['no JSON', 'garbage'],
     ])('refuses a batch with %s as a whole, and names the fault without the row', async (_, bad) => {
-      const good = ndjson([bareCall('bad-0000', now)]);
-      const batch = Buffer.concat([good, Buffer.from(`${bad}\n`), good]);
+      const good = recordsOf([bareCall('bad-0000', now)]);
+      const batch = [...good, Buffer.from(bad), ...good];
       const failure: unknown = await lake.insert('apiCalls', batch).catch((error: unknown) => error);
       expect(failure).toBeInstanceOf(LakeRefusedError);
       expect((failure as Error).message).toContain('tripline.api_calls');
@@ -126,10 +128,9 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     it('refuses alerts and responses that are no objects with an id', async () => {
       for (const table of ['alerts', 'responses'] as const) {
         for (const bad of ['{"id":"x"', '[]', '{"revision":1}', 'garbage']) {
-          await expect(
-            lake.insert(table, Buffer.from(`${bad}\n`)),
-            `${table}: ${bad}`,
-          ).rejects.toBeInstanceOf(LakeRefusedError);
+          await expect(lake.insert(table, [Buffer.from(bad)]), `${table}: ${bad}`).rejects.toBeInstanceOf(
+            LakeRefusedError,
+          );
         }
       }
     });
@@ -143,8 +144,8 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
         fromTheFuture: { kept: true },
       });
       const older = alert('alert-0', { raisedAt: now - 60_000 });
-      await lake.insert('alerts', ndjson([first, older, last]));
-      await lake.insert('alerts', ndjson([other, { ...first, revision: 2 }]));
+      await lake.insert('alerts', recordsOf([first, older, last]));
+      await lake.insert('alerts', recordsOf([other, { ...first, revision: 2 }]));
       expect(await lake.alertsSince(now - 10_000)).toEqual([other, last]);
       expect(await lake.alertsSince(now - 2_000)).toEqual([last]);
       expect(await lake.alertsSince(now)).toEqual([]);
@@ -163,8 +164,8 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
       const one = response('resp-1', { revision: 1, decidedAt: now + 10_000 });
       const two = response('resp-2', { revision: 1, decidedAt: now + 20_000 });
       const lifted = { ...one, revision: 2, status: 'lifted' as const, removedAt: now + 30_000 };
-      await lake.insert('responses', ndjson([lifted, two]));
-      await lake.insert('responses', ndjson([one]));
+      await lake.insert('responses', recordsOf([lifted, two]));
+      await lake.insert('responses', recordsOf([one]));
       expect(await lake.responses(2)).toEqual([two, lifted]);
       expect(await lake.responses(1)).toEqual([two]);
     });
@@ -208,9 +209,9 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
         Object.fromEntries((await lake.ratedCalls(range)).map(({ id, risk }) => [id.slice(5), risk]));
 
       it('ends a session behind a pause of more than 30 minutes, and keeps user agents, addresses and actors apart', async () => {
-        await lake.insert('apiCalls', ndjson(calls));
+        await lake.insert('apiCalls', recordsOf(calls));
         // A call that comes twice counts once.
-        await lake.insert('apiCalls', ndjson(calls.slice(0, 2)));
+        await lake.insert('apiCalls', recordsOf(calls.slice(0, 2)));
         const sessions = await lake.sessions(range);
         expect(sessions.map(({ id, calls }) => [id, calls])).toEqual([
           ['risk-a4', 1],
@@ -239,14 +240,14 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
       });
 
       it('joins two sessions when a late call fills the pause between them', async () => {
-        await lake.insert('apiCalls', ndjson([call('late', 70)]));
+        await lake.insert('apiCalls', recordsOf([call('late', 70)]));
         const [joined] = await lake.sessions(range);
         expect(joined).toMatchObject({ id: 'risk-a1', calls: 5, failedCalls: 1 });
       });
 
       it('gives half of the points to the calls of an episode and all to its samples, in scope only', async () => {
         const about = finding('about', { sampleCallIds: ['risk-a2'] });
-        await lake.insert('alerts', ndjson([about]));
+        await lake.insert('alerts', recordsOf([about]));
         expect(await risks()).toEqual({
           a1: 15,
           a2: 30,
@@ -258,7 +259,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
           bob: 0,
         });
         const elsewhere = finding('elsewhere', { service: 'billing' });
-        await lake.insert('alerts', ndjson([elsewhere]));
+        await lake.insert('alerts', recordsOf([elsewhere]));
         expect(await risks()).toMatchObject({ a1: 15, a2: 30 });
       });
 
@@ -268,7 +269,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
         // From 25 minutes of age on, the next revision is due after 25 / 9 minutes at the latest.
         await lake.insert(
           'apiCalls',
-          ndjson([call('e1', later + 10, eve), call('e2', later + 27, eve), call('e3', later + 29, eve)]),
+          recordsOf([call('e1', later + 10, eve), call('e2', later + 27, eve), call('e3', later + 29, eve)]),
         );
         const open = finding('eve', {
           actor: { kind: 'consumer', id: 'risk-eve', name: 'eve' },
@@ -284,17 +285,17 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
           };
           return (await lake.ratedCalls(filter)).map(({ risk }) => risk);
         };
-        await lake.insert('alerts', ndjson([open]));
+        await lake.insert('alerts', recordsOf([open]));
         expect(await of(0)).toEqual([0, 15, 15]);
         // Also where the alert's last call lies before the range.
         expect(await of(26)).toEqual([0, 15]);
-        await lake.insert('alerts', ndjson([{ ...open, revision: 2, status: 'closed' as const }]));
+        await lake.insert('alerts', recordsOf([{ ...open, revision: 2, status: 'closed' as const }]));
         expect(await of(0)).toEqual([0, 0, 15]);
       });
 
       it('follows the latest revision of an alert', async () => {
         const grown = finding('about', { revision: 2, severity: 'high', lastSeenAt: at + 60 * minuteMs });
-        await lake.insert('alerts', ndjson([{ ...grown, sampleCallIds: ['risk-a2'] }]));
+        await lake.insert('alerts', recordsOf([{ ...grown, sampleCallIds: ['risk-a2'] }]));
         expect(await risks()).toMatchObject({ a1: 30, a2: 60, a3: 30, late: 0, bob: 0 });
       });
 
@@ -308,7 +309,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
           endpoint: 'GET /orders/{id}',
           sources: [{ ip: '198.51.100.7', count: 3 }],
         });
-        await lake.insert('alerts', ndjson([address, endpoint]));
+        await lake.insert('alerts', recordsOf([address, endpoint]));
         expect(await risks()).toMatchObject({ a1: 45, a2: 75, a3: 30, bob: 15, moved: 35, phone: 45 });
       });
 
@@ -329,7 +330,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
           scan('b', '2001:db8:77:1::b', '2001:db8:77:1::/64'),
           scan('c', '2001:db8:77:2::a', '2001:db8:77:2::/64'),
         ];
-        await lake.insert('apiCalls', ndjson(calls));
+        await lake.insert('apiCalls', recordsOf(calls));
         const times = { raisedAt: from, startedAt: from, lastSeenAt: from + 10 * minuteMs };
         const about = finding('v6-about', {
           ...times,
@@ -340,7 +341,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
           actor: { kind: 'endpoint', id: 'accounts POST /login', name: 'accounts POST /login' },
           sources: [{ ip: '2001:db8:77:1::/64', count: 2 }],
         });
-        await lake.insert('alerts', ndjson([about, endpoint]));
+        await lake.insert('alerts', recordsOf([about, endpoint]));
         const rated = await lake.ratedCalls(later);
         expect(Object.fromEntries(rated.map(({ id, risk }) => [id.slice(8), risk]))).toEqual({
           a: 30,
@@ -357,7 +358,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
         const [worst] = await lake.sessions(range);
         expect(worst).toMatchObject({ risk: 75, findings: { 'risk-about': 60, 'risk-endpoint': 15 } });
         const worse = finding('worse', { severity: 'critical', sampleCallIds: ['risk-a1'] });
-        await lake.insert('alerts', ndjson([worse]));
+        await lake.insert('alerts', recordsOf([worse]));
         const [capped] = await lake.sessions(range);
         expect(capped).toMatchObject({ id: 'risk-a1', risk: 100 });
         expect(capped!.findings).toEqual({ 'risk-about': 60, 'risk-endpoint': 15, 'risk-worse': 90 });
@@ -435,11 +436,11 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     });
 
     it('lets go of calls and alerts beyond the retention, and of responses that are over', async () => {
-      await lake.insert('apiCalls', ndjson([bareCall('gone-0001', now - 20 * dayMs)]));
-      await lake.insert('alerts', ndjson([alert('gone-alert', { raisedAt: now - 20 * dayMs })]));
+      await lake.insert('apiCalls', recordsOf([bareCall('gone-0001', now - 20 * dayMs)]));
+      await lake.insert('alerts', recordsOf([alert('gone-alert', { raisedAt: now - 20 * dayMs })]));
       const inForce = response('gone-not', { decidedAt: now - 20 * dayMs, status: 'active' });
       const over = response('gone-over', { decidedAt: now - 20 * dayMs, status: 'expired' });
-      await lake.insert('responses', ndjson([inForce, over]));
+      await lake.insert('responses', recordsOf([inForce, over]));
       const left = async (): Promise<unknown[]> =>
         lake.query(
           `SELECT id FROM tripline.api_calls WHERE startsWith(id, 'gone-') UNION ALL
@@ -470,8 +471,8 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
   });
 }
 
-function ndjson(rows: readonly object[]): Buffer {
-  return Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+function recordsOf(rows: readonly object[]): Buffer[] {
+  return rows.map((row) => Buffer.from(JSON.stringify(row)));
 }
 
 function bareCall(id: string, startedAt: number): ApiCall {
