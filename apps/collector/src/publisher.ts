@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   BusFullError,
   BusUnavailableError,
+  jsonRecord,
   RecordTooLargeError,
   type Bus,
   type BusRecord,
@@ -418,7 +419,7 @@ export class Publisher {
   #dropTooLarge(tooLarge: { record: BusRecord; problem: string }[]): void {
     for (const { record, problem } of tooLarge) {
       this.#drop('too-large', 1, problem);
-      this.#keepSample('too-large', problem, () => record.value.slice(0, 2_000));
+      this.#keepSample('too-large', problem, () => record.value.toString().slice(0, 2_000));
     }
   }
 
@@ -433,19 +434,17 @@ export class Publisher {
     if (this.#letters.size >= maxDeadLettersInFlight) return;
     const letter: DeadLetter = { receivedAt, reason, detail, sample: sample() };
     // A sample that cannot be kept is no loss worth a word: the line is counted.
-    const sent = this.#bus
-      .publish('dead-letters', [{ key: reason, value: JSON.stringify(letter) }])
-      .catch(() => undefined);
+    const sent = this.#bus.publish('dead-letters', [jsonRecord(reason, letter)]).catch(() => undefined);
     this.#letters.add(sent);
     void sent.then(() => this.#letters.delete(sent));
   }
 }
 
-/** Memory that a record takes: text within Latin-1 takes a byte for each character. */
+/** Memory that a record takes. */
 function bytesOf({ key, value }: BusRecord): number {
-  return Buffer.byteLength(value) + key.length + recordOverheadBytes;
+  return value.length + key.length + recordOverheadBytes;
 }
 
 function recordOf(call: ApiCall): BusRecord {
-  return { key: actorKey(call), value: JSON.stringify(call) };
+  return jsonRecord(actorKey(call), call);
 }

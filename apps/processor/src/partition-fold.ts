@@ -350,7 +350,7 @@ export class PartitionFold implements Fold {
     return { chunks, last };
   }
 
-  /** The calls of NDJSON; what is none is told and left out. */
+  /** The calls of a batch; a record that is none is reported and left out. */
   #parse(body: Buffer): ApiCall[] {
     return parseRecords(body).filter((record): record is ApiCall => {
       const problem = apiCallProblem(record);
