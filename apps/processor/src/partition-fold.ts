@@ -57,13 +57,13 @@ interface Held<State> {
 
 /**
  * An actor while it is in memory. Among a million, most do not call again soon: such a state is decoded, folded into and encoded
- * within the batch that loads it, so that a text outlives the batch instead of a hundred objects, which the garbage collector
+ * within the batch that loads it, so that one buffer outlives the batch instead of a hundred objects, which the garbage collector
  * would copy and follow. From its second batch on it stays decoded.
  */
 interface HeldActor {
-  /** Undefined while there is a `text`. */
+  /** Undefined while there are `bytes`. */
   state: ActorState | undefined;
-  text: string | undefined;
+  bytes: Buffer | undefined;
   changed: boolean;
 }
 
@@ -298,12 +298,12 @@ export class PartitionFold implements Fold {
     const { state } = this.#options;
     const changes: StateChanges = new Map();
     for (const [key, actor] of this.#changedActors)
-      changes.set(key, actor.text ?? this.#encodeActor(key, actor));
+      changes.set(key, actor.bytes ?? this.#encodeActor(key, actor));
     for (const [key, { encode }] of this.#changed) changes.set(key, this.#encodeOther(key, encode));
     const { chunks, last } = this.#nextIdChunks(changes);
     const slots = this.#open.save(changes);
     const progress: Progress = { watermark: this.#watermark, slots, open: [], ids: chunks };
-    changes.set(progressKey, JSON.stringify(progress));
+    changes.set(progressKey, Buffer.from(JSON.stringify(progress)));
     const aggregator = this.#aggregator;
     if (aggregator)
       changes.set(
@@ -585,8 +585,8 @@ export class PartitionFold implements Fold {
 
   async #loadActors(keys: readonly string[]): Promise<void> {
     const { detection, state } = this.#options;
-    const decode = (key: string, text: string | undefined): ActorState =>
-      this.#decode(key, (saved) => detection.decodeActor(saved), text);
+    const decode = (key: string, bytes: Buffer | undefined): ActorState =>
+      this.#decode(key, (saved) => detection.decodeActor(saved), bytes);
     const missing = new Set<string>();
     for (const key of keys) {
       const held = this.#actors.get(key) ?? this.#olderActors.get(key);
@@ -596,13 +596,13 @@ export class PartitionFold implements Fold {
       }
       if (this.#olderActors.delete(key)) this.#actors.set(key, held);
       if (held.state !== undefined) continue;
-      held.state = decode(key, held.text);
-      held.text = undefined;
+      held.state = decode(key, held.bytes);
+      held.bytes = undefined;
     }
     if (missing.size === 0) return;
     const texts = await state.load([...missing]);
     for (const key of missing) {
-      const held: HeldActor = { state: decode(key, texts.get(key)), text: undefined, changed: false };
+      const held: HeldActor = { state: decode(key, texts.get(key)), bytes: undefined, changed: false };
       this.#actors.set(key, held);
       this.#firstBatch.push([key, held]);
     }
@@ -611,26 +611,27 @@ export class PartitionFold implements Fold {
   /** At the end of a batch. */
   #encodeFirstBatch(): void {
     for (const [key, held] of this.#firstBatch) {
-      held.text = this.#encodeActor(key, held);
+      held.bytes = this.#encodeActor(key, held);
       held.state = undefined;
     }
     this.#firstBatch = [];
   }
 
-  #encodeActor(key: string, held: HeldActor): string {
+  #encodeActor(key: string, held: HeldActor): Buffer {
     const { detection } = this.#options;
     try {
-      return detection.encodeActor(held.state!);
+      return Buffer.from(detection.encodeActor(held.state!));
     } catch (error) {
       this.#relearnActor(key, error);
-      return detection.encodeActor(held.state!);
+      return Buffer.from(detection.encodeActor(held.state!));
     }
   }
 
   /** A state that cannot be saved is forgotten: it must not stop the stream either. */
-  #encodeOther(key: string, encode: () => string | null): string | null {
+  #encodeOther(key: string, encode: () => string | null): Buffer | null {
     try {
-      return encode();
+      const text = encode();
+      return text === null ? null : Buffer.from(text);
     } catch (error) {
       const { detection, state } = this.#options;
       this.#peers.delete(key);
@@ -646,9 +647,9 @@ export class PartitionFold implements Fold {
   }
 
   /** A state that cannot be read (another version, a damaged store) is begun anew and told: it must not stop the stream. */
-  #decode<State>(key: string, decode: (text: string | undefined) => State, text: string | undefined): State {
+  #decode<State>(key: string, decode: (text: string | undefined) => State, bytes: Buffer | undefined): State {
     try {
-      return decode(text);
+      return decode(bytes?.toString());
     } catch (error) {
       this.counts.relearnt++;
       this.#options.onRelearn(key, (error as Error).message);
@@ -673,12 +674,12 @@ function idsKey(chunk: number): string {
   return `ids:${chunk}`;
 }
 
-/** 8 bytes a hash, as base64. */
-function encodeIds(hashes: readonly number[]): string {
-  return Buffer.from(Float64Array.from(hashes).buffer).toString('base64');
+/** 8 bytes a hash. */
+function encodeIds(hashes: readonly number[]): Buffer {
+  return Buffer.from(Float64Array.from(hashes).buffer);
 }
 
-function decodeIds(text = ''): readonly number[] {
-  const bytes = Uint8Array.from(Buffer.from(text, 'base64'));
-  return [...new Float64Array(bytes.buffer, 0, Math.floor(bytes.length / 8))];
+function decodeIds(bytes: Buffer | undefined): readonly number[] {
+  const copy = Uint8Array.from(bytes ?? []);
+  return [...new Float64Array(copy.buffer, 0, Math.floor(copy.length / 8))];
 }
