@@ -124,6 +124,10 @@ class FailingSpool extends Spool {
     return this.#track(super.pass(batch));
   }
 
+  override close(): Promise<void> {
+    return this.#track(super.close());
+  }
+
   /** Waits until the disk is not at work, and closes the files. */
   async quiet(): Promise<void> {
     await this.close();
