@@ -374,7 +374,7 @@ export class PublisherUnderTest {
 }
 
 function idOf({ value }: BusRecord): string {
-  return (JSON.parse(value) as ApiCall).id;
+  return (JSON.parse(value.toString()) as ApiCall).id;
 }
 
 function sum(counts: Map<string, number>): number {

@@ -1,4 +1,4 @@
-import type { Bus, BusRecord } from '@tripline/bus';
+import { jsonRecord, type Bus, type BusRecord } from '@tripline/bus';
 import { actorKey, type ApiCall } from '@tripline/model';
 import { add, Ledger, type Accounting, type DropReason } from './accounting.ts';
 import { Delivery, type Spooling } from './delivery.ts';
@@ -58,7 +58,7 @@ export class Publisher {
       ledger: this.#ledger,
       maxInFlightBytes,
       onTooLarge: (record, problem) =>
-        this.#samples.keep('too-large', problem, () => record.value.slice(0, 2_000)),
+        this.#samples.keep('too-large', problem, () => record.value.toString().slice(0, 2_000)),
       onSpooling: options.onSpooling,
       onSpoolEmpty: options.onSpoolEmpty,
       now,
@@ -174,11 +174,11 @@ export class Publisher {
   }
 }
 
-/** Memory that a record takes: text within Latin-1 takes a byte for each character. */
+/** Memory that a record takes. */
 function bytesOf({ key, value }: BusRecord): number {
-  return Buffer.byteLength(value) + key.length + recordOverheadBytes;
+  return value.length + key.length + recordOverheadBytes;
 }
 
 function recordOf(call: ApiCall): BusRecord {
-  return { key: actorKey(call), value: JSON.stringify(call) };
+  return jsonRecord(actorKey(call), call);
 }

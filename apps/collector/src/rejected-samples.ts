@@ -1,4 +1,4 @@
-import type { Bus } from '@tripline/bus';
+import { jsonRecord, type Bus } from '@tripline/bus';
 import type { DeadLetter } from '@tripline/model';
 
 const samplesPerSecond = 10;
@@ -29,7 +29,7 @@ export class RejectedSamples {
     if (++this.#inSecond > samplesPerSecond || this.#inFlight.size >= maxInFlight) return;
     const letter: DeadLetter = { receivedAt, reason, detail, sample: sample() };
     const sent = this.#bus
-      .publish('dead-letters', [{ key: reason, value: JSON.stringify(letter) }])
+      .publish('dead-letters', [jsonRecord(reason, letter)])
       .catch(() => undefined);
     this.#inFlight.add(sent);
     void sent.then(() => this.#inFlight.delete(sent));
