@@ -7,7 +7,7 @@ import {
   type Bus,
   type BusRecord,
 } from '@tripline/bus';
-import { actorKey, type ApiCall, type DeadLetter } from '@tripline/model';
+import { actorKey, encodeApiCall, readApiCall, type ApiCall, type DeadLetter } from '@tripline/model';
 import type { Spool, SpooledBatch } from './spool.ts';
 
 /** Why an accepted line did not get onto the bus. */
@@ -419,7 +419,7 @@ export class Publisher {
   #dropTooLarge(tooLarge: { record: BusRecord; problem: string }[]): void {
     for (const { record, problem } of tooLarge) {
       this.#drop('too-large', 1, problem);
-      this.#keepSample('too-large', problem, () => record.value.toString().slice(0, 2_000));
+      this.#keepSample('too-large', problem, () => JSON.stringify(readApiCall(record.value)).slice(0, 2_000));
     }
   }
 
@@ -446,5 +446,5 @@ function bytesOf({ key, value }: BusRecord): number {
 }
 
 function recordOf(call: ApiCall): BusRecord {
-  return jsonRecord(actorKey(call), call);
+  return { key: actorKey(call), value: encodeApiCall(call) };
 }
