@@ -37,6 +37,7 @@ export async function openPipeline(
     requestSpike: { exceptions },
     bruteForce: { exceptions },
     objectEnumeration: { exceptions },
+    dataScraping: { exceptions },
     pathProbing: { exceptions },
     impossibleTravel: { exceptions },
     credentialSharing: { exceptions },

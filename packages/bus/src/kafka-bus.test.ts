@@ -1,12 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import kafkajs from 'kafkajs';
-import {
-  kafkaMissing,
-  newestKafka,
-  oldestKafka,
-  startKafka,
-  type KafkaEngine,
-} from '../../../test/engines/kafka.ts';
+import { newestKafka, oldestKafka, startKafka, type KafkaEngine } from '../../../test/engines/kafka.ts';
+import { skipWithout } from '../../../test/engines/needs.ts';
 import { busContract } from './bus.contract.ts';
 import {
   BusUnavailableError,
@@ -18,10 +13,7 @@ import {
 import { createKafkaBus, type KafkaBusOptions } from './kafka-bus.ts';
 import { recordsOf } from './records.ts';
 
-const missing = await kafkaMissing();
-if (missing !== undefined && process.env.CI === undefined) process.stderr.write(`Skipped: ${missing}\n`);
-// On CI a missing engine fails where it is started.
-const suite = missing !== undefined && process.env.CI === undefined ? describe.skip : describe;
+const suite = (await skipWithout('the bus on Kafka', 'Kafka')) ? describe.skip : describe;
 
 let prefixes = 0;
 const newPrefix = (): string => `t${process.pid}-${Date.now()}-${++prefixes}.`;
