@@ -349,7 +349,7 @@ export class PublisherUnderTest {
       startedAt: number,
       actorKind: 'consumer',
       actorId,
-      actorName: 'x'.repeat(pad),
+      actorName: 'x'.repeat(pad + 1),
       method: 'GET',
       path: '/',
       endpoint: 'GET /',

@@ -58,7 +58,9 @@ export class Publisher {
       ledger: this.#ledger,
       maxInFlightBytes,
       onTooLarge: (record, problem) =>
-        this.#samples.keep('too-large', problem, () => JSON.stringify(readApiCall(record.value)).slice(0, 2_000)),
+        this.#samples.keep('too-large', problem, () =>
+          JSON.stringify(readApiCall(record.value)).slice(0, 2_000),
+        ),
       onSpooling: options.onSpooling,
       onSpoolEmpty: options.onSpoolEmpty,
       now,
