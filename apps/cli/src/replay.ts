@@ -5,7 +5,7 @@ import { bodyOf } from '@tripline/bus';
 import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
 import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
 import { createServedPaths, createTemplateLearner, EqualLines, FrameSplitter } from '@tripline/kong';
-import type { Alert, Policies } from '@tripline/model';
+import { encodeApiCall, type Alert, type Policies } from '@tripline/model';
 import { decide, parsePolicies } from '@tripline/policy';
 import { onSignals, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
@@ -120,7 +120,7 @@ export async function replay(args: string[]): Promise<number> {
       if (result.kind === 'rejected') reject(summary, result.reason);
       else if (result.kind === 'stream-session') summary.streamSessions++;
       else {
-        gathered.push(Buffer.from(JSON.stringify(result.call)));
+        gathered.push(encodeApiCall(result.call));
         summary.services.saw(result.call);
         if (summary.actors.size < 10_000_000)
           summary.actors.add(`${result.call.actorKind}:${result.call.actorId}`);
