@@ -1,7 +1,7 @@
 import type { ApiCall, AuthOutcome } from '@tripline/model';
 import type { AuthEndpoint } from './auth-endpoints.ts';
 import { lengthAsJson, type KongAnswer } from './kong-answer.ts';
-import type { KongLogLine } from './reader.ts';
+import type { KongLogLine } from './log-line.ts';
 import { simplePattern } from './simple-pattern.ts';
 import { joinedText } from './values.ts';
 

@@ -1,4 +1,4 @@
-import type { KongLogLine } from './reader.ts';
+import type { KongLogLine } from './log-line.ts';
 import { firstText, isGiven } from './values.ts';
 
 /** What a line shows of the credentials that the client sent, nothing sanitised. Evidence: anybody can invent them. */

@@ -10,7 +10,7 @@ import { identityOf } from './identity.ts';
 import type { KongAnswer } from './kong-answer.ts';
 import { LoginOutcomes } from './login-outcomes.ts';
 import { hiddenBytesOf, presentedOf } from './presented.ts';
-import type { KongLogLine } from './reader.ts';
+import type { KongLogLine } from './log-line.ts';
 import type { TemplateLearner } from './template-learner.ts';
 import { createVerifyingEndpoints, type VerifyingEndpoints } from './verifying-endpoints.ts';
 

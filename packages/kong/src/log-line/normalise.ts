@@ -8,7 +8,9 @@ import type { EqualLines } from './equal-lines.ts';
 import { bytesOf, type LineBytes } from './frames.ts';
 import { createJudge, type JudgeOptions } from './judge.ts';
 import { ipv6NetworkOf, withoutIpv6Prefix } from './network.ts';
-import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
+import { LogLineError } from './json-cursor.ts';
+import { isStreamSession, type KongLogLine } from './log-line.ts';
+import { createLogLineReader } from './reader.ts';
 import { createSecretCheck } from './same-secret.ts';
 import type { ServedPaths } from './served-paths.ts';
 import { firstText, isGiven, joinedText } from './values.ts';
@@ -146,7 +148,7 @@ export function createNormaliser(
     equalLines: EqualLines | undefined,
   ): Normalised => {
     const { startedAt, status } = line;
-    if (line.isStreamSession) return hasToken(line.token) ? { kind: 'stream-session' } : withoutToken(line);
+    if (isStreamSession(line)) return hasToken(line.token) ? { kind: 'stream-session' } : withoutToken(line);
     if (typeof startedAt !== 'number' || typeof status !== 'number' || typeof line.uri !== 'string') {
       return rejected(
         'not-a-log-line',
