@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { applyConnectPlan, createKongAdmin, planConnect } from '@tripline/kong';
 import { startKongStandIn, type KongStandIn } from '@tripline/kong-stand-in';
-import type { Alert, Response } from '@tripline/model';
+import { describeTarget, type Alert, type Response } from '@tripline/model';
 import { createLogger, onSignals, type LoadedConfig } from '@tripline/runtime';
 import { attackRequest, demoConsumers, livePastWeek, ordinaryRequest, seeded } from './demo-traffic.ts';
 import { readOptions } from './options.ts';
@@ -249,7 +249,7 @@ function watch(
     group: 'demo',
     onBatch: ({ body }) => {
       for (const response of lines(body) as Response[]) {
-        const who = response.consumer.name;
+        const who = describeTarget(response.target);
         if (response.revision === 1)
           chapter(
             'matched',

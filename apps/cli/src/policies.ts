@@ -1,7 +1,14 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { durationMs, type Alert, type Policies } from '@tripline/model';
-import { decide, foretell, operatorPlugins, parsePolicies, type OperatorPlugins } from '@tripline/policy';
+import { describeTarget, durationMs, type Alert } from '@tripline/model';
+import {
+  decide,
+  operatorPlugins,
+  parsePolicies,
+  predictEffect,
+  type OperatorPlugins,
+  type Policies,
+} from '@tripline/policy';
 import { createLogger, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
 import { createBackends } from './backends.ts';
 import { readOptions } from './options.ts';
@@ -92,13 +99,13 @@ async function pluginsOfKong(
 function whatItWouldDo(policies: Policies, alert: Alert, operators?: OperatorPlugins): string[] {
   return decide(policies, alert).map((decision) => {
     const dry = decision.dryRun ? ' (dry run)' : '';
-    if (decision.kind === 'notify') return `    ${decision.policyId}: notify ${decision.webhook}${dry}\n`;
-    if (decision.kind === 'no-consumer') {
-      return `    ${decision.policyId}: nothing: ${decision.action.type} needs a consumer, this is about ${alert.actor.kind} ${alert.actor.name}\n`;
+    if (decision.kind === 'notify') return `    ${decision.policyId}: notify ${decision.channel}${dry}\n`;
+    if (decision.kind === 'no-target') {
+      return `    ${decision.policyId}: nothing: ${decision.action.type} needs a ${decision.allowed.join(' or ')}, this is about ${alert.actor.kind} ${alert.actor.name}\n`;
     }
-    const remark = operators ? foretell(decision.action, decision.consumer.id, operators) : null;
+    const remark = operators ? predictEffect(decision.action, decision.target, operators) : null;
     const then = remark === null ? '' : `\n        ${remark}`;
-    return `    ${decision.policyId}: ${decision.action.type} ${decision.consumer.name} for ${decision.action.duration}${dry}${then}\n`;
+    return `    ${decision.policyId}: ${decision.action.type} ${describeTarget(decision.target)} for ${decision.action.duration}${dry}${then}\n`;
   });
 }
 

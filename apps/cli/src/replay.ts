@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
 import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
 import { createServedPaths, createTemplateLearner, EqualLines, FrameSplitter } from '@tripline/kong';
-import type { Alert, Policies } from '@tripline/model';
-import { decide, parsePolicies } from '@tripline/policy';
+import { describeTarget, type Alert } from '@tripline/model';
+import { decide, parsePolicies, type Policies } from '@tripline/policy';
 import { onSignals, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
 import { createEmbeddedState } from '@tripline/state';
@@ -218,11 +218,11 @@ function reject(summary: Summary, reason: string): void {
 function summarise(summary: Summary, alert: Alert, policies: Policies): void {
   summary.alerts.set(alert.type, (summary.alerts.get(alert.type) ?? 0) + 1);
   for (const decision of decide(policies, alert)) {
-    if (decision.kind === 'no-consumer') continue;
+    if (decision.kind === 'no-target') continue;
     const what =
       decision.kind === 'notify'
-        ? `notify ${decision.webhook}`
-        : `${decision.action.type} ${decision.consumer.name}`;
+        ? `notify ${decision.channel}`
+        : `${decision.action.type} ${describeTarget(decision.target)}`;
     const line = `${decision.policyId}: ${what}${decision.dryRun ? ' (dry run)' : ''}`;
     summary.responses.set(line, (summary.responses.get(line) ?? 0) + 1);
   }

@@ -1,6 +1,6 @@
 import { alertProblem, type Alert } from '@tripline/model';
 
-/** The alerts of a batch of the bus. What is no alert is reported to `onMalformed`, without any of its values, and left out. */
+/** Parses the alerts of a batch of the bus. Records that are no alerts are reported, without their values, and left out. */
 export function parseAlerts(body: Buffer, onMalformed: (problem: string) => void): Alert[] {
   const alerts: Alert[] = [];
   for (const line of body.toString().split('\n')) {

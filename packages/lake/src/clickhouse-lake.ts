@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
-import type { Alert, Response } from '@tripline/model';
+import { upgradeResponse, type Alert, type Response } from '@tripline/model';
 import { LakeRefusedError, LakeTooNewError, type Lake, type LakeTable } from './lake.ts';
 import { foundation, keepFor, migrationsFor, tables } from './schema.ts';
 import { ratedCallsSql, riskParameters, sessionsSql, type RatedCall, type Session } from './sessions.ts';
@@ -144,7 +144,7 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
         'SELECT response FROM tripline.responses ORDER BY decidedAt DESC, id LIMIT {limit:UInt32}',
         { limit },
       );
-      return rows.map((row) => JSON.parse(row.response) as Response);
+      return rows.map((row) => upgradeResponse(JSON.parse(row.response)) as Response);
     },
     ratedCalls: async (filter) => query<RatedCall>(ratedCallsSql(filter), riskParameters(filter)),
     sessions: async (filter) => query<Session>(sessionsSql(filter), riskParameters(filter)),

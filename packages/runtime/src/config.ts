@@ -262,6 +262,44 @@ const clickhouseSchema = z.strictObject({
   tls: tlsClientSchema.optional(),
 });
 
+const days = z.int().min(1).max(3_650);
+
+const responderSchema = z.strictObject({
+  retention: z
+    .strictObject({
+      endedDays: days
+        .default(7)
+        .describe('Ended responses are remembered this long after their alert was last received.'),
+      endedMax: z
+        .int()
+        .min(100)
+        .max(1_000_000)
+        .default(10_000)
+        .describe('Ended responses at most, lifted ones and dry runs not counted.'),
+      dryRunsMax: z.int().min(100).max(1_000_000).default(10_000).describe('Decisions of dry runs at most.'),
+      liftedDays: days
+        .default(365)
+        .describe('Lifted responses are remembered this long if their alert is never received again.'),
+      notifiedAlertDays: days
+        .default(7)
+        .describe(
+          'Alerts that a webhook was notified of are remembered this long. An episode without calls ends before.',
+        ),
+      notifiedAlertsMax: z
+        .int()
+        .min(1_000)
+        .max(1_000_000)
+        .default(50_000)
+        .describe(
+          'Alerts that a webhook was notified of, at most, per webhook; about 500 bytes of memory each.',
+        ),
+    })
+    .prefault({})
+    .describe(
+      'How long the responder remembers what is over, so that the same alert does not start a response or a message again.',
+    ),
+});
+
 const configShape = {
   $schema: z.string().optional(),
   dataDir: file.default('./tripline-data'),
@@ -363,6 +401,7 @@ const configShape = {
     })
     .prefault({}),
   policiesFile: file.default('./policies.json'),
+  responder: responderSchema.prefault({}),
   webhooks: z
     .array(
       z.strictObject({
