@@ -12,6 +12,7 @@ import {
   type KongClient,
   type KongPlugin,
 } from '@tripline/kong';
+import { alertTypes } from '@tripline/detection';
 import { actions as allActions, parsePolicies } from '@tripline/policy';
 import { createLogger, resolvePath, type LoadedConfig } from '@tripline/runtime';
 import { readOptions } from './options.ts';
@@ -95,7 +96,7 @@ function checkPolicies(loaded: LoadedConfig): Finding[] {
   if (!existsSync(path))
     return [{ level: 'note', what: `policies: there is no ${path}, so alerts lead to no responses` }];
   const text = readFileSync(path, 'utf8');
-  const parsed = parsePolicies(text);
+  const parsed = parsePolicies(text, { alertTypes });
   if (!parsed.ok) {
     const { length } = parsed.problems;
     const first = parsed.problems[0]!;

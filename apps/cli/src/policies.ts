@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { alertTypes } from '@tripline/detection';
 import { describeTarget, durationMs, type Alert } from '@tripline/model';
 import {
   decide,
@@ -26,7 +27,7 @@ export async function policies(args: string[]): Promise<number> {
 function check(args: string[]): number {
   const { positionals } = readOptions(args, {}, { names: ['a policy FILE'] });
   const file = positionals[0]!;
-  const parsed = parsePolicies(read(file));
+  const parsed = parsePolicies(read(file), { alertTypes });
   if (parsed.ok) {
     const { length } = parsed.policies.policies;
     process.stdout.write(`${file}: ${length} ${length === 1 ? 'policy' : 'policies'}, no problems.\n`);
@@ -59,7 +60,10 @@ async function test(args: string[]): Promise<number> {
       `There are no alerts to test with: no Tripline answers at ${runningUrl(loaded)}, and ${dataDir} holds no lake.`,
     );
   const sanitizer = createConfiguredSanitizer(loaded, dataDir);
-  const parsed = parsePolicies(read(file), (name) => sanitizer.identifier(name));
+  const parsed = parsePolicies(read(file), {
+    alertTypes,
+    mask: (name) => sanitizer.identifier(name),
+  });
   if (!parsed.ok) throw new UserError(`${file} has mistakes; see tripline policies check ${file}.`);
   const alerts = running ?? (await alertsOf(loaded, dataDir, sinceMs));
   const kong = await pluginsOfKong(loaded);

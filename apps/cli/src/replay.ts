@@ -1,9 +1,11 @@
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { bodyOf } from '@tripline/bus';
 import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
 import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
 import { createServedPaths, createTemplateLearner, EqualLines, FrameSplitter } from '@tripline/kong';
+import { alertTypes } from '@tripline/detection';
 import { describeTarget, type Alert } from '@tripline/model';
 import { decide, parsePolicies, type Policies } from '@tripline/policy';
 import { onSignals, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
@@ -95,14 +97,13 @@ export async function replay(args: string[]): Promise<number> {
     const foldAggregates = async (): Promise<void> => {
       const records = fold.emissions.flatMap((emission) => aggregateRecords(emission, 1));
       if (records.length === 0) return;
-      const body = Buffer.from(`${records.map(({ value }) => value).join('\n')}\n`);
-      endpointAlerts.push(...(await aggregateFold.fold(body)));
+      endpointAlerts.push(...(await aggregateFold.fold(bodyOf(records.map(({ value }) => value)))));
       fold.emitted();
     };
-    let gathered: string[] = [];
+    let gathered: Buffer[] = [];
     const foldGathered = async (): Promise<void> => {
       if (gathered.length === 0) return;
-      const body = Buffer.from(`${gathered.join('\n')}\n`);
+      const body = bodyOf(gathered);
       gathered = [];
       await write(await fold.fold(body));
       await foldAggregates();
@@ -120,7 +121,7 @@ export async function replay(args: string[]): Promise<number> {
       if (result.kind === 'rejected') reject(summary, result.reason);
       else if (result.kind === 'stream-session') summary.streamSessions++;
       else {
-        gathered.push(JSON.stringify(result.call));
+        gathered.push(Buffer.from(JSON.stringify(result.call)));
         summary.services.saw(result.call);
         if (summary.actors.size < 10_000_000)
           summary.actors.add(`${result.call.actorKind}:${result.call.actorId}`);
@@ -273,7 +274,7 @@ function readPolicies(path: string | undefined, loaded: LoadedConfig, sanitizer:
     if (path === undefined) return { policies: [] };
     throw new UserError(`The policies ${from} cannot be read: ${(error as Error).message}`);
   }
-  const parsed = parsePolicies(text, (name) => sanitizer.identifier(name));
+  const parsed = parsePolicies(text, { alertTypes, mask: (name) => sanitizer.identifier(name) });
   if (parsed.ok) return parsed.policies;
   const problems = parsed.problems.map((one) => `  line ${one.line}: ${one.path} ${one.message}`);
   throw new UserError(`${from} has mistakes:\n${problems.join('\n')}`);

@@ -28,6 +28,7 @@ import {
 } from '@tripline/app-responder';
 import type { Bus } from '@tripline/bus';
 import {
+  alertTypes,
   createDetection,
   createEndpointDetection,
   detectionConfigSchema,
@@ -164,6 +165,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
       const source = await watchPolicyFile({
         path: resolvePath(loaded, config.policiesFile),
         logger: logger.child({ role: 'policies' }),
+        alertTypes,
         mask: (text) => sanitizer.identifier(text),
         refuse: (text, policies) => forgeryProblems(text, policies, config.collector),
       });

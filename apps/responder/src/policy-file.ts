@@ -20,7 +20,9 @@ export interface PolicyFile extends PolicySource {
 export interface PolicyFileOptions {
   path: string;
   logger: RoleContext['logger'];
-  /** What the collector does to names, see `parsePolicies`. */
+  /** See `parsePolicies`. */
+  alertTypes?: readonly string[];
+  /** See `parsePolicies`. */
   mask?: (text: string) => string;
   /** Finds further problems of policies that are well formed. They keep the file from taking effect, and Tripline from starting. */
   refuse?: (text: string, policies: Policies) => PolicyProblem[];
@@ -63,7 +65,7 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
       putIntoEffect(noPolicies);
       return;
     }
-    const parsed = parsePolicies(found, options.mask);
+    const parsed = parsePolicies(found, options);
     const refused = parsed.ok ? (options.refuse?.(found, parsed.policies) ?? []) : [];
     if (refused.length > 0 && !started) {
       const lines = refused.map((one) => `  line ${one.line}: ${one.path} ${one.message}`);

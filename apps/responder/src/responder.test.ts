@@ -1,3 +1,4 @@
+import { jsonRecord, recordsOf } from '@tripline/bus';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Alert, Response } from '@tripline/model';
 import { webhookMessage, type Channel, type Delivery, type WebhookMessage } from '@tripline/notify';
@@ -46,7 +47,7 @@ function start(options: Partial<ResponderOptions> & { policies: TestPolicies }) 
   const publish = (...alerts: Alert[]): Promise<void> =>
     bus.publish(
       'alerts',
-      alerts.map((alert) => ({ key: `consumer:${alert.actor.id}`, value: JSON.stringify(alert) })),
+      alerts.map((alert) => jsonRecord(`consumer:${alert.actor.id}`, alert)),
     );
   return { responder, bus, context, publish };
 }
@@ -71,7 +72,7 @@ describe('the controller in its role', () => {
       topic: 'responses',
       group: 'test',
       onBatch: (batch) => {
-        for (const line of batch.body.toString().trim().split('\n')) seen.push(JSON.parse(line) as Response);
+        for (const value of recordsOf(batch.body)) seen.push(JSON.parse(value.toString()) as Response);
         return Promise.resolve();
       },
     });
@@ -210,7 +211,8 @@ describe('a state that another version wrote', () => {
     const store = disk.state(clock.now);
     const claimed = await store.claim(0);
     expect((await claimed.loadAll()).has(key('c-1'))).toBe(true);
-    await claimed.checkpoint(new Map([[key('c-1'), '{"response":{"version":9}}']]), claimed.offset!);
+    const otherShape = Buffer.from('{"response":{"version":9}}');
+    await claimed.checkpoint(new Map([[key('c-1'), otherShape]]), claimed.offset!);
     await disk.close();
     kong.writes.splice(0);
     return { kong, policies };
@@ -285,7 +287,12 @@ describe('the notifier', () => {
   test('what a receiver was told that cannot be read any more keeps it from nothing', async () => {
     const store = disk.state(clock.now);
     const claimed = await store.claim(0);
-    await claimed.checkpoint(new Map([['told:a:alert-c-1', '["of another version"']]), 0);
+    // As the embedded store of an earlier version had written it.
+    const msgpack = Buffer.concat([
+      Buffer.from([0x92, 0xce, 0x69, 0x7e, 0x9a, 0x43, 0xd9, 2]),
+      Buffer.from('{}'),
+    ]);
+    await claimed.checkpoint(new Map([['told:a:alert-c-1', msgpack]]), 0);
     await disk.close();
     const sender = new TestWebhooks();
     const started = start({ policies: new TestPolicies(telling('a')), channels: [sender.channel('a')] });

@@ -3,6 +3,7 @@ export {
   policiesJsonSchema,
   positionOf,
   type ParsedPolicies,
+  type PolicyFileOptions,
   type PolicyProblem,
 } from './parse.ts';
 export type { Policies, Policy } from './policy.ts';

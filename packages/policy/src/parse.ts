@@ -24,21 +24,30 @@ export type ParsedPolicies = { ok: true; policies: Policies } | { ok: false; pro
 
 const charsMax = 1_000_000;
 
+export interface PolicyFileOptions {
+  /** The types of alerts that there are. Left out: any is allowed. */
+  alertTypes?: readonly string[] | undefined;
+  /**
+   * What the collector does to names (an e-mail address becomes a token): patterns on consumers without wildcards then
+   * match a name in either form.
+   */
+  mask?: ((text: string) => string) | undefined;
+  /** The actions that are allowed; default: all. */
+  registry?: ActionRegistry;
+}
+
 /** The JSON Schema of a policy file (draft 2020-12), as it is published in `policies.schema.json`. */
-export function policiesJsonSchema(registry: ActionRegistry = actions): Record<string, unknown> {
-  const { $schema, ...schema } = z.toJSONSchema(registry.policiesSchema, { io: 'input' });
+export function policiesJsonSchema({
+  alertTypes,
+  registry = actions,
+}: Omit<PolicyFileOptions, 'mask'> = {}): Record<string, unknown> {
+  const { $schema, ...schema } = z.toJSONSchema(registry.policiesSchema(alertTypes), { io: 'input' });
   return { $schema, title: 'Tripline response policies', ...schema };
 }
 
-/**
- * Parses a policy file and reports all of its problems at once, in order of line. `mask` is what the collector does to
- * names (an e-mail address becomes a token): patterns on consumers without wildcards then match a name in either form.
- */
-export function parsePolicies(
-  text: string,
-  mask?: (text: string) => string,
-  registry: ActionRegistry = actions,
-): ParsedPolicies {
+/** Parses a policy file and reports all of its problems at once, in order of line. */
+export function parsePolicies(text: string, options: PolicyFileOptions = {}): ParsedPolicies {
+  const { alertTypes, mask, registry = actions } = options;
   const wholeFile = (message: string): ParsedPolicies => ({
     ok: false,
     problems: [{ line: 1, column: 1, path: '', message }],
@@ -55,8 +64,8 @@ export function parsePolicies(
     return { ok: false, problems: [{ ...lineAndColumn(text, error.at), path: '', message: error.message }] };
   }
 
-  const parsed = registry.policiesSchema.safeParse(root.value);
-  const jsonSchema = (): object => policiesJsonSchema(registry);
+  const parsed = registry.policiesSchema(alertTypes).safeParse(root.value);
+  const jsonSchema = (): object => policiesJsonSchema(options);
   const findings = [
     ...repeatedNames(root, []),
     ...(parsed.success ? [] : parsed.error.issues.flatMap((issue) => explainIssue(issue, root, jsonSchema))),

@@ -1,9 +1,15 @@
 import { z } from 'zod';
 import { name } from './actions/fields.ts';
-import { policyMatchSchema } from './policy-match.ts';
+import { createMatchSchema } from './policy-match.ts';
 
-/** Builds the schema of a policy file in which these schemas of actions are allowed, told apart by `type`. */
-export function createPoliciesSchema(actionSchemas: readonly z.ZodType[]): z.ZodType {
+/**
+ * Builds the schema of a policy file, which parses to `Policies`. `actionSchemas` are the schemas of actions, told apart by
+ * `type`; `alertTypes` the types of alerts that there are, left out: any.
+ */
+export function createPoliciesSchema(
+  actionSchemas: readonly z.ZodType[],
+  alertTypes?: readonly string[],
+): z.ZodType {
   const action = z.discriminatedUnion('type', actionSchemas as unknown as readonly [z.ZodObject]);
   const policy = z.strictObject({
     id: name.describe('Unique name.'),
@@ -13,7 +19,7 @@ export function createPoliciesSchema(actionSchemas: readonly z.ZodType[]): z.Zod
       .boolean()
       .default(false)
       .describe('Decide and report, but change nothing in Kong and notify nobody.'),
-    match: policyMatchSchema,
+    match: createMatchSchema(alertTypes),
     actions: z.array(action).min(1),
   });
   return z

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
-import type { Bus } from '@tripline/bus';
+import { jsonRecord, type Bus } from '@tripline/bus';
 import type { Alert, DeadLetter } from '@tripline/model';
 import type { Channel, Delivery, DeliveryFailure } from '@tripline/notify';
 import { decide, type ActionRegistry } from '@tripline/policy';
 import { StoppedError, type Persist, type RoleContext } from '@tripline/runtime';
-import { FencedError, type StateChanges } from '@tripline/state';
+import { FencedError } from '@tripline/state';
 import { parseAlerts } from '../alerts.ts';
 import { createPause, createQueue, type Pause, type Sleep } from '../pause.ts';
 import type { PolicySource } from '../policy-file.ts';
-import type { RoleState } from '../role-state.ts';
+import type { RoleState, RoleStateChanges } from '../role-state.ts';
 import type { ChannelStatus, DeliveryMetrics } from './metrics.ts';
 import { defaultNotificationRetention, Outbox, problemOf, type NotificationRetention } from './outbox.ts';
 import { outboxKeys, type Message } from './saved-outbox.ts';
@@ -220,7 +220,7 @@ export class Notifier {
       sample: JSON.stringify(content.kind === 'alert' ? content.alert : content.digest).slice(0, 2_000),
     };
     try {
-      await bus.publish('dead-letters', [{ key: message.key, value: JSON.stringify(letter) }]);
+      await bus.publish('dead-letters', [jsonRecord(message.key, letter)]);
     } catch (error) {
       logger.error(
         { err: error, webhook, message: describe(message) },
@@ -255,7 +255,7 @@ export class Notifier {
     return this.#oneSave(() => this.#saveIn(0, this.#outbox.takeChanges()));
   }
 
-  async #saveIn(partition: number, changes: StateChanges): Promise<void> {
+  async #saveIn(partition: number, changes: RoleStateChanges): Promise<void> {
     if (changes.size === 0) return;
     const { persist, state } = this.#options;
     await persist.run(

@@ -7,7 +7,7 @@ import {
   type AlertEvent,
   type DeliveryFailure,
 } from '@tripline/notify';
-import type { StateChanges } from '@tripline/state';
+import type { RoleStateChanges } from '../role-state.ts';
 import {
   decodeDigest,
   decodeMessage,
@@ -328,7 +328,7 @@ export class Outbox {
   // ---- saving --------------------------------------------------------------------------------------------------------
 
   /** Returns what changed since the last call, to be saved in one step. */
-  takeChanges(): StateChanges {
+  takeChanges(): RoleStateChanges {
     const changes = new Map<string, string | null>();
     for (const stateKey of this.#unsaved) {
       const value = this.#valueOf(stateKey);

@@ -1,4 +1,4 @@
-import type { Bus } from '@tripline/bus';
+import { jsonRecord, type Bus } from '@tripline/bus';
 import { describeTarget, type Response } from '@tripline/model';
 import { isWanted, type ActionRegistry } from '@tripline/policy';
 import type { RoleContext } from '@tripline/runtime';
@@ -354,11 +354,8 @@ export class ResponseBook {
   async #publish(entries: readonly Entry[]): Promise<boolean> {
     const { bus, logger } = this.#options;
     const records = entries.flatMap(({ unpublished }) =>
-      unpublished.map((response) => ({
-        // The topic is compacted where the bus can do that: the last state of each response remains.
-        key: response.id,
-        value: JSON.stringify(response),
-      })),
+      // The topic is compacted where the bus can do that: the last state of each response remains.
+      unpublished.map((response) => jsonRecord(response.id, response)),
     );
     try {
       await bus.publish('responses', records);

@@ -5,18 +5,23 @@ import type { ActionKind, ResponseKind } from './action.ts';
 /** The actions that policies can name, looked up by type, and what is derived from the list of them. */
 export class ActionRegistry {
   readonly kinds: readonly ActionKind[];
-  /** Schema of a policy file with these actions, which parses to `Policies`. */
-  readonly policiesSchema: z.ZodType;
   /** Names of Kong's plugins that carry out responses. */
   readonly pluginNames: readonly string[];
 
   constructor(kinds: readonly ActionKind[]) {
     this.kinds = kinds;
-    this.policiesSchema = createPoliciesSchema(kinds.map(({ schema }) => schema));
     this.pluginNames = kinds.flatMap((kind) => (kind.kind === 'response' ? [kind.plugin.name] : []));
     for (const names of [kinds.map(({ type }) => type), this.pluginNames])
       if (new Set(names).size < names.length)
         throw new Error(`two actions have the same type or plugin: ${names.join(', ')}`);
+  }
+
+  /** Schema of a policy file with these actions. `alertTypes`: the types of alerts that there are; left out: any. */
+  policiesSchema(alertTypes?: readonly string[]): z.ZodType {
+    return createPoliciesSchema(
+      this.kinds.map(({ schema }) => schema),
+      alertTypes,
+    );
   }
 
   find(type: unknown): ActionKind | undefined {
