@@ -2,19 +2,16 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { createServer as createTcpServer, type AddressInfo, type LookupFunction } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Alert } from '@tripline/model';
-import { isPublicAddress } from './target.ts';
-import { addToDigest, digestAlertsMax, emptyDigest } from './digest.ts';
-import { excerptOf } from './excerpt.ts';
-import { proxyFor, proxyFromEnvironment } from './proxy.ts';
-import {
-  createWebhookSender,
-  digestMessage,
-  retryDelayMs,
-  signWebhook,
-  webhookMessage,
-  type WebhookReceiver,
-  type WebhookSenderOptions,
-} from './webhook.ts';
+import type { ChannelMessage } from '../channel.ts';
+import type { Delivery } from '../delivery.ts';
+import { addToDigest, digestAlertsMax, emptyDigest, type AlertDigest } from '../digest.ts';
+import { excerptOf } from '../http/excerpt.ts';
+import type { HttpPosterOptions } from '../http/post.ts';
+import { proxyFor, proxyFromEnvironment } from '../http/proxy.ts';
+import { isPublicAddress } from '../http/target.ts';
+import { retryDelayMs } from '../retry-delay.ts';
+import { createChannels } from './index.ts';
+import { signWebhook, webhookMessage, type WebhookMessage, type WebhookSettings } from './webhook.ts';
 
 const nowMs = 1_700_000_000_123;
 const alert: Alert = {
@@ -40,7 +37,12 @@ const alert: Alert = {
   sampleCallIds: [],
   references: [],
 };
-const message = webhookMessage('alert.raised', alert);
+const content: ChannelMessage = { kind: 'alert', event: 'raised', alert };
+const message = webhookMessage('w', content);
+const digestMessage = (channel: string, digest: AlertDigest): WebhookMessage =>
+  webhookMessage(channel, { kind: 'digest', digest });
+
+type Settings = Omit<WebhookSettings, 'type'>;
 
 const cleanUps: (() => unknown)[] = [];
 afterEach(async () => {
@@ -49,7 +51,7 @@ afterEach(async () => {
 
 /** A receiver on localhost, and what it got. */
 async function receiver(answer: (response: ServerResponse, request: IncomingMessage) => void): Promise<{
-  receiver: WebhookReceiver;
+  receiver: Settings;
   got: { headers: IncomingMessage['headers']; body: string }[];
   port: number;
 }> {
@@ -75,16 +77,24 @@ async function receiver(answer: (response: ServerResponse, request: IncomingMess
   };
 }
 
-function sender(options: Partial<WebhookSenderOptions> = {}) {
-  const made = createWebhookSender({ now: () => nowMs, ...options });
-  cleanUps.push(() => made.close());
-  return made;
+/** Sends the message about `alert` to a webhook. */
+function sender(options: Partial<HttpPosterOptions> = {}) {
+  return {
+    async send(settings: Settings): Promise<Delivery> {
+      const channels = createChannels([{ type: 'webhook', ...settings }], {
+        now: () => nowMs,
+        ...options,
+      });
+      cleanUps.push(() => channels.close());
+      return channels.list[0]!.send(content);
+    },
+  };
 }
 
 describe('a webhook', () => {
   test('carries id, timestamp and a signature that the receiver can verify', async () => {
     const { receiver: target, got } = await receiver((response) => response.writeHead(204).end());
-    expect(await sender().send(target, message)).toEqual({ kind: 'delivered', status: 204 });
+    expect(await sender().send(target)).toEqual({ kind: 'delivered' });
     const { headers, body } = got[0]!;
     expect(headers).toMatchObject({
       'content-type': 'application/json',
@@ -112,25 +122,27 @@ describe('a webhook', () => {
   });
 
   test('its id is the same for the same state of an alert, and another for the next', () => {
-    expect(webhookMessage('alert.raised', { ...alert }).id).toBe(message.id);
-    expect(webhookMessage('alert.updated', { ...alert, revision: 4 }).id).not.toBe(message.id);
+    expect(webhookMessage('w', { ...content, alert: { ...alert } }).id).toBe(message.id);
+    expect(
+      webhookMessage('w', { ...content, event: 'updated', alert: { ...alert, revision: 4 } }).id,
+    ).not.toBe(message.id);
   });
 });
 
 describe('an answer', () => {
   test.each([
-    [200, { kind: 'delivered', status: 200 }],
+    [200, { kind: 'delivered' }],
     [410, { kind: 'gone' }],
-    [400, { kind: 'failed', transient: false, problem: 'the receiver answered 400' }],
-    [404, { kind: 'failed', transient: false }],
-    [408, { kind: 'failed', transient: true }],
-    [425, { kind: 'failed', transient: true }],
-    [429, { kind: 'failed', transient: true }],
-    [500, { kind: 'failed', transient: true }],
-    [503, { kind: 'failed', transient: true }],
+    [400, { kind: 'rejected', problem: 'the receiver answered 400' }],
+    [404, { kind: 'rejected' }],
+    [408, { kind: 'retry' }],
+    [425, { kind: 'retry' }],
+    [429, { kind: 'retry' }],
+    [500, { kind: 'retry' }],
+    [503, { kind: 'retry' }],
   ])('of %i means %j', async (status, outcome) => {
     const { receiver: target } = await receiver((response) => response.writeHead(status).end('x'));
-    expect(await sender().send(target, message)).toMatchObject(outcome);
+    expect(await sender().send(target)).toMatchObject(outcome);
   });
 
   test('that refuses is quoted, without secrets, markup and control characters', async () => {
@@ -142,10 +154,9 @@ describe('an answer', () => {
             'key c2VjcmV0 or sk_live_4eC39HqLyjWDarjtT1zdp7dc</html>',
         ),
     );
-    const outcome = await sender().send({ ...target, url: `${target.url}/T0123456789` }, message);
+    const outcome = await sender().send({ ...target, url: `${target.url}/T0123456789` });
     expect(outcome).toEqual({
-      kind: 'failed',
-      transient: false,
+      kind: 'rejected',
       problem: 'the receiver answered 400',
       answer: 'no_text [31m at /hook/*** for *** key *** or ***',
     });
@@ -156,8 +167,8 @@ describe('an answer', () => {
       response.writeHead(422);
       response.write('no '.repeat(3_000));
     });
-    const outcome = await sender().send(target, message);
-    expect(outcome).toMatchObject({ kind: 'failed', transient: false });
+    const outcome = await sender().send(target);
+    expect(outcome).toMatchObject({ kind: 'rejected' });
     expect((outcome as { answer: string }).answer).toMatch(/^(no ){60,}…?/);
     expect((outcome as { answer: string }).answer.length).toBeLessThanOrEqual(200);
   });
@@ -168,12 +179,12 @@ describe('an answer', () => {
     [503, '7', true],
     [503, undefined, undefined],
     [500, '7', undefined],
-  ])('%i with Retry-After %s asks for a pause: %s', async (status, retryAfter, busy) => {
+  ])('%i with Retry-After %s asks for a pause: %s', async (status, retryAfter, pauseAll) => {
     const { receiver: target } = await receiver((response) =>
       response.writeHead(status, retryAfter === undefined ? {} : { 'retry-after': retryAfter }).end(),
     );
-    const outcome = (await sender().send(target, message)) as { busy?: boolean };
-    expect(outcome.busy).toBe(busy);
+    const outcome = (await sender().send(target)) as { pauseAll?: boolean };
+    expect(outcome.pauseAll).toBe(pauseAll);
   });
 
   test('that redirects is not followed', async () => {
@@ -181,9 +192,8 @@ describe('an answer', () => {
     const { receiver: target } = await receiver((response) =>
       response.writeHead(302, { location: other.url }).end(),
     );
-    expect(await sender().send(target, message)).toMatchObject({
-      kind: 'failed',
-      transient: false,
+    expect(await sender().send(target)).toMatchObject({
+      kind: 'rejected',
       problem: expect.stringContaining('redirect'),
     });
     expect(got).toEqual([]);
@@ -198,7 +208,7 @@ describe('an answer', () => {
       response.on('drain', more);
       more();
     });
-    expect(await sender().send(target, message)).toEqual({ kind: 'delivered', status: 200 });
+    expect(await sender().send(target)).toEqual({ kind: 'delivered' });
   });
 
   test.each([
@@ -210,16 +220,15 @@ describe('an answer', () => {
     const { receiver: target } = await receiver((response) =>
       response.writeHead(503, { 'retry-after': header }).end(),
     );
-    const outcome = await sender().send(target, message);
-    expect(outcome).toMatchObject({ kind: 'failed', transient: true });
+    const outcome = await sender().send(target);
+    expect(outcome).toMatchObject({ kind: 'retry' });
     expect((outcome as { retryAfterMs?: number }).retryAfterMs).toBe(retryAfterMs);
   });
 
   test('that does not come in time is a transient failure', async () => {
     const { receiver: target } = await receiver(() => undefined);
-    expect(await sender({ timeoutMs: 50 }).send(target, message)).toEqual({
-      kind: 'failed',
-      transient: true,
+    expect(await sender({ timeoutMs: 50 }).send(target)).toEqual({
+      kind: 'retry',
       problem: 'no answer within 50 ms',
     });
   });
@@ -229,11 +238,10 @@ describe('an answer', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as AddressInfo;
     const target = { id: 'w', url: `http://127.0.0.1:${port}/`, secret: 's', allowPrivate: true };
-    expect(await sender().send(target, message)).toMatchObject({ kind: 'failed', transient: true });
+    expect(await sender().send(target)).toMatchObject({ kind: 'retry' });
     await new Promise((resolve) => server.close(resolve));
-    expect(await sender().send(target, message)).toMatchObject({
-      kind: 'failed',
-      transient: true,
+    expect(await sender().send(target)).toMatchObject({
+      kind: 'retry',
       problem: expect.stringContaining('ECONNREFUSED'),
     });
   });
@@ -253,10 +261,9 @@ describe('a target that is not the public internet', () => {
     'http://[fe80::1]/',
     'http://[64:ff9b::7f00:1]/',
   ])('%s is refused, saying what to set', async (url) => {
-    const outcome = await sender().send({ id: 'w', url, secret: 's' }, message);
+    const outcome = await sender().send({ id: 'w', url, secret: 's' });
     expect(outcome).toMatchObject({
-      kind: 'failed',
-      transient: false,
+      kind: 'rejected',
       problem: expect.stringMatching(/is not an address of the public internet; set "allowPrivate": true/),
     });
   });
@@ -269,10 +276,11 @@ describe('a target that is not the public internet', () => {
         { address: '127.0.0.1', family: 4 },
       ]);
     }) as LookupFunction;
-    const outcome = await sender({ lookup }).send(
-      { id: 'w', url: `http://rebind.test:${port}/`, secret: 's' },
-      message,
-    );
+    const outcome = await sender({ lookup }).send({
+      id: 'w',
+      url: `http://rebind.test:${port}/`,
+      secret: 's',
+    });
     expect(outcome).toMatchObject({
       problem: expect.stringContaining('rebind.test, which resolves to 127.0.0.1'),
     });
@@ -285,7 +293,7 @@ describe('a target that is not the public internet', () => {
     const lookup = ((_name, _options, callback) => {
       callback(null, [{ address: '127.0.0.1', family: 4 }]);
     }) as LookupFunction;
-    expect(await sender({ lookup }).send(target, message)).toEqual({ kind: 'delivered', status: 200 });
+    expect(await sender({ lookup }).send(target)).toEqual({ kind: 'delivered' });
     expect(got).toHaveLength(1);
   });
 
@@ -423,9 +431,8 @@ describe('a proxy', () => {
   test('carries a message to a name that only it can resolve', async () => {
     const { url, asked } = await proxy();
     const target = { id: 'w', url: 'http://chat.example/hook', secret: 's' };
-    expect(await through({ HTTP_PROXY: url }).send(target, message)).toEqual({
+    expect(await through({ HTTP_PROXY: url }).send(target)).toEqual({
       kind: 'delivered',
-      status: 204,
     });
     expect(asked).toEqual(['POST http://chat.example/hook']);
   });
@@ -434,10 +441,10 @@ describe('a proxy', () => {
     const { url, asked, headers } = await proxy();
     const target = { id: 'w', url: 'https://chat.example/hook', secret: 's' };
     const withUser = url.replace('//', '//us%40er:p%3Ass@');
-    const outcome = await through({ HTTPS_PROXY: withUser }).send(target, message);
+    const outcome = await through({ HTTPS_PROXY: withUser }).send(target);
     expect(asked).toEqual(['CONNECT chat.example:443']);
     expect(headers).toEqual([`Basic ${Buffer.from('us@er:p:ss').toString('base64')}`]);
-    expect(outcome).toMatchObject({ kind: 'failed', transient: true });
+    expect(outcome).toMatchObject({ kind: 'retry' });
     expect((outcome as { problem: string }).problem).toMatch(/502.*through the proxy 127\.0\.0\.1:\d+\)$/);
     expect(JSON.stringify(outcome)).not.toContain('ss@');
   });
@@ -457,8 +464,8 @@ describe('a proxy', () => {
     cleanUps.push(() => tunnel.close());
     const url = `http://127.0.0.1:${(tunnel.address() as AddressInfo).port}`;
     const target = { id: 'w', url: 'https://chat.example/hook', secret: 's' };
-    const outcome = await through({ HTTPS_PROXY: url }).send(target, message);
-    expect(outcome).toMatchObject({ kind: 'failed', transient: true });
+    const outcome = await through({ HTTPS_PROXY: url }).send(target);
+    expect(outcome).toMatchObject({ kind: 'retry' });
     // A TLS record with a ClientHello that names the target; the path and the message are nowhere in the clear.
     expect(first.charCodeAt(0)).toBe(22);
     expect(first).toContain('chat.example');
@@ -477,12 +484,12 @@ describe('a proxy', () => {
     const { url, asked } = await proxy();
     const proxied = through({ HTTP_PROXY: url, HTTPS_PROXY: url });
     const to = { id: 'w', url: target, secret: 's' };
-    expect(await proxied.send(to, message)).toMatchObject({
-      transient: false,
+    expect(await proxied.send(to)).toMatchObject({
+      kind: 'rejected',
       problem: expect.stringContaining('"allowPrivate": true'),
     });
     expect(asked).toEqual([]);
-    await proxied.send({ ...to, allowPrivate: true }, message);
+    await proxied.send({ ...to, allowPrivate: true });
     expect(asked).toHaveLength(1);
   });
 
@@ -497,8 +504,8 @@ describe('a proxy', () => {
       proxy: proxyFromEnvironment({ HTTP_PROXY: url, NO_PROXY: 'chat.example' }),
     });
     const target = { id: 'w', url: `http://in.chat.example:${port}/`, secret: 's' };
-    expect(await direct.send(target, message)).toMatchObject({ transient: false });
-    expect(await direct.send({ ...target, allowPrivate: true }, message)).toMatchObject({
+    expect(await direct.send(target)).toMatchObject({ kind: 'rejected' });
+    expect(await direct.send({ ...target, allowPrivate: true })).toMatchObject({
       kind: 'delivered',
     });
     expect(got).toHaveLength(1);

@@ -1,24 +1,22 @@
-import type { RateLimitAction } from '@tripline/model';
-
 /** The windows of Kong's rate-limiting, shortest first. */
 export const limitWindows = ['second', 'minute', 'hour', 'day', 'month', 'year'] as const;
 export type LimitWindow = (typeof limitWindows)[number];
 /** Calls allowed per window. */
-export type Limits = Partial<Record<LimitWindow, number>>;
+export type Limits = { [window in LimitWindow]?: number | undefined };
 
-/** Of several limits the smallest of each window. */
-export function smallestLimits(actions: readonly RateLimitAction[]): Limits {
+/** Returns the smallest limit of each window. */
+export function smallestLimits(settings: readonly Limits[]): Limits {
   const limits: Limits = {};
-  for (const action of actions) {
+  for (const given of settings) {
     for (const window of ['second', 'minute', 'hour'] as const) {
-      const limit = Math.min(action[window] ?? Infinity, limits[window] ?? Infinity);
+      const limit = Math.min(given[window] ?? Infinity, limits[window] ?? Infinity);
       if (Number.isFinite(limit)) limits[window] = limit;
     }
   }
   return limits;
 }
 
-/** Configuration of a rate-limiting plugin that takes the place of none of the operator's. */
+/** Builds the configuration of a rate-limiting plugin that replaces none of the operator's. */
 export function ownLimitConfig(limits: Limits): Record<string, unknown> {
   const given: Limits = {};
   // Kong refuses a limit that is lower than the one of a shorter window. What is allowed per hour is so per minute.
@@ -31,14 +29,14 @@ export function ownLimitConfig(limits: Limits): Record<string, unknown> {
     ...Object.fromEntries(
       limitWindows.filter((window) => window in given).map((window) => [window, given[window]]),
     ),
-    // Counters of each Kong node, no other service needed; and requests pass if counting fails.
+    // Each Kong node counts for itself, so that no other service is needed; and requests pass if counting fails.
     policy: 'local',
     limit_by: 'consumer',
     fault_tolerant: true,
   };
 }
 
-/** What a counter counts that belongs to one client, so that a lower limit falls on nobody else's calls. */
+/** Values of `limit_by` with which a counter belongs to one client, so that a lower limit applies to nobody else's calls. */
 const countersOfOneClient: readonly unknown[] = ['consumer', 'credential', 'ip', 'header', undefined, null];
 
 /**
@@ -50,9 +48,9 @@ export function countsManyClients(config: Record<string, unknown>): boolean {
 }
 
 /**
- * The operator's configuration with the lower limit of each window. Everything else stays as the operator has it, above
- * all what is counted and where (`limit_by`, `policy`, Redis): together with the same route and service that makes Kong
- * use the same counter, so that calls already counted count on, before and after. A window of ours that a longer one
+ * Returns the operator's configuration with the lower limit of each window. Everything else stays as the operator has it,
+ * above all what is counted and where (`limit_by`, `policy`, Redis): with the same route and service Kong then uses the
+ * same counter, and calls already counted stay counted when the copy comes and goes. A window of ours that a longer one
  * implies is left out.
  */
 export function stricterConfig(operators: Record<string, unknown>, ours: Limits): Record<string, unknown> {
@@ -74,13 +72,13 @@ export function isLowered(before: Record<string, unknown>, after: Record<string,
   return limitWindows.some((window) => limitIn(after, window) < limitIn(before, window));
 }
 
-/** Infinity: no limit. */
+/** The limit of this window in a plugin's configuration; Infinity if there is none. */
 export function limitIn(config: Record<string, unknown>, window: LimitWindow): number {
   const limit = config[window];
   return typeof limit === 'number' ? limit : Infinity;
 }
 
-/** Kong shows `redis.host` also as `redis_host`, its older name, and warns of who writes that. */
+/** Leaves out `redis_host` and the like: Kong shows older names of `redis.host`, and logs a warning if they are written. */
 function withoutShorthands(config: Record<string, unknown>): Record<string, unknown> {
   if (typeof config['redis'] !== 'object' || config['redis'] === null) return { ...config };
   return Object.fromEntries(Object.entries(config).filter(([key]) => !key.startsWith('redis_')));

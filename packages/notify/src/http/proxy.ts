@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 
-/** Which proxies lead out of this network, and what is reached without them. */
+/** The proxies that lead out of this network, and the targets that are reached without them. */
 export interface ProxySettings {
   /** For `http://` targets. */
   http: URL | undefined;
@@ -16,10 +16,10 @@ type DirectTarget =
   | { kind: 'network'; network: BlockList };
 
 /**
- * The proxies that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name (lower case goes first), as other programs read them:
+ * Reads `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (lower case goes first) as other programs do:
  * a proxy is `http://[user:password@]host:port`, also with `https:` or without a scheme. `NO_PROXY` is a list, separated by
  * commas or spaces, of `*`, host names (which include the names below them), `host:port`, addresses and networks.
- * Undefined if no proxy is named. Throws an error that names the variable; not its value, which may hold a password.
+ * Returns undefined if there is no proxy. Throws an error with the variable's name, but not its value, which may hold a password.
  */
 export function proxyFromEnvironment(env: Record<string, string | undefined>): ProxySettings | undefined {
   const http = proxyUrl(env, 'HTTP_PROXY');
@@ -55,7 +55,7 @@ function proxyUrl(env: Record<string, string | undefined>, name: string): URL | 
     decodeURIComponent(given.username + given.password);
     url = given;
   } catch {
-    // The same words for everything that is no proxy.
+    // The same message for everything that is no proxy.
   }
   if (!url || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
     throw new Error(

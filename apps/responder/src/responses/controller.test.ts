@@ -1,10 +1,11 @@
 import { bodyOf } from '@tripline/bus';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Alert, Policy, Response } from '@tripline/model';
-import { isOurs, pluginId, responseId, responseIdByIndex } from '@tripline/policy';
-import { createController, UnknownResponseError, type ControllerLimits } from './controller.ts';
-import { openRoleState } from './role-state.ts';
+import type { Alert, Response } from '@tripline/model';
+import { isOurs, pluginId, responseId, responseIdByIndex, type Policy } from '@tripline/policy';
+import type { ControllerLimits } from './admission.ts';
+import { Controller, UnknownResponseError } from './controller.ts';
+import { openRoleState } from '../role-state.ts';
 import {
   anAlert,
   aPolicy,
@@ -16,7 +17,7 @@ import {
   TestClock,
   testContext,
   TestPolicies,
-} from './test-support.ts';
+} from '../test-support.ts';
 
 const minute = 60_000;
 const day = 24 * 60 * minute;
@@ -41,7 +42,7 @@ async function world(options: Options = {}) {
   const start = async () => {
     context = testContext(clock.now);
     const state = await openRoleState(store, 1);
-    return createController({
+    return new Controller({
       ...context,
       bus,
       state,

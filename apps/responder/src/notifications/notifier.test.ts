@@ -1,17 +1,16 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { bodyOf, type Bus, jsonRecord } from '@tripline/bus';
 import type { Alert, DeadLetter } from '@tripline/model';
-import type {
-  AlertDigest,
-  DeliveryOutcome,
-  WebhookMessage,
-  WebhookReceiver,
-  WebhookSender,
+import {
+  webhookMessage,
+  type AlertDigest,
+  type Channel,
+  type ChannelMessage,
+  type Delivery,
 } from '@tripline/notify';
+import { actions } from '@tripline/policy';
 import { createPersist } from '@tripline/runtime';
-import { createWebhookMetrics, startNotifier, type Notifier } from './notifier.ts';
-import { Outbox } from './outbox.ts';
-import { openRoleState } from './role-state.ts';
+import { openRoleState } from '../role-state.ts';
 import {
   anAlert,
   aPolicy,
@@ -22,22 +21,23 @@ import {
   testContext,
   TestDisk,
   TestPolicies,
-} from './test-support.ts';
+} from '../test-support.ts';
+import { createDeliveryMetrics } from './metrics.ts';
+import { Notifier } from './notifier.ts';
+import { defaultNotificationRetention, Outbox } from './outbox.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
 
-const refused: DeliveryOutcome = {
-  kind: 'failed',
-  transient: false,
+const refused: Delivery = {
+  kind: 'rejected',
   problem: 'the receiver answered 400',
   answer: 'no_text',
 };
-const unavailable: DeliveryOutcome = {
-  kind: 'failed',
-  transient: true,
+const unavailable = {
+  kind: 'retry',
   problem: 'the receiver answered 503',
-};
+} as const satisfies Delivery;
 
 interface Body {
   type: string;
@@ -45,11 +45,15 @@ interface Body {
 }
 
 /** A receiver that answers as the test says; what it got, with the time in ms since the start. */
-class TestReceiver implements WebhookSender {
+class TestReceiver implements Channel {
+  readonly type = 'webhook';
+  readonly id = 'w';
+  readonly destination = 'https://chat.test/hook';
+  maxPerMinute: number | undefined;
+  digestMinutes: number | undefined;
   readonly got: { atMs: number; id: string; type: string; data: Alert & AlertDigest }[] = [];
-  answer: (body: Body) => DeliveryOutcome | Promise<DeliveryOutcome> = () => ({
+  answer: (body: Body) => Delivery | Promise<Delivery> = () => ({
     kind: 'delivered',
-    status: 200,
   });
   readonly #clock: TestClock;
 
@@ -57,10 +61,11 @@ class TestReceiver implements WebhookSender {
     this.#clock = clock;
   }
 
-  async send(_: WebhookReceiver, message: WebhookMessage, signal?: AbortSignal): Promise<DeliveryOutcome> {
+  async send(content: ChannelMessage, signal?: AbortSignal): Promise<Delivery> {
+    const message = webhookMessage(this.id, content);
     const body = JSON.parse(message.body) as Body;
     this.got.push({ atMs: this.#clock.nowMs - startMs, id: message.id, ...body });
-    const stopped = new Promise<DeliveryOutcome>((resolve) =>
+    const stopped = new Promise<Delivery>((resolve) =>
       signal?.addEventListener('abort', () => resolve(unavailable)),
     );
     return Promise.race([this.answer(body), stopped]);
@@ -70,9 +75,6 @@ class TestReceiver implements WebhookSender {
   }
   digests(): AlertDigest[] {
     return this.got.filter((one) => one.type === 'alerts.digest').map((one) => one.data);
-  }
-  close(): Promise<void> {
-    return Promise.resolve();
   }
 }
 
@@ -86,16 +88,17 @@ async function settled(): Promise<void> {
 }
 
 /** A notifier whose process can be killed and started again; its state stays. */
-async function world(settings: Partial<WebhookReceiver> = {}) {
+async function world(settings: { maxPerMinute?: number; digestMinutes?: number } = {}) {
   const clock = new TestClock();
   const store = new MemoryState();
-  const receiver = new TestReceiver(clock);
+  const receiver = Object.assign(new TestReceiver(clock), settings);
   const deadLetters: DeadLetter[] = [];
   const policies = new TestPolicies(aPolicy({ id: 'tell', actions: [{ type: 'notify', webhook: 'w' }] }));
   const bus = { full: false };
   let onBatch: Parameters<Bus['consume']>[0]['onBatch'] | undefined;
   let stopping = new AbortController();
   let notifier: Notifier;
+  let ended: Promise<void>;
   let context = testContext(clock.now);
   let offset = 0;
 
@@ -119,30 +122,27 @@ async function world(settings: Partial<WebhookReceiver> = {}) {
         };
       },
     };
-    notifier = startNotifier({
+    notifier = new Notifier({
       ...context,
-      receiver: { id: 'w', url: 'https://chat.test/hook', secret: 'secret', ...settings },
+      channel: receiver,
+      actions,
       bus: stand as Bus,
       state: await openRoleState(store, 1),
       persist: createPersist({ logger: context.logger, now: clock.now, stopped, retryMs: 1 }),
       policies,
-      sender: receiver,
-      deliveries: createWebhookMetrics(
-        context.metrics,
-        () => [],
-        () => [notifier.status()],
-      ),
+      deliveries: createDeliveryMetrics(context.metrics, () => [notifier.status()]),
       random: () => 1,
       sleep: clock.sleep,
       stopped,
     });
-    notifier.ended.catch(() => undefined);
+    ended = notifier.run();
+    ended.catch(() => undefined);
     await settled();
   };
   await start();
   stops.push(async () => {
     stopping.abort();
-    await notifier.ended;
+    await ended;
   });
   const made = {
     clock,
@@ -152,7 +152,7 @@ async function world(settings: Partial<WebhookReceiver> = {}) {
     deadLetters,
     bus,
     status: () => notifier.status(),
-    ended: () => notifier.ended,
+    ended: () => ended,
     metrics: () => context.metrics.metrics(),
     /** Resolves when the batch is done with, so that the position on the bus moves on. */
     async take(...alerts: Alert[]): Promise<void> {
@@ -167,7 +167,7 @@ async function world(settings: Partial<WebhookReceiver> = {}) {
     /** As after kill -9: what was only in memory is gone. */
     async restart(): Promise<void> {
       stopping.abort();
-      await notifier.ended;
+      await ended;
       await start();
     },
     /** Lets the time pass, from one timer to the next. */
@@ -193,11 +193,11 @@ describe('a message that the receiver does not take', () => {
   test.each([
     ['an answer that refuses it', refused],
     ['410', { kind: 'gone', problem: 'the receiver answered 410 Gone', answer: 'no_text' }],
-  ] as [string, DeliveryOutcome][])(
+  ] as [string, Delivery][])(
     'because of %s holds up no other, and goes to the dead letters after four tries',
     async (_, outcome) => {
       const w = await world();
-      w.receiver.answer = ({ data }) => (data.id === 'bad' ? outcome : { kind: 'delivered', status: 200 });
+      w.receiver.answer = ({ data }) => (data.id === 'bad' ? outcome : { kind: 'delivered' });
       await w.take(anAlert({ id: 'before' }), anAlert({ id: 'bad' }), anAlert({ id: 'after' }));
       await w.take(anAlert({ id: 'later' }));
       expect(w.clock.nowMs).toBe(startMs);
@@ -234,14 +234,14 @@ describe('a message that the receiver does not take', () => {
   test('and never answers holds up no other', async () => {
     const w = await world();
     w.receiver.answer = ({ data }) =>
-      data.id === 'hangs' ? new Promise(() => undefined) : { kind: 'delivered', status: 200 };
+      data.id === 'hangs' ? new Promise(() => undefined) : { kind: 'delivered' };
     await w.take(anAlert({ id: 'hangs' }), ...many(10));
     expect(w.receiver.alerts()).toHaveLength(11);
   });
 
   test('because of a fault of its own is tried for a day, while all others pass', async () => {
     const w = await world();
-    w.receiver.answer = ({ data }) => (data.id === 'bad' ? unavailable : { kind: 'delivered', status: 200 });
+    w.receiver.answer = ({ data }) => (data.id === 'bad' ? unavailable : { kind: 'delivered' });
     await w.take(anAlert({ id: 'bad' }));
     for (let n = 0; n < 26; n++) {
       const id = `hour-${n}`;
@@ -288,7 +288,7 @@ describe('a message that the receiver does not take', () => {
 
   test('is tried once even when it waited for longer than a day', async () => {
     const w = await world({ maxPerMinute: 1 });
-    w.receiver.answer = () => ({ ...unavailable, busy: true, retryAfterMs: hour });
+    w.receiver.answer = () => ({ ...unavailable, pauseAll: true, retryAfterMs: hour });
     await w.take(anAlert({ id: 'first' }));
     w.clock.nowMs += minute;
     await w.take(anAlert({ id: 'second', lastSeenAt: w.clock.nowMs }));
@@ -307,17 +307,17 @@ describe('revisions of one alert', () => {
     await w.take(anAlert({ severity: 'critical', revision: 4 }));
     await w.take(anAlert({ severity: 'critical', revision: 7, status: 'closed' }));
     w.receiver.got.length = 0;
-    w.receiver.answer = () => ({ kind: 'delivered', status: 200 });
+    w.receiver.answer = () => ({ kind: 'delivered' });
     await w.run(hour);
     expect(w.receiver.got).toMatchObject([{ type: 'alert.closed', data: { revision: 7 } }]);
   });
 
   test('a newer one waits until the older one that is under way has ended', async () => {
     const w = await world();
-    let end: (outcome: DeliveryOutcome) => void = () => undefined;
+    let end: (outcome: Delivery) => void = () => undefined;
     w.receiver.answer = () => new Promise((resolve) => (end = resolve));
     await w.take(anAlert({ severity: 'medium' }));
-    w.receiver.answer = () => ({ kind: 'delivered', status: 200 });
+    w.receiver.answer = () => ({ kind: 'delivered' });
     await w.take(anAlert({ severity: 'high', revision: 2 }));
     expect(w.receiver.got).toHaveLength(1);
     end(unavailable);
@@ -330,11 +330,11 @@ describe('revisions of one alert', () => {
 
   test('a message that was not tried yet takes along how the alert has grown', async () => {
     const w = await world();
-    w.receiver.answer = () => ({ ...unavailable, busy: true, retryAfterMs: minute });
+    w.receiver.answer = () => ({ ...unavailable, pauseAll: true, retryAfterMs: minute });
     await w.take(anAlert({ id: 'first' }));
     await w.take(anAlert({ count: 1 }));
     await w.take(anAlert({ count: 9, revision: 2 }));
-    w.receiver.answer = () => ({ kind: 'delivered', status: 200 });
+    w.receiver.answer = () => ({ kind: 'delivered' });
     await w.run(2 * minute);
     expect(w.receiver.got.filter((one) => one.data.id === 'alert-c-1')).toMatchObject([
       { type: 'alert.raised', data: { revision: 2, count: 9 } },
@@ -344,10 +344,10 @@ describe('revisions of one alert', () => {
 
 test('while a receiver asks for a pause nothing is sent to it', async () => {
   const w = await world();
-  const busy: DeliveryOutcome = { ...unavailable, busy: true, retryAfterMs: 10 * minute };
+  const busy: Delivery = { ...unavailable, pauseAll: true, retryAfterMs: 10 * minute };
   w.receiver.answer = () => busy;
   await w.take(anAlert({ id: 'first' }));
-  w.receiver.answer = () => ({ kind: 'delivered', status: 200 });
+  w.receiver.answer = () => ({ kind: 'delivered' });
   await w.take(anAlert({ id: 'second' }));
   await w.run(10 * minute - 1);
   expect(w.receiver.alerts()).toEqual(['alert.raised first']);
@@ -421,7 +421,12 @@ describe('a storm of alerts', () => {
   });
 
   test('leaves no more than 50,000 alerts remembered; those that are closed are forgotten first', () => {
-    const outbox = new Outbox({ receiverId: 'w', random: () => 1 });
+    const outbox = new Outbox({
+      channelType: 'webhook',
+      channelId: 'w',
+      retention: defaultNotificationRetention,
+      random: () => 1,
+    });
     const remembered = new Set<string>();
     const take = (...alerts: Alert[]): void => {
       for (const alert of alerts) outbox.take(alert, 'tell', startMs);
@@ -442,14 +447,14 @@ describe('a storm of alerts', () => {
   test('never exceeds the messages per minute, retries included', async () => {
     const w = await world({ maxPerMinute: 5 });
     for (let n = 0; n < 60; n++) {
-      w.receiver.answer = () => (n % 3 === 0 ? unavailable : { kind: 'delivered', status: 200 });
+      w.receiver.answer = () => (n % 3 === 0 ? unavailable : { kind: 'delivered' });
       await w.take(...many(20, { lastSeenAt: w.clock.nowMs }, n * 20));
       await w.run(10_000);
     }
     const at = w.receiver.got.map((one) => one.atMs);
     for (const from of at)
       expect(at.filter((other) => other >= from && other < from + minute).length).toBeLessThanOrEqual(5);
-    w.receiver.answer = () => ({ kind: 'delivered', status: 200 });
+    w.receiver.answer = () => ({ kind: 'delivered' });
     await w.run(hour);
     expect(counted(w.receiver.got).messages).toBe(1_200);
   });
@@ -462,7 +467,7 @@ describe('a storm of alerts', () => {
       await w.run(minute);
       expect(w.status().waiting).toBeLessThanOrEqual(1_001);
     }
-    w.receiver.answer = () => ({ kind: 'delivered', status: 200 });
+    w.receiver.answer = () => ({ kind: 'delivered' });
     w.receiver.got.length = 0;
     await w.run(3 * hour);
     expect(counted(w.receiver.got).messages).toBe(1_800);
@@ -480,7 +485,7 @@ describe('a storm of alerts', () => {
     await w.take(...many(5, { severity: 'critical', lastSeenAt: w.clock.nowMs }, 10));
     await w.restart();
     await w.take(...many(5, { severity: 'critical', lastSeenAt: w.clock.nowMs }, 15));
-    w.receiver.answer = () => ({ kind: 'delivered', status: 200 });
+    w.receiver.answer = () => ({ kind: 'delivered' });
     await w.run(hour);
     const digests = w.receiver.got.filter((one) => one.type === 'alerts.digest');
     const firstIds = digests.filter((one) => one.data.from === digests[0]!.data.from).map((one) => one.id);
@@ -563,22 +568,23 @@ test('what an earlier version knew, in whatever partition, is no news after an u
   const stopping = new AbortController();
   const state = await openRoleState(store, 2);
   const bus = disk.bus(clock.now);
-  const notifier = startNotifier({
+  const notifier = new Notifier({
     ...context,
-    receiver: { id: 'w', url: 'https://chat.test/hook', secret: 'secret' },
+    channel: receiver,
+    actions,
     bus,
     state,
     persist: createPersist({ logger: context.logger, now: clock.now, stopped: stopping.signal }),
     policies: new TestPolicies(aPolicy({ id: 'tell', actions: [{ type: 'notify', webhook: 'w' }] })),
-    sender: receiver,
-    deliveries: createWebhookMetrics(context.metrics, () => []),
+    deliveries: createDeliveryMetrics(context.metrics, () => []),
     random: () => 1,
     sleep: clock.sleep,
     stopped: stopping.signal,
   });
+  const ended = notifier.run();
   stops.push(async () => {
     stopping.abort();
-    await notifier.ended;
+    await ended;
   });
   await expect.poll(async () => (await bus.lag()).length, { interval: 1 }).toBeGreaterThan(0);
   await bus.publish(

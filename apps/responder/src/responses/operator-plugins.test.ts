@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { indexPlugins, type KongPlugin } from '@tripline/kong';
-import type { Alert, Policy, Response } from '@tripline/model';
-import { isOurs, pluginId, responseId } from '@tripline/policy';
-import { createController } from './controller.ts';
-import { openRoleState } from './role-state.ts';
+import type { Alert, Response } from '@tripline/model';
+import { isOurs, pluginId, responseId, type Policy } from '@tripline/policy';
+import { Controller } from './controller.ts';
+import { openRoleState } from '../role-state.ts';
 import {
   anAlert,
   aPolicy,
@@ -15,7 +15,7 @@ import {
   TestClock,
   testContext,
   TestPolicies,
-} from './test-support.ts';
+} from '../test-support.ts';
 
 const minute = 60_000;
 const limitPolicy = (limits: object): Policy =>
@@ -31,7 +31,7 @@ async function world(...policies: Policy[]) {
   let context = testContext(clock.now);
   const start = async () => {
     context = testContext(clock.now);
-    return createController({
+    return new Controller({
       ...context,
       bus,
       state: await openRoleState(store, 1),

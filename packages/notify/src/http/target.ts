@@ -1,7 +1,7 @@
 import { lookup as dnsLookup } from 'node:dns';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
 
-/** The receiver's address is one that a webhook must not reach unless the configuration says so. */
+/** Thrown for an address that a channel must not reach unless its settings allow it. */
 export class PrivateTargetError extends Error {
   override name = 'PrivateTargetError';
 }
@@ -28,7 +28,7 @@ for (const network of [
   specialV4.addSubnet(address!, Number(bits), 'ipv4');
 }
 
-/** All public IPv6 lies in 2000::/3; of it, what carries an IPv4 address or is for documents is left out. */
+/** All public IPv6 lies in 2000::/3, except networks there that carry an IPv4 address or are for documentation. */
 const publicV6 = new BlockList();
 publicV6.addSubnet('2000::', 3, 'ipv6');
 const specialV6 = new BlockList();
@@ -41,7 +41,7 @@ for (const [address, bits] of [
   specialV6.addSubnet(address, bits, 'ipv6');
 }
 
-/** True for addresses of the public internet. */
+/** True if the address is one of the public internet. */
 export function isPublicAddress(address: string): boolean {
   const family = isIP(address);
   if (family === 4) return !specialV4.check(address, 'ipv4');
@@ -57,7 +57,7 @@ function refusal(host: string, address: string): PrivateTargetError {
   );
 }
 
-/** Refuses an URL whose host is a private address as it stands; names are checked when they are resolved. */
+/** Throws if the host of the URL is a private address. Names are checked when they are resolved. */
 export function assertPublicUrl(url: URL): void {
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   if (isIP(host) && !isPublicAddress(host)) throw refusal(host, host);
@@ -67,8 +67,8 @@ export function assertPublicUrl(url: URL): void {
 const privateEndings = ['localhost', 'local', 'internal', 'intranet', 'private', 'corp', 'lan', 'home.arpa'];
 
 /**
- * Refuses an URL whose host is a name that only a private network knows: one label (`vault`), or one of the endings above.
- * For names that somebody else resolves, so that their addresses cannot be checked here.
+ * Throws if the host of the URL is a name that only a private network knows: one label (`vault`), or one of the endings
+ * above. Used where a proxy resolves names, so that their addresses cannot be checked here.
  */
 export function assertPublicName(url: URL): void {
   const host = url.hostname.replace(/\.$/, '');
@@ -79,8 +79,8 @@ export function assertPublicName(url: URL): void {
 }
 
 /**
- * A name lookup that fails if any of the addresses is private. The connection is made to the very addresses that were
- * checked, so a name that resolves differently the second time gains nothing.
+ * Makes a name lookup that fails if any of the addresses is private. The connection is made to the addresses that were
+ * checked, so that a name which resolves differently the second time gains nothing.
  */
 export function publicLookup(resolve: LookupFunction = dnsLookup): LookupFunction {
   return (hostname, options, callback) => {
