@@ -111,7 +111,7 @@ function cpuSecondsOf(pid: number): number {
 }
 
 /** Four weeks of an actor with one service, some 20 calls an hour by day, as the store keeps it. */
-function learntState(): string {
+function learntState(): Buffer {
   const detection = createDetection(detectionConfigSchema.parse({}));
   const nowhere = { alert: () => undefined, toEndpoint: () => undefined };
   const actor = detection.actors.decode(undefined);
@@ -125,7 +125,7 @@ function learntState(): string {
       detection.fold(actor, peers, { ...template, id: `${hour}.${n}`, startedAt }, nowhere);
     }
   }
-  return detection.actors.encode(actor).toString('base64');
+  return detection.actors.encode(actor);
 }
 
 /** Gives every actor of the sender (see sender.mjs) a learnt state, before anybody claims the partitions. */
@@ -136,8 +136,8 @@ async function fillStates(engines: Engines, keyPrefix: string, actors: number): 
     name: 'processor',
     idleExpiryMs: 35 * 86_400_000,
   });
-  const text = learntState();
-  const waiting = new Map<number, Map<string, string>>();
+  const value = learntState();
+  const waiting = new Map<number, Map<string, Buffer>>();
   const claims = await Promise.all(
     Array.from({ length: partitions }, (_, partition) => state.claim(partition)),
   );
@@ -150,8 +150,8 @@ async function fillStates(engines: Engines, keyPrefix: string, actors: number): 
   for (let n = 0; n < actors; n++) {
     const key = actorKey({ actorKind: 'consumer', actorId: consumerId(n) });
     const partition = partitionOf(key, partitions);
-    const changes = waiting.get(partition) ?? new Map<string, string>();
-    waiting.set(partition, changes.set(`a:${key}`, text));
+    const changes = waiting.get(partition) ?? new Map<string, Buffer>();
+    waiting.set(partition, changes.set(`a:${key}`, value));
     if (changes.size >= 2_000) await save(partition);
   }
   for (const partition of [...waiting.keys()]) await save(partition);
@@ -258,7 +258,7 @@ async function minimalChain(
   writeFileSync(settingsFile, JSON.stringify(settings));
   const told = new Map<string, { port?: number; lines?: number; joined?: boolean }>();
   const members = ['processor', 'archiver', 'collector'].map((role): [string, ChildProcess] => {
-    const child = spawn(process.execPath, [resolve('dist/minimal-role.js'), role, settingsFile], {
+    const child = spawn(process.execPath, [resolve('dist/tools/minimal-role.js'), role, settingsFile], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     child.on('message', (message: object) => told.set(role, { ...told.get(role), ...message }));

@@ -22,7 +22,10 @@ beforeAll(async () => {
   await bus.close();
   const state = createEmbeddedState({ path: join(whole, 'state-responder') });
   const claimed = await state.claim(0);
-  const values = Array.from({ length: 2_000 }, (_, n) => [`told:${n}`, 'z'.repeat(500)] as const);
+  const values = Array.from(
+    { length: 2_000 },
+    (_, n) => [`told:${n}`, Buffer.from('z'.repeat(500))] as const,
+  );
   await claimed.checkpoint(new Map(values), 1);
   await state.close();
 });

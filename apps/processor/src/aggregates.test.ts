@@ -83,16 +83,16 @@ describe('endpoints with open episodes', () => {
     await before.open();
     await before.fold(ndjson(emissionsOf(stuffing('POST /login', 0))));
     await before.checkpoint(1);
-    const { slots, ...progress } = JSON.parse(state.values.get('progress')!) as {
+    const { slots, ...progress } = JSON.parse(state.values.get('progress')!.toString()) as {
       slots: number;
       open: unknown[];
     };
     // So that the earlier version can take the state up as well.
     expect(progress.open).toEqual([]);
     expect(slots).toBe(1);
-    progress.open = [JSON.parse(state.values.get('open:0')!)];
+    progress.open = [JSON.parse(state.values.get('open:0')!.toString())];
     state.values.delete('open:0');
-    state.values.set('progress', JSON.stringify(progress));
+    state.values.set('progress', Buffer.from(JSON.stringify(progress)));
     const fold = foldOn(state);
     await fold.open();
     expect(fold.openEpisodes).toBe(1);
@@ -170,7 +170,7 @@ describe('records of aggregates that are JSON but no emission', () => {
       '{"hold":[1,[1]],"steps":[],"open":[]}',
     ]) {
       const state = memoryState();
-      state.values.set('progress', text);
+      state.values.set('progress', Buffer.from(text));
       const relearnt: string[] = [];
       const fold = foldOn(state, { onRelearn: (key) => relearnt.push(key) });
       await fold.open();

@@ -127,9 +127,9 @@ export class AggregateFold implements Fold {
 
   async open(): Promise<void> {
     const { state, onRelearn } = this.#options;
-    const text = (await state.load([progressKey])).get(progressKey);
-    if (text === undefined) return;
-    const progress = this.#decode(progressKey, text, asProgress);
+    const saved = (await state.load([progressKey])).get(progressKey);
+    if (saved === undefined) return;
+    const progress = this.#decode(progressKey, saved, asProgress);
     if (!progress) return;
     const { hold, steps, slots, open } = progress;
     const held = await state.load(steps.map(stepKey));
@@ -155,9 +155,9 @@ export class AggregateFold implements Fold {
   }
 
   /** What an earlier version or a damaged store left is begun anew, with a word about it: it must not stop the stream. */
-  #decode<Value>(key: string, text: string, as: (value: unknown) => Value): Value | undefined {
+  #decode<Value>(key: string, bytes: Buffer, as: (value: unknown) => Value): Value | undefined {
     try {
-      return as(JSON.parse(text));
+      return as(JSON.parse(bytes.toString()));
     } catch (error) {
       this.counts.relearnt++;
       this.#options.onRelearn(key, (error as Error).message);
@@ -278,16 +278,16 @@ export class AggregateFold implements Fold {
     const { state } = this.#options;
     const changes: StateChanges = new Map();
     for (const [key, held] of this.#endpoints)
-      if (held?.changed === true) changes.set(key, this.#encode(key, held));
+      if (held?.changed === true) changes.set(key, Buffer.from(this.#encode(key, held)));
     for (const [step, held] of this.#hold.changedSteps())
-      changes.set(stepKey(step), held && JSON.stringify(held));
+      changes.set(stepKey(step), held && Buffer.from(JSON.stringify(held)));
     const progress: Progress = {
       hold: this.#hold.encode(),
       steps: this.#hold.heldSteps,
       slots: this.#open.save(changes),
       open: [],
     };
-    changes.set(progressKey, JSON.stringify(progress));
+    changes.set(progressKey, Buffer.from(JSON.stringify(progress)));
     await state.checkpoint(changes, offset);
     this.#hold.saved();
     this.#open.saved();
@@ -326,10 +326,10 @@ export class AggregateFold implements Fold {
     const { detection, state, onRelearn } = this.#options;
     const texts = await state.load(missing);
     for (const key of missing) {
-      const text = texts.get(key);
+      const saved = texts.get(key);
       let held: Held | null = null;
       try {
-        if (text !== undefined) held = { state: detection.decode(text), changed: false };
+        if (saved) held = { state: detection.decode(saved.toString()), changed: false };
       } catch (error) {
         this.counts.relearnt++;
         onRelearn(key, (error as Error).message);

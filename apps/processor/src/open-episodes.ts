@@ -67,7 +67,10 @@ export class OpenEpisodes {
   /** Adds to a checkpoint what it has to save, and gives what `savedKeys` needs to find it again. */
   save(changes: StateChanges): number {
     for (const [slot, key] of this.#changed)
-      changes.set(slotKey(slot), key === undefined ? null : JSON.stringify([key, this.#queue.dueMs(key)]));
+      changes.set(
+        slotKey(slot),
+        key === undefined ? null : Buffer.from(JSON.stringify([key, this.#queue.dueMs(key)])),
+      );
     return this.#slotCount;
   }
 
@@ -79,20 +82,20 @@ export class OpenEpisodes {
   /** Takes up the values of `savedKeys` that exist. What is no entry is left out, and its key given to `onUnreadable`. */
   restore(
     slotCount: number,
-    texts: ReadonlyMap<string, string>,
+    values: ReadonlyMap<string, Buffer>,
     onUnreadable: (key: string, problem: string) => void,
   ): void {
     this.#slotCount = slotCount;
     for (let slot = 0; slot < slotCount; slot++) {
-      const text = texts.get(slotKey(slot));
-      const entry = text === undefined ? undefined : entryOf(text);
+      const value = values.get(slotKey(slot));
+      const entry = value && entryOf(value);
       if (entry && !this.#slots.has(entry[0])) {
         this.#queue.set(entry[0], entry[1]);
         this.#slots.set(entry[0], slot);
         continue;
       }
       this.#free.push(slot);
-      if (text === undefined) continue;
+      if (!value) continue;
       this.#changed.set(slot, undefined);
       if (!entry) onUnreadable(slotKey(slot), 'no JSON array of key and time');
     }
@@ -125,9 +128,9 @@ function slotKey(slot: number): string {
   return `open:${slot}`;
 }
 
-function entryOf(text: string): [key: string, closesAtMs: number] | undefined {
+function entryOf(value: Buffer): [key: string, closesAtMs: number] | undefined {
   try {
-    const entry: unknown = JSON.parse(text);
+    const entry: unknown = JSON.parse(value.toString());
     return isEntry(entry) ? entry : undefined;
   } catch {
     return undefined;

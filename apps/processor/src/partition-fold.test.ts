@@ -119,7 +119,7 @@ describe('a saved state of a partition', () => {
   it('with 150,000 open episodes, as an earlier version left it, is taken up to the limit and stops nothing', async () => {
     const state = memoryState();
     const open = Array.from({ length: 150_000 }, (_, n) => [`a:address:${n}`, beganMs + 3_600_000 + n]);
-    state.values.set('progress', JSON.stringify({ watermark: beganMs, open, ids: [] }));
+    state.values.set('progress', Buffer.from(JSON.stringify({ watermark: beganMs, open, ids: [] })));
     const relearnt: string[] = [];
     const fold = foldOn(state, { onRelearn: (key, problem) => relearnt.push(`${key}: ${problem}`) });
     await fold.open();
@@ -141,13 +141,16 @@ describe('a saved state of a partition', () => {
     await before.open();
     await before.fold(ndjson(scan('198.51.100.1', 1_000)));
     await before.checkpoint(1);
-    const { slots, ...progress } = JSON.parse(state.values.get('progress')!) as { slots: number; open: [] };
+    const { slots, ...progress } = JSON.parse(state.values.get('progress')!.toString()) as {
+      slots: number;
+      open: [];
+    };
     // So that the earlier version can take the state up as well.
     expect(progress.open).toEqual([]);
     expect(slots).toBe(1);
-    const entry: unknown = JSON.parse(state.values.get('open:0')!);
+    const entry: unknown = JSON.parse(state.values.get('open:0')!.toString());
     state.values.delete('open:0');
-    state.values.set('progress', JSON.stringify({ ...progress, open: [entry] }));
+    state.values.set('progress', Buffer.from(JSON.stringify({ ...progress, open: [entry] })));
     const fold = foldOn(state);
     await fold.open();
     expect(fold.openEpisodes).toBe(1);
@@ -167,7 +170,7 @@ describe('a saved state of a partition', () => {
     ];
     for (const values of wrong) {
       const state = memoryState();
-      for (const [key, value] of Object.entries(values)) state.values.set(key, value);
+      for (const [key, value] of Object.entries(values)) state.values.set(key, Buffer.from(value));
       const relearnt: string[] = [];
       const fold = foldOn(state, { onRelearn: (key) => relearnt.push(key) });
       await fold.open();
@@ -301,7 +304,7 @@ describe('an API call that a detector fails on', () => {
   });
 
   it('leaves the same states behind whatever the batches and wherever the fold is restarted', async () => {
-    const statesAfter = async (batch: number, restart: boolean): Promise<Map<string, string>> => {
+    const statesAfter = async (batch: number, restart: boolean): Promise<Map<string, Buffer>> => {
       const state = memoryState();
       const options = { detection: faulty, onRelearn: () => undefined };
       let fold = foldOn(state, options);

@@ -57,13 +57,13 @@ interface Held<State> {
 
 /**
  * An actor while it is in memory. Among a million, most do not call again soon: such a state is decoded, folded into and encoded
- * within the batch that loads it, so that a text outlives the batch instead of a hundred objects, which the garbage collector
+ * within the batch that loads it, so that one buffer outlives the batch instead of a hundred objects, which the garbage collector
  * would copy and follow. From its second batch on it stays decoded.
  */
 interface HeldActor {
-  /** Undefined while there is a `text`. */
+  /** Undefined while there are `bytes`. */
   state: ActorState | undefined;
-  text: string | undefined;
+  bytes: Buffer | undefined;
   changed: boolean;
 }
 
@@ -149,7 +149,7 @@ export class PartitionFold implements Fold {
   #firstBatch: [key: string, actor: HeldActor][] = [];
   /** By key: states are many, and those that the next checkpoint saves few. */
   readonly #changedActors = new Map<string, HeldActor>();
-  readonly #changed = new Map<string, { held: Held<unknown>; encode: () => string | null }>();
+  readonly #changed = new Map<string, { held: Held<unknown>; encode: () => Buffer | null }>();
   #aggregator: PreAggregator | undefined;
   #unsaved = false;
 
@@ -203,17 +203,21 @@ export class PartitionFold implements Fold {
     const texts = await state.load([progressKey, aggregatesKey, parameterEpisodesKey]);
     this.#parameterEpisodes.state = this.#decode(
       parameterEpisodesKey,
-      (saved) => detection.endpointEpisodes.decode(bytesOf(saved)),
+      (saved) => detection.endpointEpisodes.decode(saved),
       texts.get(parameterEpisodesKey),
     );
     this.#parametersCloseAt = detection.endpointEpisodesCloseAt(this.#parameterEpisodes.state) ?? Infinity;
     if (aggregates)
       this.#aggregator = this.#decode(
         aggregatesKey,
-        (saved) => new PreAggregator(state.partition, saved),
+        (saved) => new PreAggregator(state.partition, saved?.toString()),
         texts.get(aggregatesKey),
       );
-    const progress = this.#decode(progressKey, decodeProgress, texts.get(progressKey));
+    const progress = this.#decode(
+      progressKey,
+      (saved) => decodeProgress(saved?.toString()),
+      texts.get(progressKey),
+    );
     const { watermark, slots, open, ids = [] } = progress;
     this.#watermark = watermark;
     if (slots === undefined) this.#takeOverOpen(open);
@@ -294,17 +298,17 @@ export class PartitionFold implements Fold {
     const { state } = this.#options;
     const changes: StateChanges = new Map();
     for (const [key, actor] of this.#changedActors)
-      changes.set(key, actor.text ?? this.#encodeActor(key, actor));
+      changes.set(key, actor.bytes ?? this.#encodeActor(key, actor));
     for (const [key, { encode }] of this.#changed) changes.set(key, this.#encodeOther(key, encode));
     const { chunks, last } = this.#nextIdChunks(changes);
     const slots = this.#open.save(changes);
     const progress: Progress = { watermark: this.#watermark, slots, open: [], ids: chunks };
-    changes.set(progressKey, JSON.stringify(progress));
+    changes.set(progressKey, Buffer.from(JSON.stringify(progress)));
     const aggregator = this.#aggregator;
     if (aggregator)
       changes.set(
         aggregatesKey,
-        this.#encodeOther(aggregatesKey, () => aggregator.encode()),
+        this.#encodeOther(aggregatesKey, () => Buffer.from(aggregator.encode())),
       );
     await state.checkpoint(changes, offset);
     this.#unsaved = false;
@@ -394,7 +398,7 @@ export class PartitionFold implements Fold {
     const peers = this.#peers.get(peersKey)!;
     // Before: a call that cannot be folded may have changed them all the same.
     this.#changeActor(key, actor);
-    if (!peers.changed) this.#change(peersKey, peers, () => textOf(detection.peers.encode(peers.state)));
+    if (!peers.changed) this.#change(peersKey, peers, () => detection.peers.encode(peers.state));
     const raised: Alert[] = [];
     detection.fold(actorState, peers.state, call, this.#outputTo(raised));
     this.#aggregator?.add(call);
@@ -446,9 +450,7 @@ export class PartitionFold implements Fold {
     const { detection } = this.#options;
     const episodes = this.#parameterEpisodes;
     if (!episodes.changed)
-      this.#change(parameterEpisodesKey, episodes, () =>
-        textOf(detection.endpointEpisodes.encode(episodes.state)),
-      );
+      this.#change(parameterEpisodesKey, episodes, () => detection.endpointEpisodes.encode(episodes.state));
     this.#parametersCloseAt = detection.endpointEpisodesCloseAt(episodes.state) ?? Infinity;
   }
 
@@ -459,11 +461,10 @@ export class PartitionFold implements Fold {
   }
 
   #changeEndpoint(key: string, held: Held<ParametersState>): void {
-    if (!held.changed)
-      this.#change(key, held, () => textOf(this.#options.detection.endpoints.encode(held.state)));
+    if (!held.changed) this.#change(key, held, () => this.#options.detection.endpoints.encode(held.state));
   }
 
-  #change(key: string, held: Held<unknown>, encode: () => string | null): void {
+  #change(key: string, held: Held<unknown>, encode: () => Buffer | null): void {
     held.changed = true;
     this.#changed.set(key, { held, encode });
   }
@@ -553,7 +554,7 @@ export class PartitionFold implements Fold {
     if (peers.size > 0) {
       const texts = await state.load([...peers]);
       for (const key of peers) {
-        const read = this.#decode(key, (text) => detection.peers.decode(bytesOf(text)), texts.get(key));
+        const read = this.#decode(key, (text) => detection.peers.decode(text), texts.get(key));
         this.#peers.set(key, { state: read, changed: false });
       }
     }
@@ -578,15 +579,15 @@ export class PartitionFold implements Fold {
     if (missing.length === 0) return;
     const texts = await state.load(missing);
     for (const key of missing) {
-      const read = this.#decode(key, (text) => detection.endpoints.decode(bytesOf(text)), texts.get(key));
+      const read = this.#decode(key, (text) => detection.endpoints.decode(text), texts.get(key));
       this.#endpoints.set(key, { state: read, changed: false });
     }
   }
 
   async #loadActors(keys: readonly string[]): Promise<void> {
     const { detection, state } = this.#options;
-    const decode = (key: string, text: string | undefined): ActorState =>
-      this.#decode(key, (saved) => detection.actors.decode(bytesOf(saved)), text);
+    const decode = (key: string, bytes: Buffer | undefined): ActorState =>
+      this.#decode(key, (saved) => detection.actors.decode(saved), bytes);
     const missing = new Set<string>();
     for (const key of keys) {
       const held = this.#actors.get(key) ?? this.#olderActors.get(key);
@@ -596,13 +597,13 @@ export class PartitionFold implements Fold {
       }
       if (this.#olderActors.delete(key)) this.#actors.set(key, held);
       if (held.state !== undefined) continue;
-      held.state = decode(key, held.text);
-      held.text = undefined;
+      held.state = decode(key, held.bytes);
+      held.bytes = undefined;
     }
     if (missing.size === 0) return;
     const texts = await state.load([...missing]);
     for (const key of missing) {
-      const held: HeldActor = { state: decode(key, texts.get(key)), text: undefined, changed: false };
+      const held: HeldActor = { state: decode(key, texts.get(key)), bytes: undefined, changed: false };
       this.#actors.set(key, held);
       this.#firstBatch.push([key, held]);
     }
@@ -611,24 +612,24 @@ export class PartitionFold implements Fold {
   /** At the end of a batch. */
   #encodeFirstBatch(): void {
     for (const [key, held] of this.#firstBatch) {
-      held.text = this.#encodeActor(key, held);
+      held.bytes = this.#encodeActor(key, held);
       held.state = undefined;
     }
     this.#firstBatch = [];
   }
 
-  #encodeActor(key: string, held: HeldActor): string {
+  #encodeActor(key: string, held: HeldActor): Buffer {
     const { detection } = this.#options;
     try {
-      return textOf(detection.actors.encode(held.state!))!;
+      return detection.actors.encode(held.state!);
     } catch (error) {
       this.#relearnActor(key, error);
-      return textOf(detection.actors.encode(held.state!))!;
+      return detection.actors.encode(held.state!);
     }
   }
 
   /** A state that cannot be saved is forgotten: it must not stop the stream either. */
-  #encodeOther(key: string, encode: () => string | null): string | null {
+  #encodeOther(key: string, encode: () => Buffer | null): Buffer | null {
     try {
       return encode();
     } catch (error) {
@@ -646,9 +647,13 @@ export class PartitionFold implements Fold {
   }
 
   /** A state that cannot be read (another version, a damaged store) is begun anew and told: it must not stop the stream. */
-  #decode<State>(key: string, decode: (text: string | undefined) => State, text: string | undefined): State {
+  #decode<State>(
+    key: string,
+    decode: (bytes: Buffer | undefined) => State,
+    bytes: Buffer | undefined,
+  ): State {
     try {
-      return decode(text);
+      return decode(bytes);
     } catch (error) {
       this.counts.relearnt++;
       this.#options.onRelearn(key, (error as Error).message);
@@ -673,25 +678,16 @@ function isEndpointKey(key: string): boolean {
   return key.startsWith('q:');
 }
 
-/** Until the store keeps bytes. */
-function textOf(bytes: Buffer | null): string | null {
-  return bytes === null ? null : bytes.toString('base64');
-}
-
-function bytesOf(text: string | undefined): Buffer | undefined {
-  return text === undefined ? undefined : Buffer.from(text, 'base64');
-}
-
 function idsKey(chunk: number): string {
   return `ids:${chunk}`;
 }
 
-/** 8 bytes a hash, as base64. */
-function encodeIds(hashes: readonly number[]): string {
-  return Buffer.from(Float64Array.from(hashes).buffer).toString('base64');
+/** 8 bytes a hash. */
+function encodeIds(hashes: readonly number[]): Buffer {
+  return Buffer.from(Float64Array.from(hashes).buffer);
 }
 
-function decodeIds(text = ''): readonly number[] {
-  const bytes = Uint8Array.from(Buffer.from(text, 'base64'));
-  return [...new Float64Array(bytes.buffer, 0, Math.floor(bytes.length / 8))];
+function decodeIds(bytes: Buffer | undefined): readonly number[] {
+  const copy = Uint8Array.from(bytes ?? []);
+  return [...new Float64Array(copy.buffer, 0, Math.floor(copy.length / 8))];
 }

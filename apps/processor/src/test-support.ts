@@ -2,8 +2,8 @@ import type { ApiCall } from '@tripline/model';
 import type { PartitionState, StateChanges } from '@tripline/state';
 
 /** The state of one partition in memory, with the keys that its last checkpoint wrote. */
-export function memoryState(): PartitionState & { values: Map<string, string>; written: string[] } {
-  const values = new Map<string, string>();
+export function memoryState(): PartitionState & { values: Map<string, Buffer>; written: string[] } {
+  const values = new Map<string, Buffer>();
   const state = {
     partition: 0,
     offset: undefined,

@@ -553,7 +553,7 @@ test('what an earlier version knew, in whatever partition, is no news after an u
   stops.push(() => disk.remove());
   const clock = new TestClock();
   const store = disk.state(clock.now);
-  const noted = JSON.stringify({ severity: 'high', closed: false, at: startMs });
+  const noted = Buffer.from(JSON.stringify({ severity: 'high', closed: false, at: startMs }));
   for (const partition of [0, 1]) {
     const claimed = await store.claim(partition);
     await claimed.checkpoint(new Map([[`told:w:alert-${partition}`, noted]]), 7);

@@ -12,12 +12,12 @@ import {
 } from '@tripline/notify';
 import { decide } from '@tripline/policy';
 import { StoppedError, type Persist, type RoleContext } from '@tripline/runtime';
-import { FencedError, type StateChanges } from '@tripline/state';
+import { FencedError } from '@tripline/state';
 import { parseAlerts } from './alerts.ts';
 import { knownPrefix, Outbox, problemOf, type Message } from './outbox.ts';
 import { createPause, createQueue, type Sleep } from './pause.ts';
 import type { PolicySource } from './policy-file.ts';
-import type { RoleState } from './role-state.ts';
+import type { RoleState, RoleStateChanges } from './role-state.ts';
 
 /** Messages under way to one receiver at once: a message that hangs holds up only its own place. */
 const inFlightMax = 4;
@@ -97,7 +97,7 @@ export function startNotifier(options: NotifierOptions): Notifier {
     return oneSave(() => saveIn(0, outbox.takeChanges()));
   }
 
-  async function saveIn(partition: number, changes: StateChanges): Promise<void> {
+  async function saveIn(partition: number, changes: RoleStateChanges): Promise<void> {
     if (changes.size === 0) return;
     await options.persist.run(
       `saving what is sent to webhook ${receiver.id}`,

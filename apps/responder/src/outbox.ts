@@ -7,7 +7,7 @@ import {
   type AlertEvent,
   type DeliveryOutcome,
 } from '@tripline/notify';
-import type { StateChanges } from '@tripline/state';
+import type { RoleStateChanges } from './role-state.ts';
 
 const minuteMs = 60_000;
 export const defaultMaxPerMinute = 30;
@@ -352,7 +352,7 @@ export class Outbox {
   }
 
   /** What changed since the last call, to be saved in one step. */
-  takeChanges(): StateChanges {
+  takeChanges(): RoleStateChanges {
     const changes = new Map<string, string | null>();
     for (const stateKey of this.#unsaved) {
       const value = this.#valueOf(stateKey);

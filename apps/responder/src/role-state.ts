@@ -1,11 +1,8 @@
-import {
-  FencedError,
-  StateLostError,
-  type PartitionState,
-  type StateChanges,
-  type StateStore,
-} from '@tripline/state';
+import { FencedError, StateLostError, type PartitionState, type StateStore } from '@tripline/state';
 import { createQueue } from './pause.ts';
+
+/** What one save changes: null removes the key. */
+export type RoleStateChanges = Map<string, string | null>;
 
 /**
  * The responder's state: what its two parts keep, and the position of the controller on `alerts`. Every save of a
@@ -24,7 +21,7 @@ export interface RoleState {
   /** Up to where the alerts of the partition were decided. */
   offset(partition: number): number | undefined;
   /** Saves changes in one atomic step; with `offset` also the new position. */
-  save(partition: number, changes: StateChanges, offset?: number): Promise<void>;
+  save(partition: number, changes: RoleStateChanges, offset?: number): Promise<void>;
 }
 
 /**
@@ -46,14 +43,19 @@ export async function openRoleState(
   const slices: Slice[] = [];
   for (let partition = 0; partition < partitions; partition++) {
     const claimed = await store.claim(partition);
-    slices.push({ claimed, values: await claimed.loadAll(), unreadable: [], offset: claimed.offset });
+    slices.push({
+      claimed,
+      values: textsOf(await claimed.loadAll()),
+      unreadable: [],
+      offset: claimed.offset,
+    });
   }
 
   const restore = async (): Promise<void> => {
     for (const [partition, slice] of slices.entries()) {
       slice.claimed = await store.claim(partition);
       if (slice.values.size > 0 || slice.offset !== undefined)
-        await slice.claimed.checkpoint(slice.values, slice.offset ?? 0);
+        await slice.claimed.checkpoint(bytesOf(slice.values), slice.offset ?? 0);
     }
     on.restored?.();
   };
@@ -81,14 +83,15 @@ export async function openRoleState(
       queue(async () => {
         const slice = slices[partition]!;
         const changes = new Map([...slice.unreadable.map((key) => [key, null] as const), ...saved]);
+        const bytes = bytesOf(changes);
         const position = offset ?? slice.offset ?? 0;
         try {
-          await slice.claimed.checkpoint(changes, position);
+          await slice.claimed.checkpoint(bytes, position);
         } catch (error) {
           if (error instanceof FencedError) on.fenced?.(error);
           if (!(error instanceof StateLostError)) throw error;
           await restore();
-          await slice.claimed.checkpoint(changes, position);
+          await slice.claimed.checkpoint(bytes, position);
         }
         slice.unreadable = [];
         slice.offset = position;
@@ -106,4 +109,12 @@ interface Slice {
   /** Keys that are to go. */
   unreadable: string[];
   offset: number | undefined;
+}
+
+function textsOf(values: ReadonlyMap<string, Buffer>): Map<string, string> {
+  return new Map([...values].map(([key, value]) => [key, value.toString()]));
+}
+
+function bytesOf(values: ReadonlyMap<string, string | null>): Map<string, Buffer | null> {
+  return new Map([...values].map(([key, value]) => [key, value === null ? null : Buffer.from(value)]));
 }

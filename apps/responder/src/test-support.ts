@@ -305,7 +305,8 @@ export class MemoryState implements StateStore {
   failures = 0;
 
   claim(partition: number): Promise<PartitionState> {
-    const values = (): Promise<Map<string, string>> => Promise.resolve(new Map(this.values));
+    const values = (): Promise<Map<string, Buffer>> =>
+      Promise.resolve(new Map([...this.values].map(([key, value]) => [key, Buffer.from(value)])));
     return Promise.resolve({
       partition,
       offset: this.position,
@@ -330,7 +331,7 @@ export class MemoryState implements StateStore {
     }
     for (const [key, value] of changes) {
       if (value === null) this.values.delete(key);
-      else this.values.set(key, value);
+      else this.values.set(key, value.toString());
     }
     this.position = offset;
     return Promise.resolve();

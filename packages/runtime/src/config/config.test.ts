@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { createSmallDisk } from '../../../test/support/small-disk.ts';
-import { configJsonSchema, configSchema, loadConfig } from './config.ts';
-import { UserError } from './errors.ts';
-import { loadTokenKey } from './keys.ts';
+import { createSmallDisk } from '../../../../test/support/small-disk.ts';
+import { configJsonSchema, configSchema, loadConfig } from './index.ts';
+import { UserError } from '../errors.ts';
+import { loadTokenKey } from '../token-key.ts';
 
 const cwd = mkdtempSync(join(tmpdir(), 'tripline-config-'));
 afterAll(() => rmSync(cwd, { recursive: true }));
@@ -203,7 +203,7 @@ describe('the configuration', () => {
   });
 
   it('is described by the published schema, which is up to date', async () => {
-    const path = fileURLToPath(new URL('../tripline.schema.json', import.meta.url));
+    const path = fileURLToPath(new URL('../../tripline.schema.json', import.meta.url));
     await expect(`${JSON.stringify(configJsonSchema(), null, 2)}\n`).toMatchFileSnapshot(path);
     expect(configSchema.safeParse({ $schema: './x.json' }).success).toBe(true);
   });
