@@ -1,3 +1,4 @@
+import { bodyOf } from '@tripline/bus';
 import { createDetection, detectionConfigSchema, type Detection } from '@tripline/detection';
 import { apiCallSchema, type Alert, type ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
@@ -250,7 +251,9 @@ describe('records of api-calls that are JSON but no API call', () => {
       let fold = foldOn(state, { aggregates, onUnreadable: (_, problem) => setAside.push(problem) });
       await fold.open();
       await fold.fold(ndjson(odd));
-      await fold.fold(Buffer.concat([ndjson(others), Buffer.from('no JSON\n{"id":\n')]));
+      await fold.fold(
+        Buffer.concat([ndjson(others), bodyOf([Buffer.from('no JSON'), Buffer.from('{"id":')])]),
+      );
       await fold.checkpoint(1);
       const { folded, failed, unreadable } = fold.counts;
       expect(unreadable).toBe(setAside.length);

@@ -1,3 +1,4 @@
+import { recordsOf } from '@tripline/bus';
 import {
   idHash,
   PreAggregator,
@@ -10,11 +11,10 @@ import {
   type EndpointProfileState as ParametersState,
   type PeersState,
 } from '@tripline/detection';
-import { apiCallProblem, type Alert, type ApiCall } from '@tripline/model';
+import { readApiCall, type Alert, type ApiCall } from '@tripline/model';
 import type { PartitionState, StateChanges } from '@tripline/state';
 import type { Fold } from './lanes.ts';
 import { isEntry, isSlotCount, OpenEpisodes, savedKeys } from './open-episodes.ts';
-import { parseRecords } from './records.ts';
 
 export interface FoldCounts {
   /** Calls folded into the detectors' states. */
@@ -354,19 +354,18 @@ export class PartitionFold implements Fold {
     return { chunks, last };
   }
 
-  /** The calls of NDJSON; what is none is told and left out. */
+  /** The calls of a batch; a record that is none is reported and left out. */
   #parse(body: Buffer): ApiCall[] {
-    return parseRecords(body).filter((record): record is ApiCall => {
-      const problem = apiCallProblem(record);
-      if (problem === undefined) return true;
-      this.counts.unreadable++;
-      const isText = typeof record === 'string';
-      this.#options.onUnreadable(
-        isText ? record : JSON.stringify(record),
-        problem === '' ? 'no JSON object' : `no API call: ${problem} is missing or has another type`,
-      );
-      return false;
-    });
+    const calls: ApiCall[] = [];
+    for (const record of recordsOf(body)) {
+      const call = readApiCall(record);
+      if (typeof call !== 'string') calls.push(call);
+      else {
+        this.counts.unreadable++;
+        this.#options.onUnreadable(record.toString(), call);
+      }
+    }
+    return calls;
   }
 
   /**
@@ -662,9 +661,9 @@ export class PartitionFold implements Fold {
   }
 }
 
-function decodeProgress(text: string | undefined): Progress {
-  if (text === undefined) return { watermark: 0, open: [] };
-  const progress = JSON.parse(text) as Partial<Progress> | null;
+function decodeProgress(bytes: Buffer | undefined): Progress {
+  if (bytes === undefined) return { watermark: 0, open: [] };
+  const progress = JSON.parse(bytes.toString()) as Partial<Progress> | null;
   const { watermark, slots, open, ids = [] } = progress ?? {};
   if (!Number.isFinite(watermark)) throw new Error('it has no number as watermark');
   if (slots !== undefined && !isSlotCount(slots)) throw new Error('its slots are no number of slots');
