@@ -213,7 +213,11 @@ export class PartitionFold implements Fold {
         (saved) => new PreAggregator(state.partition, saved?.toString()),
         texts.get(aggregatesKey),
       );
-    const progress = this.#decode(progressKey, decodeProgress, texts.get(progressKey));
+    const progress = this.#decode(
+      progressKey,
+      (saved) => decodeProgress(saved),
+      texts.get(progressKey),
+    );
     const { watermark, slots, open, ids = [] } = progress;
     this.#watermark = watermark;
     if (slots === undefined) this.#takeOverOpen(open);
