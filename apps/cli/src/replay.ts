@@ -6,7 +6,7 @@ import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-pr
 import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
 import { createServedPaths, createTemplateLearner, EqualLines, FrameSplitter } from '@tripline/kong';
 import { alertTypes } from '@tripline/detection';
-import { describeTarget, type Alert } from '@tripline/model';
+import { describeTarget, encodeApiCall, type Alert } from '@tripline/model';
 import { decide, parsePolicies, type Policies } from '@tripline/policy';
 import { onSignals, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
@@ -121,7 +121,7 @@ export async function replay(args: string[]): Promise<number> {
       if (result.kind === 'rejected') reject(summary, result.reason);
       else if (result.kind === 'stream-session') summary.streamSessions++;
       else {
-        gathered.push(Buffer.from(JSON.stringify(result.call)));
+        gathered.push(encodeApiCall(result.call));
         summary.services.saw(result.call);
         if (summary.actors.size < 10_000_000)
           summary.actors.add(`${result.call.actorKind}:${result.call.actorId}`);

@@ -1,3 +1,4 @@
+import { recordsOf } from '@tripline/bus';
 import {
   idHash,
   PreAggregator,
@@ -10,11 +11,10 @@ import {
   type EndpointProfileState as ParametersState,
   type PeersState,
 } from '@tripline/detection';
-import { apiCallProblem, type Alert, type ApiCall } from '@tripline/model';
+import { readApiCall, type Alert, type ApiCall } from '@tripline/model';
 import type { PartitionState, StateChanges } from '@tripline/state';
 import type { Fold } from './lanes.ts';
 import { isEntry, isSlotCount, OpenEpisodes, savedKeys } from './open-episodes.ts';
-import { parseRecords } from './records.ts';
 
 export interface FoldCounts {
   /** Calls folded into the detectors' states. */
@@ -352,17 +352,16 @@ export class PartitionFold implements Fold {
 
   /** The calls of a batch; a record that is none is reported and left out. */
   #parse(body: Buffer): ApiCall[] {
-    return parseRecords(body).filter((record): record is ApiCall => {
-      const problem = apiCallProblem(record);
-      if (problem === undefined) return true;
-      this.counts.unreadable++;
-      const isText = typeof record === 'string';
-      this.#options.onUnreadable(
-        isText ? record : JSON.stringify(record),
-        problem === '' ? 'no JSON object' : `no API call: ${problem} is missing or has another type`,
-      );
-      return false;
-    });
+    const calls: ApiCall[] = [];
+    for (const record of recordsOf(body)) {
+      const call = readApiCall(record);
+      if (typeof call !== 'string') calls.push(call);
+      else {
+        this.counts.unreadable++;
+        this.#options.onUnreadable(record.toString(), call);
+      }
+    }
+    return calls;
   }
 
   /**

@@ -1,4 +1,9 @@
-import type { Alert, ApiCall, Response } from '@tripline/model';
+import { encodeApiCall, type Alert, type ApiCall, type Response } from '@tripline/model';
+
+/** Calls as they are on the bus. */
+export function callRecords(calls: readonly ApiCall[]): Buffer[] {
+  return calls.map((call) => encodeApiCall(call));
+}
 
 export function jsonRecords(rows: readonly object[]): Buffer[] {
   return rows.map((row) => Buffer.from(JSON.stringify(row)));
