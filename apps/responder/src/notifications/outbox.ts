@@ -2,12 +2,12 @@ import { severities, type Alert } from '@tripline/model';
 import {
   addToDigest,
   emptyDigest,
-  retryDelayMs,
   type AlertDigest,
   type AlertEvent,
   type DeliveryFailure,
 } from '@tripline/notify';
 import type { RoleStateChanges } from '../role-state.ts';
+import { retryDelayMs } from './retry-delay.ts';
 import {
   decodeDigest,
   decodeMessage,
