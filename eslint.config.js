@@ -77,7 +77,6 @@ const tooLong = [
   'packages/series/src/series.ts',
   'test/distributed/fleet.ts',
   'test/integration/command.test.ts',
-  'test/traffic/{attacks,benign,request}.ts',
 ];
 
 // To be untied; nothing may be added.
@@ -86,7 +85,6 @@ const circular = [
   'packages/bus/src/kafka-*.ts',
   'packages/detection/src/**/*.ts',
   'packages/notify/src/{excerpt,webhook}.ts',
-  'test/traffic/{request,site}.ts',
 ];
 
 export default tseslint.config(
