@@ -50,7 +50,7 @@ describe('states that an earlier version or a damaged store left', () => {
       const [detection, endpointDetection] = [createDetection(config), createEndpointDetection(config)];
       const ofCalls = await state.claim(0);
       const ofAggregates = await state.claim(1);
-      const keys = ['progress', 'aggregates', 'parameter-episodes', detection.actorStateKey(calls[0]!)];
+      const keys = ['progress', 'aggregates', 'parameter-episodes', detection.keysOf(calls[0]!).actor];
       await ofCalls.checkpoint(new Map(keys.map((key) => [key, foreign])), 7);
       await ofAggregates.checkpoint(
         new Map(

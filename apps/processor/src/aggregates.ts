@@ -1,4 +1,4 @@
-import { partitionOf, type Bus, type BusRecord } from '@tripline/bus';
+import { jsonRecord, partitionOf, type Bus, type BusRecord } from '@tripline/bus';
 import {
   asEmission,
   asHold,
@@ -30,11 +30,7 @@ export function aggregateRecords(emission: Emission, partitions: number): BusRec
     const parts = emission.parts.filter(
       ([, , service, endpoint]) => partitionOf(endpointId({ service, endpoint }), partitions) === partition,
     );
-    records.push({
-      key: `source-${emission.from}`,
-      partition,
-      value: JSON.stringify({ ...emission, parts }),
-    });
+    records.push({ ...jsonRecord(`source-${emission.from}`, { ...emission, parts }), partition });
   }
   return records;
 }

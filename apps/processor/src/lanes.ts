@@ -1,4 +1,4 @@
-import { BeginAgainError, type Bus, type BusBatch, type Subscription } from '@tripline/bus';
+import { BeginAgainError, jsonRecord, type Bus, type BusBatch, type Subscription } from '@tripline/bus';
 import type { Alert, Topic } from '@tripline/model';
 import {
   Counter,
@@ -21,7 +21,7 @@ export interface Fold {
   readonly unsaved: boolean;
   /** Takes up where the last checkpoint ended. */
   open(): Promise<void>;
-  /** Folds a batch of NDJSON; returns the alert revisions to publish, oldest first. */
+  /** Folds the body of a batch; returns the alert revisions to publish, oldest first. */
   fold(body: Buffer): Promise<Alert[]>;
   /** No records have come for so long: what follows from that alone. */
   idle(idleMs: number): Promise<Alert[]>;
@@ -185,10 +185,7 @@ export function startLanes<F extends Fold>(options: LanesOptions<F>): Lanes<F> {
 
   const publish = async (alerts: readonly Alert[]): Promise<void> => {
     if (alerts.length === 0) return;
-    const records = alerts.map((alert) => ({
-      key: `${alert.actor.kind}:${alert.actor.id}`,
-      value: JSON.stringify(alert),
-    }));
+    const records = alerts.map((alert) => jsonRecord(`${alert.actor.kind}:${alert.actor.id}`, alert));
     await persist.run('publishing alerts', () => bus.publish('alerts', records));
     for (const alert of alerts) {
       if (alert.revision !== 1) continue;

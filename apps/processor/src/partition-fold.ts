@@ -1,20 +1,20 @@
+import { recordsOf } from '@tripline/bus';
 import {
   idHash,
-  isOneOfMany,
   PreAggregator,
   RecentIds,
   type ActorState,
   type Detection,
+  type DetectionOutput,
   type Emission,
-  type ParameterEpisodes,
-  type ParametersState,
+  type EndpointEpisodes as ParameterEpisodes,
+  type EndpointProfileState as ParametersState,
   type PeersState,
 } from '@tripline/detection';
-import { apiCallProblem, type Alert, type ApiCall } from '@tripline/model';
+import { readApiCall, type Alert, type ApiCall } from '@tripline/model';
 import type { PartitionState, StateChanges } from '@tripline/state';
 import type { Fold } from './lanes.ts';
 import { isEntry, isSlotCount, OpenEpisodes, savedKeys } from './open-episodes.ts';
-import { parseRecords } from './records.ts';
 
 export interface FoldCounts {
   /** Calls folded into the detectors' states. */
@@ -149,7 +149,7 @@ export class PartitionFold implements Fold {
   #firstBatch: [key: string, actor: HeldActor][] = [];
   /** By key: states are many, and those that the next checkpoint saves few. */
   readonly #changedActors = new Map<string, HeldActor>();
-  readonly #changed = new Map<string, { held: Held<unknown>; encode: () => string | null }>();
+  readonly #changed = new Map<string, { held: Held<unknown>; encode: () => Buffer | null }>();
   #aggregator: PreAggregator | undefined;
   #unsaved = false;
 
@@ -158,7 +158,7 @@ export class PartitionFold implements Fold {
     this.#recent = new RecentIds(options.rememberedIds);
     this.#maxOpen = options.maxOpenEpisodes ?? maxOpenEpisodes;
     this.#open = new OpenEpisodes(this.#maxOpen);
-    this.#parameterEpisodes = { state: options.detection.decodeParameterEpisodes(undefined), changed: false };
+    this.#parameterEpisodes = { state: options.detection.endpointEpisodes.decode(undefined), changed: false };
   }
 
   /** Event time of the newest call. */
@@ -203,14 +203,14 @@ export class PartitionFold implements Fold {
     const texts = await state.load([progressKey, aggregatesKey, parameterEpisodesKey]);
     this.#parameterEpisodes.state = this.#decode(
       parameterEpisodesKey,
-      (saved) => detection.decodeParameterEpisodes(saved),
+      (saved) => detection.endpointEpisodes.decode(saved),
       texts.get(parameterEpisodesKey),
     );
-    this.#parametersCloseAt = detection.parameterEpisodesCloseAt(this.#parameterEpisodes.state) ?? Infinity;
+    this.#parametersCloseAt = detection.endpointEpisodesCloseAt(this.#parameterEpisodes.state) ?? Infinity;
     if (aggregates)
       this.#aggregator = this.#decode(
         aggregatesKey,
-        (saved) => new PreAggregator(state.partition, saved),
+        (saved) => new PreAggregator(state.partition, saved?.toString()),
         texts.get(aggregatesKey),
       );
     const progress = this.#decode(progressKey, decodeProgress, texts.get(progressKey));
@@ -253,12 +253,8 @@ export class PartitionFold implements Fold {
       const hash = idHash(call.id);
       if (this.#recent.seen(hash)) this.counts.duplicates++;
       else {
-        calls.push({
-          call,
-          actorKey: detection.actorStateKey(call),
-          peersKey: detection.peersStateKey(call),
-          parametersKey: detection.parametersStateKey(call),
-        });
+        const { actor: actorKey, peers: peersKey, endpoint: parametersKey } = detection.keysOf(call);
+        calls.push({ call, actorKey, peersKey, parametersKey });
         this.#newIds.push(hash);
       }
     }
@@ -308,7 +304,7 @@ export class PartitionFold implements Fold {
     if (aggregator)
       changes.set(
         aggregatesKey,
-        this.#encodeOther(aggregatesKey, () => aggregator.encode()),
+        this.#encodeOther(aggregatesKey, () => Buffer.from(aggregator.encode())),
       );
     await state.checkpoint(changes, offset);
     this.#unsaved = false;
@@ -354,19 +350,18 @@ export class PartitionFold implements Fold {
     return { chunks, last };
   }
 
-  /** The calls of NDJSON; what is none is told and left out. */
+  /** The calls of a batch; a record that is none is reported and left out. */
   #parse(body: Buffer): ApiCall[] {
-    return parseRecords(body).filter((record): record is ApiCall => {
-      const problem = apiCallProblem(record);
-      if (problem === undefined) return true;
-      this.counts.unreadable++;
-      const isText = typeof record === 'string';
-      this.#options.onUnreadable(
-        isText ? record : JSON.stringify(record),
-        problem === '' ? 'no JSON object' : `no API call: ${problem} is missing or has another type`,
-      );
-      return false;
-    });
+    const calls: ApiCall[] = [];
+    for (const record of recordsOf(body)) {
+      const call = readApiCall(record);
+      if (typeof call !== 'string') calls.push(call);
+      else {
+        this.counts.unreadable++;
+        this.#options.onUnreadable(record.toString(), call);
+      }
+    }
+    return calls;
   }
 
   /**
@@ -398,23 +393,24 @@ export class PartitionFold implements Fold {
     const peers = this.#peers.get(peersKey)!;
     // Before: a call that cannot be folded may have changed them all the same.
     this.#changeActor(key, actor);
-    if (!peers.changed) this.#change(peersKey, peers, () => detection.encodePeers(peers.state));
-    const raised = detection.fold(actorState, peers.state, call);
+    if (!peers.changed) this.#change(peersKey, peers, () => detection.peers.encode(peers.state));
+    const raised: Alert[] = [];
+    detection.fold(actorState, peers.state, call, this.#outputTo(raised));
     this.#aggregator?.add(call);
-    for (const alert of raised) this.#raise(alert, alerts);
+    for (const alert of raised) alerts.push(alert);
     this.#open.set(key, detection.closesAt(actorState));
   }
 
   #relearnActor(key: string, error: unknown): void {
     const actor = this.#actors.get(key) ?? this.#olderActors.get(key)!;
-    actor.state = this.#begunAnew(key, error, this.#options.detection.decodeActor(undefined));
+    actor.state = this.#begunAnew(key, error, this.#options.detection.actors.decode(undefined));
     this.#changeActor(key, actor);
     this.#open.set(key, undefined);
   }
 
   #relearnEndpoint(key: string, error: unknown): void {
     const endpoint = this.#endpoints.get(key)!;
-    endpoint.state = this.#begunAnew(key, error, this.#options.detection.decodeParameters(undefined));
+    endpoint.state = this.#begunAnew(key, error, this.#options.detection.endpoints.decode(undefined));
     this.#changeEndpoint(key, endpoint);
     this.#parameterEpisodesChanged();
     this.#open.set(key, undefined);
@@ -426,20 +422,22 @@ export class PartitionFold implements Fold {
     return state;
   }
 
-  /** To be published, or passed on to the endpoint, where it is put together with what other addresses do there. */
-  #raise(alert: Alert, alerts: Alert[]): void {
-    if (!this.#aggregator || !isOneOfMany(alert)) alerts.push(alert);
+  /** Alerts to be published go to `alerts`, others to their endpoint, where they are put together with what other addresses do there. */
+  #outputTo(alerts: Alert[]): DetectionOutput {
+    const aggregator = this.#aggregator;
+    const alert = (one: Alert): void => void alerts.push(one);
     // The endpoint ends its alert by itself.
-    else if (alert.status === 'open') this.#aggregator.report(alert);
+    const toEndpoint = (one: Alert): void => (one.status === 'open' ? aggregator!.report(one) : undefined);
+    return { alert, toEndpoint: aggregator ? toEndpoint : alert };
   }
 
   #foldParameters(call: ApiCall, key: string, alerts: Alert[]): void {
     const { detection } = this.#options;
     const endpoint = this.#endpoints.get(key)!;
     const episodes = this.#parameterEpisodes;
-    for (const alert of detection.foldParameters(endpoint.state, episodes.state, call)) alerts.push(alert);
+    detection.foldEndpoint(endpoint.state, episodes.state, call, this.#outputTo(alerts));
     this.#changeEndpoint(key, endpoint);
-    this.#open.set(key, detection.parametersReleaseAt(endpoint.state));
+    this.#open.set(key, detection.endpointReleasesAt(endpoint.state));
     this.#parameterEpisodesChanged();
   }
 
@@ -447,8 +445,8 @@ export class PartitionFold implements Fold {
     const { detection } = this.#options;
     const episodes = this.#parameterEpisodes;
     if (!episodes.changed)
-      this.#change(parameterEpisodesKey, episodes, () => detection.encodeParameterEpisodes(episodes.state));
-    this.#parametersCloseAt = detection.parameterEpisodesCloseAt(episodes.state) ?? Infinity;
+      this.#change(parameterEpisodesKey, episodes, () => detection.endpointEpisodes.encode(episodes.state));
+    this.#parametersCloseAt = detection.endpointEpisodesCloseAt(episodes.state) ?? Infinity;
   }
 
   #changeActor(key: string, held: HeldActor): void {
@@ -458,10 +456,10 @@ export class PartitionFold implements Fold {
   }
 
   #changeEndpoint(key: string, held: Held<ParametersState>): void {
-    if (!held.changed) this.#change(key, held, () => this.#options.detection.encodeParameters(held.state));
+    if (!held.changed) this.#change(key, held, () => this.#options.detection.endpoints.encode(held.state));
   }
 
-  #change(key: string, held: Held<unknown>, encode: () => string | null): void {
+  #change(key: string, held: Held<unknown>, encode: () => Buffer | null): void {
     held.changed = true;
     this.#changed.set(key, { held, encode });
   }
@@ -475,8 +473,8 @@ export class PartitionFold implements Fold {
   #close(eventTimeMs: number, alerts: Alert[]): void {
     const { detection } = this.#options;
     for (const key of this.#open.dueBy(eventTimeMs)) {
-      if (detection.isParametersKey(key)) this.#release(key, eventTimeMs, alerts);
-      else this.#end(key, (actor) => detection.close(actor, eventTimeMs), alerts);
+      if (isEndpointKey(key)) this.#release(key, eventTimeMs, alerts);
+      else this.#end(key, (actor, out) => detection.close(actor, eventTimeMs, out), alerts);
     }
     // Last: what was released is part of them.
     if (this.#parametersCloseAt < Infinity) this.#closeParameters(eventTimeMs, alerts);
@@ -491,17 +489,17 @@ export class PartitionFold implements Fold {
     const keys = this.#open.takeEarliest();
     await this.#loadStates(keys);
     for (const key of keys) {
-      if (detection.isParametersKey(key)) this.#release(key, Infinity, alerts);
-      else this.#end(key, (actor) => detection.closeEarly(actor), alerts);
+      if (isEndpointKey(key)) this.#release(key, Infinity, alerts);
+      else this.#end(key, (actor, out) => detection.closeEarly(actor, out), alerts);
     }
     this.counts.closedEarly += keys.length;
     onClosedEarly?.(keys.length, this.#maxOpen);
   }
 
-  #end(key: string, close: (actor: ActorState) => Alert[], alerts: Alert[]): void {
+  #end(key: string, close: (actor: ActorState, out: DetectionOutput) => void, alerts: Alert[]): void {
     const actor = this.#actors.get(key)!;
     try {
-      for (const alert of close(actor.state!)) this.#raise(alert, alerts);
+      close(actor.state!, this.#outputTo(alerts));
       this.#changeActor(key, actor);
       this.#open.set(key, this.#options.detection.closesAt(actor.state!));
     } catch (error) {
@@ -515,10 +513,9 @@ export class PartitionFold implements Fold {
     const endpoint = this.#endpoints.get(key)!;
     const episodes = this.#parameterEpisodes.state;
     try {
-      for (const alert of detection.releaseParameters(endpoint.state, episodes, eventTimeMs))
-        alerts.push(alert);
+      detection.releaseEndpoint(endpoint.state, episodes, eventTimeMs, this.#outputTo(alerts));
       this.#changeEndpoint(key, endpoint);
-      this.#open.set(key, detection.parametersReleaseAt(endpoint.state));
+      this.#open.set(key, detection.endpointReleasesAt(endpoint.state));
       this.#parameterEpisodesChanged();
     } catch (error) {
       this.#relearnEndpoint(key, error);
@@ -530,9 +527,9 @@ export class PartitionFold implements Fold {
     const { detection } = this.#options;
     const episodes = this.#parameterEpisodes;
     try {
-      for (const alert of detection.closeParameterEpisodes(episodes.state, eventTimeMs)) alerts.push(alert);
+      detection.closeEndpointEpisodes(episodes.state, eventTimeMs, this.#outputTo(alerts));
     } catch (error) {
-      const none = detection.decodeParameterEpisodes(undefined);
+      const none = detection.endpointEpisodes.decode(undefined);
       episodes.state = this.#begunAnew(parameterEpisodesKey, error, none);
     }
     this.#parameterEpisodesChanged();
@@ -552,7 +549,7 @@ export class PartitionFold implements Fold {
     if (peers.size > 0) {
       const texts = await state.load([...peers]);
       for (const key of peers) {
-        const read = this.#decode(key, (text) => detection.decodePeers(text), texts.get(key));
+        const read = this.#decode(key, (text) => detection.peers.decode(text), texts.get(key));
         this.#peers.set(key, { state: read, changed: false });
       }
     }
@@ -567,9 +564,8 @@ export class PartitionFold implements Fold {
   }
 
   async #loadStates(keys: readonly string[]): Promise<void> {
-    const { detection } = this.#options;
-    await this.#loadActors(keys.filter((key) => !detection.isParametersKey(key)));
-    await this.#loadEndpoints(keys.filter((key) => detection.isParametersKey(key)));
+    await this.#loadActors(keys.filter((key) => !isEndpointKey(key)));
+    await this.#loadEndpoints(keys.filter((key) => isEndpointKey(key)));
   }
 
   async #loadEndpoints(keys: readonly string[]): Promise<void> {
@@ -578,7 +574,7 @@ export class PartitionFold implements Fold {
     if (missing.length === 0) return;
     const texts = await state.load(missing);
     for (const key of missing) {
-      const read = this.#decode(key, (text) => detection.decodeParameters(text), texts.get(key));
+      const read = this.#decode(key, (text) => detection.endpoints.decode(text), texts.get(key));
       this.#endpoints.set(key, { state: read, changed: false });
     }
   }
@@ -586,7 +582,7 @@ export class PartitionFold implements Fold {
   async #loadActors(keys: readonly string[]): Promise<void> {
     const { detection, state } = this.#options;
     const decode = (key: string, bytes: Buffer | undefined): ActorState =>
-      this.#decode(key, (saved) => detection.decodeActor(saved), bytes);
+      this.#decode(key, (saved) => detection.actors.decode(saved), bytes);
     const missing = new Set<string>();
     for (const key of keys) {
       const held = this.#actors.get(key) ?? this.#olderActors.get(key);
@@ -620,25 +616,24 @@ export class PartitionFold implements Fold {
   #encodeActor(key: string, held: HeldActor): Buffer {
     const { detection } = this.#options;
     try {
-      return Buffer.from(detection.encodeActor(held.state!));
+      return detection.actors.encode(held.state!);
     } catch (error) {
       this.#relearnActor(key, error);
-      return Buffer.from(detection.encodeActor(held.state!));
+      return detection.actors.encode(held.state!);
     }
   }
 
   /** A state that cannot be saved is forgotten: it must not stop the stream either. */
-  #encodeOther(key: string, encode: () => string | null): Buffer | null {
+  #encodeOther(key: string, encode: () => Buffer | null): Buffer | null {
     try {
-      const text = encode();
-      return text === null ? null : Buffer.from(text);
+      return encode();
     } catch (error) {
       const { detection, state } = this.#options;
       this.#peers.delete(key);
       this.#endpoints.delete(key);
       this.#open.set(key, undefined);
       if (key === parameterEpisodesKey) {
-        this.#parameterEpisodes.state = detection.decodeParameterEpisodes(undefined);
+        this.#parameterEpisodes.state = detection.endpointEpisodes.decode(undefined);
         this.#parametersCloseAt = Infinity;
       }
       if (key === aggregatesKey) this.#aggregator = new PreAggregator(state.partition);
@@ -647,9 +642,13 @@ export class PartitionFold implements Fold {
   }
 
   /** A state that cannot be read (another version, a damaged store) is begun anew and told: it must not stop the stream. */
-  #decode<State>(key: string, decode: (text: string | undefined) => State, bytes: Buffer | undefined): State {
+  #decode<State>(
+    key: string,
+    decode: (bytes: Buffer | undefined) => State,
+    bytes: Buffer | undefined,
+  ): State {
     try {
-      return decode(bytes?.toString());
+      return decode(bytes);
     } catch (error) {
       this.counts.relearnt++;
       this.#options.onRelearn(key, (error as Error).message);
@@ -658,9 +657,9 @@ export class PartitionFold implements Fold {
   }
 }
 
-function decodeProgress(text: string | undefined): Progress {
-  if (text === undefined) return { watermark: 0, open: [] };
-  const progress = JSON.parse(text) as Partial<Progress> | null;
+function decodeProgress(bytes: Buffer | undefined): Progress {
+  if (bytes === undefined) return { watermark: 0, open: [] };
+  const progress = JSON.parse(bytes.toString()) as Partial<Progress> | null;
   const { watermark, slots, open, ids = [] } = progress ?? {};
   if (!Number.isFinite(watermark)) throw new Error('it has no number as watermark');
   if (slots !== undefined && !isSlotCount(slots)) throw new Error('its slots are no number of slots');
@@ -668,6 +667,10 @@ function decodeProgress(text: string | undefined): Progress {
   if (!Array.isArray(ids) || !ids.every((chunk) => Array.isArray(chunk) && chunk.every(Number.isInteger)))
     throw new Error('its chunks of ids are no pairs of numbers');
   return { watermark: watermark!, ...(slots === undefined ? {} : { slots }), open, ids };
+}
+
+function isEndpointKey(key: string): boolean {
+  return key.startsWith('q:');
 }
 
 function idsKey(chunk: number): string {

@@ -1,7 +1,12 @@
-import type { Alert, ApiCall, Response } from '@tripline/model';
+import { encodeApiCall, type Alert, type ApiCall, type Response } from '@tripline/model';
 
-export function ndjson(rows: readonly object[]): Buffer {
-  return Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+/** Calls as they are on the bus. */
+export function callRecords(calls: readonly ApiCall[]): Buffer[] {
+  return calls.map((call) => encodeApiCall(call));
+}
+
+export function jsonRecords(rows: readonly object[]): Buffer[] {
+  return rows.map((row) => Buffer.from(JSON.stringify(row)));
 }
 
 export function bareCall(id: string, startedAt: number): ApiCall {
