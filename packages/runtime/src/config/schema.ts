@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { busSchema, lakeSchema, stateSchema } from './backends.ts';
 import { collectorSchema } from './collector.ts';
 import { kongSchema } from './kong.ts';
+import { responderSchema } from './responder.ts';
 import { sanitizeSchema } from './sanitize.ts';
 import { servicesSchema } from './services.ts';
 import { file, port } from './values.ts';
@@ -31,6 +32,7 @@ export const configSchema = z
     lake: lakeSchema,
     kong: kongSchema,
     policiesFile: file.default('./policies.json'),
+    responder: responderSchema,
     webhooks: webhooksSchema,
     detectors: z
       .record(z.string(), z.unknown())
