@@ -4,7 +4,9 @@ import { createSanitizer } from '@tripline/sanitize';
 import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { dayMs } from './calendar.ts';
-import { createToApiCall, keptHeader, toLine, type Request } from './request.ts';
+import { createToApiCall } from './api-call.ts';
+import { toLine } from './log-line.ts';
+import { keptHeader, type Request } from './request.ts';
 import type { Label } from './stage.ts';
 import { createTraffic } from './traffic.ts';
 
