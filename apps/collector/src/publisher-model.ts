@@ -110,6 +110,11 @@ class FailingSpool extends Spool {
     return this.#work.size > 0;
   }
 
+  /** Resolves when what is under way now has ended. */
+  async underWay(): Promise<void> {
+    await Promise.allSettled(this.#work);
+  }
+
   override append(records: readonly BusRecord[]): Promise<Appended> {
     return this.broken
       ? Promise.resolve({ taken: 0, reason: 'spool-error', problem: 'The disk is broken.' })
@@ -122,6 +127,10 @@ class FailingSpool extends Spool {
 
   override pass(batch: SpooledBatch): Promise<void> {
     return this.#track(super.pass(batch));
+  }
+
+  override close(): Promise<void> {
+    return this.#track(super.close());
   }
 
   /** Waits until the disk is not at work, and closes the files. */
@@ -224,8 +233,10 @@ export class PublisherUnderTest {
     this.#spool.broken = broken;
   }
 
+  /** Lets time pass, and the disk do what it has begun. */
   async advance(ms: number): Promise<void> {
     this.#clock.advance(ms);
+    await this.#spool.underWay();
     await nextTurn();
   }
 
