@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
+import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
 import {
   createDetection,
   createEndpointDetection,
@@ -41,7 +41,7 @@ export async function openPipeline(
     credentialSharing: { exceptions },
   });
   const endpointDetection = createEndpointDetection(config);
-  const fold = new PartitionFold({
+  const fold = new CallFold({
     detection: createDetection(config),
     aggregates: endpointDetection.enabled,
     state: await state.claim(0),

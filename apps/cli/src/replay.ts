@@ -1,7 +1,7 @@
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
+import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
 import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
 import { createServedPaths, createTemplateLearner, EqualLines, FrameSplitter } from '@tripline/kong';
 import type { Alert, Policies } from '@tripline/model';
@@ -62,7 +62,7 @@ export async function replay(args: string[]): Promise<number> {
       ...(locate ? { locate } : {}),
     });
     const { detection, endpointDetection } = createConfiguredDetection(loaded.config);
-    const fold = new PartitionFold({
+    const fold = new CallFold({
       detection,
       aggregates: endpointDetection.enabled,
       state: await state.claim(0),
