@@ -257,7 +257,7 @@ async function minimalChain(
   writeFileSync(settingsFile, JSON.stringify(settings));
   const told = new Map<string, { port?: number; lines?: number; joined?: boolean }>();
   const members = ['processor', 'archiver', 'collector'].map((role): [string, ChildProcess] => {
-    const child = spawn(process.execPath, [resolve('dist/minimal-role.js'), role, settingsFile], {
+    const child = spawn(process.execPath, [resolve('dist/tools/minimal-role.js'), role, settingsFile], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     child.on('message', (message: object) => told.set(role, { ...told.get(role), ...message }));

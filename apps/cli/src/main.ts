@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 import { UserError } from '@tripline/runtime';
 
 const help = `Usage: tripline <command>

@@ -1,9 +1,19 @@
 import { Readable } from 'node:stream';
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
 import type { Alert, Response } from '@tripline/model';
-import { LakeRefusedError, LakeTooNewError, type Lake, type LakeTable } from './lake.ts';
-import { foundation, keepFor, migrationsFor, tables } from './schema.ts';
-import { ratedCallsSql, riskParameters, sessionsSql, type RatedCall, type Session } from './sessions.ts';
+import { LakeRefusedError, type Lake, type LakeTable } from './lake.ts';
+import { migrateLake } from './migrate.ts';
+import { alertsSinceSql } from './queries/alerts.ts';
+import { responsesSql } from './queries/responses.ts';
+import {
+  ratedCallsSql,
+  riskParameters,
+  sessionsSql,
+  type RatedCall,
+  type Session,
+} from './queries/sessions.ts';
+import { quote } from './quote.ts';
+import { tables } from './schema.ts';
 
 /**
  * What every query runs under, and nothing in its text can lift: bounds; each call, alert and response once and in its
@@ -52,51 +62,6 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     await writer.command({ query: sql, clickhouse_settings: ddlSettings });
   };
 
-  const migrate = async ({ retentionDays }: { retentionDays: number }): Promise<void> => {
-    if (!Number.isInteger(retentionDays) || retentionDays < 1 || retentionDays > 3_650)
-      throw new RangeError(`retentionDays is ${retentionDays}: allowed are whole days from 1 to 3650.`);
-    const migrations = migrationsFor(cluster);
-    const version = await versionOfTables();
-    if (version > migrations.length) {
-      throw new LakeTooNewError(
-        `The lake has schema version ${version}, this version of Tripline knows up to ${migrations.length}: ` +
-          'a newer Tripline has upgraded it. Run that version, or start with an empty lake.',
-      );
-    }
-    // Nothing is run that is done already: a cluster takes no such statement while one of its replicas is away.
-    if (version < migrations.length) for (const statement of foundation(cluster)) await write(statement);
-    // Statements first, then the note that they were done: a crash between the two runs them again, which is harmless.
-    for (const [index, { name, neededIf, statements }] of migrations.entries()) {
-      if (index < version) continue;
-      if (neededIf === undefined || (await query<{ needed: number }>(neededIf))[0]?.needed)
-        for (const statement of statements) await write(statement);
-      await write(
-        `INSERT INTO tripline.migrations SELECT ${index + 1}, ${quote(name)}, now() SETTINGS async_insert = 0`,
-      );
-    }
-    for (const table of Object.keys(tables) as LakeTable[]) {
-      const found = /\bTTL\b.*?toIntervalDay\((\d+)\)/.exec(await definitionOf(tables[table].name));
-      if (Number(found?.[1]) !== retentionDays) await write(keepFor(table, retentionDays, cluster));
-    }
-  };
-
-  /** 0 where there is none. */
-  const versionOfTables = async (): Promise<number> => {
-    if ((await definitionOf('tripline.migrations')) === '') return 0;
-    const [row] = await query<{ version: number }>('SELECT max(version) AS version FROM tripline.migrations');
-    return row?.version ?? 0;
-  };
-
-  /** The CREATE statement of a table; empty if there is none. */
-  const definitionOf = async (table: string): Promise<string> => {
-    const [database, name] = table.split('.');
-    const [row] = await query<{ sql: string }>(
-      'SELECT create_table_query AS sql FROM system.tables WHERE database = {database:String} AND name = {name:String}',
-      { database, name },
-    );
-    return row?.sql ?? '';
-  };
-
   const insert = async (table: LakeTable, ndjson: Buffer | readonly Buffer[]): Promise<void> => {
     const pieces = Array.isArray(ndjson) ? (ndjson as readonly Buffer[]) : [ndjson as Buffer];
     if (pieces.every(({ length }) => length === 0)) return;
@@ -128,22 +93,15 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
   };
 
   return {
-    migrate,
+    migrate: ({ retentionDays }) => migrateLake({ query, write, cluster }, retentionDays),
     insert,
     query,
     alertsSince: async (sinceMs) => {
-      const rows = await query<{ alert: string }>(
-        `SELECT alert FROM tripline.alerts
-         WHERE raisedAt >= fromUnixTimestamp64Milli({sinceMs:Int64}) ORDER BY raisedAt, id`,
-        { sinceMs },
-      );
+      const rows = await query<{ alert: string }>(alertsSinceSql, { sinceMs });
       return rows.map((row) => JSON.parse(row.alert) as Alert);
     },
     responses: async (limit) => {
-      const rows = await query<{ response: string }>(
-        'SELECT response FROM tripline.responses ORDER BY decidedAt DESC, id LIMIT {limit:UInt32}',
-        { limit },
-      );
+      const rows = await query<{ response: string }>(responsesSql, { limit });
       return rows.map((row) => JSON.parse(row.response) as Response);
     },
     ratedCalls: async (filter) => query<RatedCall>(ratedCallsSql(filter), riskParameters(filter)),
@@ -179,8 +137,4 @@ function aboutTheRows(error: unknown): boolean {
 /** Behind it the engine quotes the row, which belongs neither into a log nor into a dead letter. */
 export function firstLine(error: unknown): string {
   return (error as Error).message.split(/\n| before: |: while |: \(|, Row | Expression/, 1)[0]!.slice(0, 200);
-}
-
-function quote(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
 }

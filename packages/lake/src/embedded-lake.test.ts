@@ -6,9 +6,11 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { loadEngine, openEmbeddedLake } from './embedded-lake.ts';
 import { lakeContract, type LakeUnderTest } from './lake.contract.ts';
 import type { Lake } from './lake.ts';
+import { upgradeContract } from './upgrade.contract.ts';
 
 // The engine opens one directory at a time per process, so the suites of this file run one after the other.
 lakeContract('embedded lake', underTest);
+upgradeContract('embedded lake', underTest);
 
 async function underTest(): Promise<LakeUnderTest> {
   const path = mkdtempSync(join(tmpdir(), 'tripline-lake-'));

@@ -1,5 +1,5 @@
 import type { Alert, Response } from '@tripline/model';
-import type { RatedCall, RiskFilter, Session } from './sessions.ts';
+import type { RatedCall, RiskFilter, Session } from './queries/sessions.ts';
 
 /** The tables that batches go to. */
 export type LakeTable = 'apiCalls' | 'alerts' | 'responses';

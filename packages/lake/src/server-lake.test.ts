@@ -8,11 +8,16 @@ import {
   type Clickhouse,
   type ClickhouseFront,
 } from '../../../test/engines/clickhouse.ts';
-import { lakeContract } from './lake.contract.ts';
+import { lakeContract, type LakeUnderTest } from './lake.contract.ts';
 import type { Lake } from './lake.ts';
+import { migrations } from './migrations.ts';
 import { openServerLake, refuseOldServer } from './server-lake.ts';
+import { upgradeContract } from './upgrade.contract.ts';
 
-lakeContract('lake on a server', async () => {
+lakeContract('lake on a server', underTest);
+upgradeContract('lake on a server', underTest);
+
+async function underTest(): Promise<LakeUnderTest> {
   const server = await startClickhouse();
   let lake = openServerLake(server);
   return {
@@ -28,7 +33,7 @@ lakeContract('lake on a server', async () => {
       await server.dispose();
     },
   };
-});
+}
 
 async function command({ url, username, password }: Clickhouse, sql: string): Promise<void> {
   const client = createClient({ url, username, password });
@@ -105,7 +110,7 @@ describe('lake on a server that fails', () => {
       );
       expect(await counted(lakes[0]!, 'process-')).toEqual({ rows: 200, ids: 200 });
       const versions = await lakes[0]!.query('SELECT version FROM tripline.migrations ORDER BY version');
-      expect(versions).toEqual([{ version: 1 }, { version: 2 }, { version: 3 }, { version: 4 }]);
+      expect(versions).toEqual(migrations.map((_, index) => ({ version: index + 1 })));
     } finally {
       for (const one of lakes) await one.close();
       await fresh.dispose();
