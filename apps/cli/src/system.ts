@@ -200,6 +200,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
           state: backends.state('processor'),
           detection,
           aggregates: endpointDetection.enabled,
+          maxActorsInMemory: config.processor.maxActorsInMemory,
         }),
       );
       if (endpointDetection.enabled)

@@ -13,8 +13,8 @@ export interface ProcessorOptions extends RoleContext {
   detection: Detection;
   /** Whether calls are counted per endpoint and sent on to `startAggregates`: what nobody reads need not be sent. */
   aggregates: boolean;
-  /** How many actors are kept in memory, in all partitions together. Default 100,000, about 4 kB each, those of one batch 1 to 2 kB. */
-  maxActorsInMemory?: number;
+  /** How many actors are kept in memory, in all partitions together: about 4 kB each, those of one batch 1 to 2 kB. */
+  maxActorsInMemory: number;
   /**
    * How many call ids are remembered at least to drop duplicates, in all partitions of the bus together. Default 500,000,
    * 32 to 64 bytes each.
@@ -31,7 +31,6 @@ const minActors = 1_000;
 /** API calls to alerts, and to what is counted per endpoint. */
 export function startProcessor(options: ProcessorOptions): RunningRole {
   const { bus } = options;
-  const maxActorsInMemory = options.maxActorsInMemory ?? 100_000;
   const rememberedIds = Math.max(minIds, Math.ceil((options.rememberedIds ?? 500_000) / bus.partitions));
   const onClosedEarly = closedEarlyLog(options);
   const role = new WorkerRole({
@@ -46,7 +45,7 @@ export function startProcessor(options: ProcessorOptions): RunningRole {
         ...tools,
         detection: options.detection,
         aggregates: options.aggregates,
-        maxActorsInMemory: () => Math.max(minActors, Math.floor(maxActorsInMemory / partitions())),
+        maxActorsInMemory: () => Math.max(minActors, Math.floor(options.maxActorsInMemory / partitions())),
         rememberedIds,
         onClosedEarly,
       }),
