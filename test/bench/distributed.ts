@@ -113,18 +113,19 @@ function cpuSecondsOf(pid: number): number {
 /** Four weeks of an actor with one service, some 20 calls an hour by day, as the store keeps it. */
 function learntState(): string {
   const detection = createDetection(detectionConfigSchema.parse({}));
-  const actor = detection.decodeActor(undefined);
-  const peers = detection.decodePeers(undefined);
+  const nowhere = { alert: () => undefined, toEndpoint: () => undefined };
+  const actor = detection.actors.decode(undefined);
+  const peers = detection.peers.decode(undefined);
   const template = calls()[0]!;
   const from = Date.now() - 28 * 86_400_000;
   for (let hour = 0; hour < 28 * 24; hour++) {
     const count = Math.round(12 + 8 * Math.sin((hour / 24) * 2 * Math.PI)) + ((hour * 7) % 5);
     for (let n = 0; n < count; n++) {
       const startedAt = from + hour * 3_600_000 + Math.floor((n * 3_600_000) / count);
-      detection.fold(actor, peers, { ...template, id: `${hour}.${n}`, startedAt });
+      detection.fold(actor, peers, { ...template, id: `${hour}.${n}`, startedAt }, nowhere);
     }
   }
-  return detection.encodeActor(actor);
+  return detection.actors.encode(actor).toString('base64');
 }
 
 /** Gives every actor of the sender (see sender.mjs) a learnt state, before anybody claims the partitions. */

@@ -2,6 +2,7 @@ import { startKongStandIn, defaultSeed, type KongStandIn } from '@tripline/kong-
 import type { Alert } from '@tripline/model';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { seeded } from '../../apps/cli/src/demo-traffic.ts';
+import { skipWithout } from '../engines/needs.ts';
 import { until } from '../support/parts.ts';
 import { callLine } from '../support/running.ts';
 import {
@@ -61,7 +62,7 @@ const everyRole: FleetRole[] = [
   'responder',
 ];
 
-describe('the fleet', () => {
+describe.skipIf(await skipWithout('the fleet on Kafka and Redis', 'Kafka', 'Redis'))('the fleet', () => {
   let engines: Engines | undefined;
   const calls = traffic();
   const lines = calls.map(({ line }) => line);

@@ -1,4 +1,5 @@
-import { alertTypes, type Alert } from '@tripline/model';
+import { alertTypes } from '@tripline/detection';
+import type { Alert } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import type { Label } from '../traffic/stage.ts';
 import { evaluateSeed, evaluationOf } from './evaluate.ts';
@@ -127,7 +128,7 @@ describe('evaluation', () => {
         Object.values(one.byVariant).reduce((sum, variant) => sum + variant.planted, 0),
       ).toBeGreaterThanOrEqual(one.planted);
     }
-    const spike = evaluation.detectors['request-spike'];
+    const spike = evaluation.detectors['request-spike']!;
     // The floor of a run in which victims are known for five days at most; the report has the full figures.
     expect(spike.byVariant['request-spike:1']).toMatchObject({ planted: 1, found: 1 });
     expect(spike.byVariant['request-spike:5']).toMatchObject({ planted: 1, found: 1 });
@@ -139,7 +140,7 @@ describe('evaluation', () => {
       expect(one.recall, `${type}: ${JSON.stringify(one.byVariant)}`).toBe(1);
     }
     // The slow one begins on the second day, before anybody's places are known.
-    expect(evaluation.detectors['credential-stuffing'].found).toBeGreaterThanOrEqual(8);
+    expect(evaluation.detectors['credential-stuffing']!.found).toBeGreaterThanOrEqual(8);
     expect(page(evaluation)).toContain('| request-spike');
   }, 300_000);
 

@@ -1,4 +1,5 @@
-import { alertTypes, type Alert, type AlertType } from '@tripline/model';
+import { alertTypes } from '@tripline/detection';
+import type { Alert, AlertType } from '@tripline/model';
 import { createSanitizer } from '@tripline/sanitize';
 import { createToApiCall } from '../traffic/request.ts';
 import type { Label, TrafficOptions } from '../traffic/stage.ts';

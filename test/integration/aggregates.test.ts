@@ -1,5 +1,5 @@
 import { aggregateRecords, startAggregates, startProcessor } from '@tripline/app-processor';
-import { createEmbeddedBus, type Bus, type BusRecord, type ConsumeOptions } from '@tripline/bus';
+import { type Bus, type BusRecord, type ConsumeOptions, createEmbeddedBus, jsonRecord } from '@tripline/bus';
 import { createDetection, createEndpointDetection, detectionConfigSchema } from '@tripline/detection';
 import { actorKey, type Alert, type ApiCall, type DeadLetter, type Topic } from '@tripline/model';
 import { createEmbeddedState, type StateChanges, type StateStore } from '@tripline/state';
@@ -64,7 +64,7 @@ async function publish(bus: Bus, some: readonly ApiCall[], batch: number): Promi
   for (let i = 0; i < some.length; i += batch) {
     await bus.publish(
       'api-calls',
-      some.slice(i, i + batch).map((one) => ({ key: actorKey(one), value: JSON.stringify(one) })),
+      some.slice(i, i + batch).map((one) => jsonRecord(actorKey(one), one)),
     );
   }
 }
@@ -358,9 +358,12 @@ describe('the re-key step', () => {
     const letters = watchTopic<DeadLetter>(parts.bus, 'dead-letters', 'letters');
     const [whole] = aggregateRecords({ from: 0, number: 1, until: -1, idle: false, parts: [] }, 1);
     await parts.bus.publish('aggregates', [
-      { key: 'k', value: 'rubbish' },
-      { key: 'k', value: '{"from":0}' },
-      { key: 'k', value: '{"from":0,"number":5,"until":1,"idle":false,"parts":[[1,2,"s","e",null]]}' },
+      { key: 'k', value: Buffer.from('rubbish') },
+      { key: 'k', value: Buffer.from('{"from":0}') },
+      {
+        key: 'k',
+        value: Buffer.from('{"from":0,"number":5,"until":1,"idle":false,"parts":[[1,2,"s","e",null]]}'),
+      },
       whole!,
     ]);
     await publish(parts.bus, calls, 1_000);

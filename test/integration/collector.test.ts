@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { createEmbeddedBus } from '@tripline/bus';
+import { createEmbeddedBus, recordsOf } from '@tripline/bus';
 import type { ApiCall, DeadLetter } from '@tripline/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
@@ -337,8 +337,7 @@ describe('the collector', () => {
       startAt: () => Promise.resolve(undefined),
       onBatch: async ({ body, nextOffset }) => {
         await held;
-        for (const text of body.toString().split('\n').slice(0, -1))
-          ids.push((JSON.parse(text) as { id: string }).id);
+        for (const value of recordsOf(body)) ids.push((JSON.parse(value.toString()) as { id: string }).id);
         reader.passed(0, nextOffset);
       },
     });

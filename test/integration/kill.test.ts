@@ -1,6 +1,6 @@
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createEmbeddedBus } from '@tripline/bus';
+import { createEmbeddedBus, recordsOf } from '@tripline/bus';
 import { openEmbeddedLake } from '@tripline/lake';
 import type { Alert, ApiCall } from '@tripline/model';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -78,8 +78,7 @@ async function idsOnBus(cwd: string): Promise<string[]> {
     topic: 'api-calls',
     group: 'reader',
     onBatch: ({ body }) => {
-      for (const line of body.toString().split('\n'))
-        if (line !== '') ids.push((JSON.parse(line) as ApiCall).id);
+      for (const value of recordsOf(body)) ids.push((JSON.parse(value.toString()) as ApiCall).id);
       return Promise.resolve();
     },
   });

@@ -1,5 +1,5 @@
 import { startProcessor } from '@tripline/app-processor';
-import { createEmbeddedBus, type Bus, type ConsumeOptions } from '@tripline/bus';
+import { type Bus, type BusRecord, type ConsumeOptions, createEmbeddedBus, jsonRecord } from '@tripline/bus';
 import { createDetection, detectionConfigSchema } from '@tripline/detection';
 import { actorKey, type Alert, type ApiCall, type DeadLetter } from '@tripline/model';
 import { createEmbeddedState, type StateChanges, type StateStore } from '@tripline/state';
@@ -67,7 +67,7 @@ async function publish(bus: Bus, calls: readonly ApiCall[], batch: number): Prom
   for (let i = 0; i < calls.length; i += batch) {
     await bus.publish(
       'api-calls',
-      calls.slice(i, i + batch).map((one) => ({ key: actorKey(one), value: JSON.stringify(one) })),
+      calls.slice(i, i + batch).map((one) => jsonRecord(actorKey(one), one)),
     );
   }
 }
@@ -253,7 +253,7 @@ describe('the processor', () => {
         };
         const bus: Bus = Object.assign(Object.create(parts.bus) as Bus, {
           partitions: 1,
-          publish: (topic: 'alerts', records: { key: string; value: string }[]) =>
+          publish: (topic: 'alerts', records: BusRecord[]) =>
             failing === 'alerts'
               ? mortal(() => parts.bus.publish(topic, records))
               : parts.bus.publish(topic, records),
@@ -298,10 +298,10 @@ describe('the processor', () => {
     const parts = open();
     const letters = watchTopic<DeadLetter>(parts.bus, 'dead-letters', 'letters');
     await parts.bus.publish('api-calls', [
-      { key: 'k', value: '{"not":"a call"}' },
-      { key: 'k', value: 'rubbish of Jane' },
-      { key: 'k', value: '{"id":"12345678","startedAt":1,"actorId":"x"}' },
-      { key: 'k', value: JSON.stringify({ ...call('loud-0', 0, 0), query: { password: 'hunter2' } }) },
+      { key: 'k', value: Buffer.from('{"not":"a call"}') },
+      { key: 'k', value: Buffer.from('rubbish of Jane') },
+      { key: 'k', value: Buffer.from('{"id":"12345678","startedAt":1,"actorId":"x"}') },
+      jsonRecord('k', { ...call('loud-0', 0, 0), query: { password: 'hunter2' } }),
     ]);
     await publish(parts.bus, traffic(), 1_000);
     await run(parts);

@@ -3,7 +3,7 @@ import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-import type { Bus } from '@tripline/bus';
+import { recordsOf, type Bus } from '@tripline/bus';
 import type { Topic } from '@tripline/model';
 import { createLogger, createMetrics, type RoleContext } from '@tripline/runtime';
 
@@ -67,8 +67,7 @@ export function watchTopic<Record>(bus: Bus, topic: Topic, group = 'test'): Reco
     topic,
     group,
     onBatch: ({ body }) => {
-      for (const line of body.toString().split('\n'))
-        if (line !== '') records.push(JSON.parse(line) as Record);
+      for (const value of recordsOf(body)) records.push(JSON.parse(value.toString()) as Record);
       return Promise.resolve();
     },
   });

@@ -32,7 +32,7 @@ const childSource = `
   for (let n = 0; ; n += 50) {
     const records = Array.from({ length: 50 }, (_, i) => ({
       key: 'k',
-      value: callLine(round + '-' + (n + i), Number(now) - (i % 2) * 86400000),
+      value: Buffer.from(callLine(round + '-' + (n + i), Number(now) - (i % 2) * 86400000)),
     }));
     await bus.publish('api-calls', records);
     process.send({ published: n + 50, ready: archiver.health().ready });

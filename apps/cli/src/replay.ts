@@ -2,6 +2,7 @@ import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
+import { bodyOf } from '@tripline/bus';
 import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
 import { createServedPaths, createTemplateLearner, EqualLines, FrameSplitter } from '@tripline/kong';
 import type { Alert, Policies } from '@tripline/model';
@@ -95,14 +96,13 @@ export async function replay(args: string[]): Promise<number> {
     const foldAggregates = async (): Promise<void> => {
       const records = fold.emissions.flatMap((emission) => aggregateRecords(emission, 1));
       if (records.length === 0) return;
-      const body = Buffer.from(`${records.map(({ value }) => value).join('\n')}\n`);
-      endpointAlerts.push(...(await aggregateFold.fold(body)));
+      endpointAlerts.push(...(await aggregateFold.fold(bodyOf(records.map(({ value }) => value)))));
       fold.emitted();
     };
-    let gathered: string[] = [];
+    let gathered: Buffer[] = [];
     const foldGathered = async (): Promise<void> => {
       if (gathered.length === 0) return;
-      const body = Buffer.from(`${gathered.join('\n')}\n`);
+      const body = bodyOf(gathered);
       gathered = [];
       await write(await fold.fold(body));
       await foldAggregates();
@@ -120,7 +120,7 @@ export async function replay(args: string[]): Promise<number> {
       if (result.kind === 'rejected') reject(summary, result.reason);
       else if (result.kind === 'stream-session') summary.streamSessions++;
       else {
-        gathered.push(JSON.stringify(result.call));
+        gathered.push(Buffer.from(JSON.stringify(result.call)));
         summary.services.saw(result.call);
         if (summary.actors.size < 10_000_000)
           summary.actors.add(`${result.call.actorKind}:${result.call.actorId}`);

@@ -16,7 +16,7 @@ import type { InheritedSockets } from './inherited.ts';
 import { Intake, type IntakeOptions } from './intake.ts';
 import { createLogHandler } from './log-handler.ts';
 import type { Observations } from './observations.ts';
-import type { Accounting } from './publisher.ts';
+import type { Accounting } from './accounting.ts';
 import { Spool } from './spool.ts';
 import { UnfinishedLines } from './unfinished-lines.ts';
 

@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -11,6 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import type { BusRecord } from '@tripline/bus';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -37,9 +39,11 @@ async function opened(dir: string, maxBytes = 2 ** 20): Promise<Spool> {
 let made = 0;
 const record = (pad = 10): BusRecord => ({
   key: `consumer:${made % 3}`,
-  value: JSON.stringify({ id: made++, pad: 'x'.repeat(pad) }),
+  value: Buffer.from(JSON.stringify({ id: made++, pad: 'x'.repeat(pad) })),
 });
 const many = (count: number, pad?: number): BusRecord[] => Array.from({ length: count }, () => record(pad));
+
+const textOf = ({ key, value }: BusRecord): string => `${key} ${value.toString()}`;
 
 const segmentsIn = (dir: string): string[] => readdirSync(dir).filter((name) => name.endsWith('.spool'));
 const sizeOf = (dir: string): number =>
@@ -77,7 +81,7 @@ describe('the spool', () => {
             const { taken, reason } = await spool.append(records);
             expect(reason).toBe(taken < records.length ? 'spool-full' : undefined);
             // Full means full: what it holds, the next record and a segment that is half read.
-            if (reason) expect(spool.bytes).toBeGreaterThan(maxBytes - 700);
+            if (reason) expect(spool.bytes).toBeGreaterThan(maxBytes - 900);
             model.push(...records.slice(0, taken));
           } else if (one.do === 'pass') {
             const batch = await spool.peek();
@@ -136,7 +140,7 @@ describe('the spool', () => {
           await spool.pass(read);
         } else await new Promise((resolve) => setImmediate(resolve));
       }
-      expect(got).toEqual(sent);
+      expect(got.map(textOf)).toEqual(sent.map(textOf));
     }
   });
 
@@ -180,13 +184,31 @@ describe('the spool', () => {
     await spool.append(records);
     const path = join(dir, segmentsIn(dir)[0]!);
     const bytes = readFileSync(path);
-    bytes.write('P', bytes.indexOf('pad', 3_000));
+    // Within the pad of a record, in base64.
+    bytes.write('P', bytes.indexOf('eHh4', 3_000));
     writeFileSync(path, bytes);
     const { records: got, damaged } = await drained(spool);
     expect(damaged).toBe(1);
     expect(got.length).toBe(49);
     expect(records).toEqual(expect.arrayContaining(got));
     expect(spool.records).toBe(0);
+  });
+
+  it('gives any bytes as they were, and the records that version 0.1 left', async () => {
+    const dir = scratch();
+    mkdirSync(dir);
+    const old = '"consumer:ü"\t{"id":"ü"}';
+    writeFileSync(join(dir, '0000000001.spool'), `${crc32(old).toString(16).padStart(8, '0')}\t${old}\n`);
+    const spool = await opened(dir);
+    const records = [Buffer.of(), Buffer.of(10, 9, 0, 0xff, 10), Buffer.from('{\n')].map((value) => ({
+      key: 'k\n',
+      value,
+    }));
+    await spool.append(records);
+    expect(await drained(spool)).toEqual({
+      records: [{ key: 'consumer:ü', value: Buffer.from('{"id":"ü"}') }, ...records],
+      damaged: 0,
+    });
   });
 
   it('counts what somebody deleted or cut off as lost, and goes on', async () => {

@@ -295,8 +295,8 @@ export class Spool {
 }
 
 function encode({ key, value }: BusRecord): Buffer {
-  // Neither has a tab or a line feed: both are JSON.
-  const text = `${JSON.stringify(key)}\t${value}`;
+  // Neither has a tab or a line feed: one is JSON, the other base64.
+  const text = `${JSON.stringify(key)}\t${value.toString('base64')}`;
   return Buffer.from(`${checksum(text)}\t${text}\n`);
 }
 
@@ -307,9 +307,14 @@ function decode(lines: Buffer): { records: BusRecord[]; damaged: number } {
     const text = line.slice(9);
     const tab = text.indexOf('\t');
     if (tab < 0 || line[8] !== '\t' || line.slice(0, 8) !== checksum(text)) damaged++;
-    else records.push({ key: JSON.parse(text.slice(0, tab)) as string, value: text.slice(tab + 1) });
+    else records.push({ key: JSON.parse(text.slice(0, tab)) as string, value: valueOf(text.slice(tab + 1)) });
   }
   return { records, damaged };
+}
+
+/** Up to version 0.1 the value was written as the JSON that it was. */
+function valueOf(text: string): Buffer {
+  return text.startsWith('{') ? Buffer.from(text) : Buffer.from(text, 'base64');
 }
 
 function checksum(text: string): string {

@@ -13,7 +13,6 @@ import {
 import type { Alert } from '@tripline/model';
 import type { PartitionState, StateChanges } from '@tripline/state';
 import type { OnUnreadable } from './call-reader.ts';
-import { textKind } from './keyed-detection.ts';
 import { isSlotCount, OpenEpisodes, savedKeys } from './open-episodes.ts';
 import type { Fold } from './partition-worker.ts';
 import { parseRecords } from './records.ts';
@@ -70,10 +69,10 @@ export class AggregateFold implements Fold {
     this.#hold = new MinuteHold(sources);
     if (now) this.#silent = new SilentSources(now);
     this.#endpoints = new StateCache({
-      kind: textKind<EndpointState | null>(
-        (text) => (text === undefined ? null : detection.decode(text)),
-        (state) => state && detection.encode(state),
-      ),
+      kind: {
+        decode: (bytes) => (bytes === undefined ? null : detection.decode(bytes.toString())),
+        encode: (state) => state && Buffer.from(detection.encode(state)),
+      },
       maxStates: () => maxEndpointsInMemory,
       beginAnew: (broken) => broken && detection.create(broken),
       onRelearn: (key, problem) => this.#relearnt(key, problem),

@@ -1,3 +1,4 @@
+import { bodyOf } from '@tripline/bus';
 import { createDetection, detectionConfigSchema, type Detection } from '@tripline/detection';
 import { apiCallSchema, type Alert, type ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
@@ -246,7 +247,9 @@ describe('records of api-calls that are JSON but no API call', () => {
       let fold = foldOn(state, { aggregates, onUnreadable: (_, problem) => setAside.push(problem) });
       await fold.open();
       await fold.fold(ndjson(odd));
-      await fold.fold(Buffer.concat([ndjson(others), Buffer.from('no JSON\n{"id":\n')]));
+      await fold.fold(
+        Buffer.concat([ndjson(others), bodyOf([Buffer.from('no JSON'), Buffer.from('{"id":')])]),
+      );
       await fold.checkpoint(1);
       const { folded, failed, unreadable } = fold.counts;
       expect(unreadable).toBe(setAside.length);
@@ -265,14 +268,13 @@ describe('records of api-calls that are JSON but no API call', () => {
 describe('an API call that a detector fails on', () => {
   const faulty: Detection = {
     ...detection,
-    fold: (actor, peers, call) => {
-      const alerts = detection.fold(actor, peers, call);
+    fold: (actor, peers, call, out) => {
+      detection.fold(actor, peers, call, out);
       if (call.path === '/probe/7') throw new TypeError('x is not iterable');
-      return alerts;
     },
-    foldParameters: (endpoint, episodes, call) => {
+    foldEndpoint: (endpoint, episodes, call, out) => {
       if (call.path === '/probe/8') throw new TypeError('y is not iterable');
-      return detection.foldParameters(endpoint, episodes, call);
+      detection.foldEndpoint(endpoint, episodes, call, out);
     },
   };
   const calls = [...scan('198.51.100.1', 0), ...scan('198.51.100.2', 10_000, 100)].map((call) => ({
@@ -324,18 +326,24 @@ describe('an API call that a detector fails on', () => {
 
   it('leaves what cannot be saved out of the checkpoint, which is made all the same', async () => {
     const relearnt: string[] = [];
-    const isOf = (address: string, text: string): boolean => text.includes(`"${address}"`);
+    const isOf = (address: string, bytes: Buffer): boolean => bytes.includes(`"${address}"`);
     const state = memoryState();
     const fold = foldOn(state, {
       detection: {
         ...detection,
-        encodeActor: (actor) => {
-          const text = detection.encodeActor(actor);
-          if (isOf('198.51.100.1', text)) throw new RangeError('NaN has no numeral');
-          return text;
+        actors: {
+          ...detection.actors,
+          encode: (actor) => {
+            const bytes = detection.actors.encode(actor);
+            if (isOf('198.51.100.1', bytes)) throw new RangeError('cannot write NaN');
+            return bytes;
+          },
         },
-        encodePeers: () => {
-          throw new RangeError('NaN has no numeral');
+        peers: {
+          ...detection.peers,
+          encode: () => {
+            throw new RangeError('cannot write NaN');
+          },
         },
       },
       onRelearn: (key) => relearnt.push(key),
@@ -359,7 +367,7 @@ describe('an API call that a detector fails on', () => {
       throw new TypeError('z is undefined');
     };
     const fold = foldOn(undefined, {
-      detection: { ...detection, close: fail, closeEarly: fail, closeParameterEpisodes: fail },
+      detection: { ...detection, close: fail, closeEarly: fail, closeEndpointEpisodes: fail },
       maxOpenEpisodes: 1,
       onRelearn: (key) => relearnt.push(key),
     });

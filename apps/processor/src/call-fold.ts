@@ -1,10 +1,15 @@
-import type { ActorState, Detection, Emission, ParametersState } from '@tripline/detection';
+import type {
+  ActorState,
+  Detection,
+  DetectionOutput,
+  Emission,
+  EndpointProfileState,
+} from '@tripline/detection';
 import type { Alert, ApiCall } from '@tripline/model';
 import type { PartitionState, StateChanges } from '@tripline/state';
 import { callsOf, type OnUnreadable } from './call-reader.ts';
 import { CallStates, isActorKey, type StatesOfCall } from './call-states.ts';
 import { chunkKeys, Deduplication, type IdChunk } from './deduplication.ts';
-import { keyed, type DetectionOutput, type KeyedDetection } from './keyed-detection.ts';
 import { isSlotCount, OpenEpisodes, savedKeys } from './open-episodes.ts';
 import type { Fold } from './partition-worker.ts';
 import type { CachedState } from './state-cache.ts';
@@ -67,7 +72,7 @@ export class CallFold implements Fold {
     closedEarly: 0,
   };
   readonly #options: CallFoldOptions;
-  readonly #detection: KeyedDetection;
+  readonly #detection: Detection;
   readonly #deduplication: Deduplication;
   readonly #states: CallStates;
   /** Actors with an open episode, and endpoints where calls wait for others. */
@@ -83,7 +88,7 @@ export class CallFold implements Fold {
 
   constructor(options: CallFoldOptions) {
     this.#options = options;
-    this.#detection = keyed(options.detection);
+    this.#detection = options.detection;
     this.#deduplication = new Deduplication(options.rememberedIds);
     this.#maxOpenEpisodes = options.maxOpenEpisodes ?? defaultMaxOpenEpisodes;
     this.#open = new OpenEpisodes(this.#maxOpenEpisodes);
@@ -249,7 +254,7 @@ export class CallFold implements Fold {
     this.#open.set(actor.key, this.#detection.closesAt(actor.state!));
   }
 
-  #foldIntoEndpoint(call: ApiCall, endpoint: CachedState<ParametersState>): void {
+  #foldIntoEndpoint(call: ApiCall, endpoint: CachedState<EndpointProfileState>): void {
     const episodes = this.#states.endpointEpisodes.state!;
     this.#states.endpoints.willChange(endpoint);
     this.#detection.foldEndpoint(endpoint.state!, episodes, call, this.#output);
@@ -337,7 +342,7 @@ export class CallFold implements Fold {
     this.#endpointEpisodesChanged();
   }
 
-  #relearnEndpoint(endpoint: CachedState<ParametersState>, error: unknown): void {
+  #relearnEndpoint(endpoint: CachedState<EndpointProfileState>, error: unknown): void {
     this.#states.endpoints.relearn(endpoint, error);
     this.#endpointEpisodesChanged();
   }

@@ -1,13 +1,13 @@
 import {
   PreAggregator,
   type ActorState,
-  type ParameterEpisodes,
-  type ParametersState,
+  type Detection,
+  type EndpointEpisodes,
+  type EndpointProfileState,
   type PeersState,
 } from '@tripline/detection';
 import type { ApiCall } from '@tripline/model';
 import type { PartitionState, StateChanges } from '@tripline/state';
-import { textKind, type KeyedDetection } from './keyed-detection.ts';
 import { loadMissing, StateCache, type CachedState } from './state-cache.ts';
 
 /** Under this key: what is being counted per endpoint, and what of it was not sent on yet. */
@@ -25,11 +25,11 @@ export interface StatesOfCall {
   /** Of the actors of the call's service. */
   peers: CachedState<PeersState>;
   /** undefined if no detector looks at the call's endpoint. */
-  endpoint: CachedState<ParametersState> | undefined;
+  endpoint: CachedState<EndpointProfileState> | undefined;
 }
 
 export interface CallStatesOptions {
-  detection: KeyedDetection;
+  detection: Detection;
   state: PartitionState;
   /** Whether calls are counted per endpoint besides. */
   aggregates: boolean;
@@ -42,14 +42,14 @@ export interface CallStatesOptions {
 export class CallStates {
   readonly actors: StateCache<ActorState>;
   readonly peers: StateCache<PeersState>;
-  readonly endpoints: StateCache<ParametersState>;
+  readonly endpoints: StateCache<EndpointProfileState>;
   /** The one state of its kind, always in memory. */
-  readonly endpointEpisodes: CachedState<ParameterEpisodes>;
-  readonly #episodes: StateCache<ParameterEpisodes>;
+  readonly endpointEpisodes: CachedState<EndpointEpisodes>;
+  readonly #episodes: StateCache<EndpointEpisodes>;
   /** Likewise; its state is null if calls are not counted per endpoint. */
   readonly #aggregator: CachedState<PreAggregator | null>;
   readonly #aggregators: StateCache<PreAggregator | null>;
-  readonly #detection: KeyedDetection;
+  readonly #detection: Detection;
   readonly #state: PartitionState;
 
   constructor({ detection, state, aggregates, maxActorsInMemory, onRelearn }: CallStatesOptions) {
@@ -73,10 +73,10 @@ export class CallStates {
       onRelearn,
     });
     this.#aggregators = new StateCache({
-      kind: textKind(
-        (text) => (aggregates ? new PreAggregator(state.partition, text) : null),
-        (aggregator) => aggregator?.encode() ?? null,
-      ),
+      kind: {
+        decode: (bytes) => (aggregates ? new PreAggregator(state.partition, bytes?.toString()) : null),
+        encode: (aggregator) => aggregator && Buffer.from(aggregator.encode()),
+      },
       maxStates: () => Infinity,
       onRelearn,
     });

@@ -1,4 +1,4 @@
-import { partitionOf, type BusRecord } from '@tripline/bus';
+import { jsonRecord, partitionOf, type BusRecord } from '@tripline/bus';
 import { endpointId, type Emission } from '@tripline/detection';
 
 /**
@@ -11,11 +11,7 @@ export function aggregateRecords(emission: Emission, partitions: number): BusRec
     const parts = emission.parts.filter(
       ([, , service, endpoint]) => partitionOf(endpointId({ service, endpoint }), partitions) === partition,
     );
-    records.push({
-      key: `source-${emission.from}`,
-      partition,
-      value: JSON.stringify({ ...emission, parts }),
-    });
+    records.push({ ...jsonRecord(`source-${emission.from}`, { ...emission, parts }), partition });
   }
   return records;
 }

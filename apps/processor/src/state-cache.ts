@@ -1,12 +1,5 @@
+import type { StateKind } from '@tripline/detection';
 import type { StateChanges } from '@tripline/state';
-
-/** How states of one kind become bytes and come back. */
-export interface StateKind<State> {
-  /** `undefined` gives the state of a key that was never seen. Throws on bytes that `encode` did not write. */
-  decode(bytes: Buffer | undefined): State;
-  /** null: there is nothing to keep. */
-  encode(state: State): Buffer | null;
-}
 
 /** A state in memory. */
 export interface CachedState<State> {

@@ -1,4 +1,4 @@
-import { BeginAgainError, type Bus, type BusRecord, type Subscription } from '@tripline/bus';
+import { BeginAgainError, jsonRecord, type Bus, type BusRecord, type Subscription } from '@tripline/bus';
 import type { Alert, Topic } from '@tripline/model';
 import {
   Counter,
@@ -221,10 +221,7 @@ export class WorkerRole<F extends Fold> implements RunningRole {
 
   async #publish(alerts: readonly Alert[]): Promise<void> {
     if (alerts.length === 0) return;
-    const records = alerts.map((alert) => ({
-      key: `${alert.actor.kind}:${alert.actor.id}`,
-      value: JSON.stringify(alert),
-    }));
+    const records = alerts.map((alert) => jsonRecord(`${alert.actor.kind}:${alert.actor.id}`, alert));
     await this.#persist.run('publishing alerts', () => this.#options.bus.publish('alerts', records));
     for (const { id, type, severity, summary, revision } of alerts) {
       if (revision !== 1) continue;

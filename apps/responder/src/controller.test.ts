@@ -1,3 +1,4 @@
+import { bodyOf } from '@tripline/bus';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Alert, Policy, Response } from '@tripline/model';
@@ -143,7 +144,8 @@ describe('deciding', () => {
 
   test('a record that is no alert is counted and left out, the others are decided', async () => {
     const w = await world();
-    const body = Buffer.from(`nonsense\n{"id":5}\nnull\n${JSON.stringify(anAlert())}\n`);
+    const values = ['nonsense', '{"id":5}', 'null', JSON.stringify(anAlert())];
+    const body = bodyOf(values.map((value) => Buffer.from(value)));
     await w.controller.decide({ partition: 0, nextOffset: 4, body });
     expect(w.status()).toEqual(['pending']);
     expect(await w.metrics.metrics()).toContain('tripline_responder_alerts_total{outcome="malformed"} 3');

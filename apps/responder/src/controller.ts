@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Counter, Gauge, Histogram } from 'prom-client';
-import type { Bus } from '@tripline/bus';
+import { jsonRecord, type Bus } from '@tripline/bus';
 import type { KongAdmin, KongPlugin, WriteOutcome } from '@tripline/kong';
 import { durationMs, type Response, type ResponseStatus } from '@tripline/model';
 import {
@@ -817,11 +817,8 @@ export function createController(options: ControllerOptions): Controller {
     }
     const sent = changed.map((held) => ({ held, responses: [...held.outbox] }));
     const records = sent.flatMap(({ responses }) =>
-      responses.map((response) => ({
-        // The topic is compacted where the bus can do that: what remains of each response is its last state.
-        key: response.id,
-        value: JSON.stringify(response),
-      })),
+      // The topic is compacted where the bus can do that: what remains of each response is its last state.
+      responses.map((response) => jsonRecord(response.id, response)),
     );
     try {
       await bus.publish('responses', records);

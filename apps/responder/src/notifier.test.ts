@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import type { Bus } from '@tripline/bus';
+import { bodyOf, type Bus, jsonRecord } from '@tripline/bus';
 import type { Alert, DeadLetter } from '@tripline/model';
 import type {
   AlertDigest,
@@ -105,7 +105,7 @@ async function world(settings: Partial<WebhookReceiver> = {}) {
     const stand: Pick<Bus, 'publish' | 'consume'> = {
       publish(_topic, records) {
         if (bus.full) return Promise.reject(new Error('full'));
-        deadLetters.push(...records.map((one) => JSON.parse(one.value) as DeadLetter));
+        deadLetters.push(...records.map((one) => JSON.parse(one.value.toString()) as DeadLetter));
         return Promise.resolve();
       },
       consume(options) {
@@ -160,8 +160,8 @@ async function world(settings: Partial<WebhookReceiver> = {}) {
       await onBatch!(asBatch(alerts, offset));
       await settled();
     },
-    async takeRaw(body: string): Promise<void> {
-      await onBatch!({ ...asBatch([], offset), body: Buffer.from(body) });
+    async takeRaw(...values: string[]): Promise<void> {
+      await onBatch!({ ...asBatch([], offset), body: bodyOf(values.map((value) => Buffer.from(value))) });
       await settled();
     },
     /** As after kill -9: what was only in memory is gone. */
@@ -544,7 +544,7 @@ test('a record that is no alert is left out and ends nothing', async () => {
     [],
     null,
   ];
-  await w.takeRaw([...bad.map((one) => JSON.stringify(one)), '{', JSON.stringify(whole)].join('\n'));
+  await w.takeRaw(...bad.map((one) => JSON.stringify(one)), '{', JSON.stringify(whole));
   expect(w.receiver.alerts()).toEqual(['alert.raised alert-c-1']);
 });
 
@@ -583,10 +583,7 @@ test('what an earlier version knew, in whatever partition, is no news after an u
   await expect.poll(async () => (await bus.lag()).length, { interval: 1 }).toBeGreaterThan(0);
   await bus.publish(
     'alerts',
-    [...many(2, { revision: 2 }), anAlert({ id: 'new' })].map((alert) => ({
-      key: alert.id,
-      value: JSON.stringify(alert),
-    })),
+    [...many(2, { revision: 2 }), anAlert({ id: 'new' })].map((alert) => jsonRecord(alert.id, alert)),
   );
   await expect.poll(() => receiver.alerts(), { interval: 1 }).toEqual(['alert.raised new']);
   expect(state.read('told:w:alert-', (value) => value).map(({ partition }) => partition)).toEqual([0, 0]);

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Counter, Gauge } from 'prom-client';
-import type { Bus } from '@tripline/bus';
+import { jsonRecord, type Bus } from '@tripline/bus';
 import type { Alert, DeadLetter } from '@tripline/model';
 import {
   digestMessage,
@@ -217,7 +217,7 @@ export function startNotifier(options: NotifierOptions): Notifier {
       sample: JSON.stringify(content.kind === 'alert' ? content.alert : content.digest).slice(0, 2_000),
     };
     try {
-      await bus.publish('dead-letters', [{ key: message.key, value: JSON.stringify(letter) }]);
+      await bus.publish('dead-letters', [jsonRecord(message.key, letter)]);
     } catch (error) {
       logger.error(
         { err: error, webhook: receiver.id, message: nameOf(message) },

@@ -1,3 +1,4 @@
+import { jsonRecord, recordsOf } from '@tripline/bus';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Alert, Policy, Response } from '@tripline/model';
 import type { DeliveryOutcome, WebhookMessage, WebhookReceiver, WebhookSender } from '@tripline/notify';
@@ -46,7 +47,7 @@ function start(options: Partial<ResponderOptions> & { policies: TestPolicies }) 
   const publish = (...alerts: Alert[]): Promise<void> =>
     bus.publish(
       'alerts',
-      alerts.map((alert) => ({ key: `consumer:${alert.actor.id}`, value: JSON.stringify(alert) })),
+      alerts.map((alert) => jsonRecord(`consumer:${alert.actor.id}`, alert)),
     );
   return { responder, bus, context, publish };
 }
@@ -71,7 +72,7 @@ describe('the controller in its role', () => {
       topic: 'responses',
       group: 'test',
       onBatch: (batch) => {
-        for (const line of batch.body.toString().trim().split('\n')) seen.push(JSON.parse(line) as Response);
+        for (const value of recordsOf(batch.body)) seen.push(JSON.parse(value.toString()) as Response);
         return Promise.resolve();
       },
     });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { createEmbeddedBus, type Bus } from '@tripline/bus';
+import { bodyOf, type Bus, createEmbeddedBus } from '@tripline/bus';
 import {
   KongUnavailableError,
   type KongAdmin,
@@ -266,7 +266,7 @@ export function anAlert(fields: Partial<Alert> & { consumer?: string } = {}): Al
 }
 
 export function asBatch(alerts: readonly Alert[], nextOffset: number) {
-  const body = Buffer.from(alerts.map((alert) => `${JSON.stringify(alert)}\n`).join(''));
+  const body = bodyOf(alerts.map((alert) => Buffer.from(JSON.stringify(alert))));
   return { topic: 'alerts' as const, partition: 0, firstOffset: 0, nextOffset, count: alerts.length, body };
 }
 
@@ -350,10 +350,10 @@ export class MemoryBus implements Bus {
   readonly responses: Response[] = [];
   full = false;
 
-  publish(topic: string, records: { value: string }[]): Promise<void> {
+  publish(topic: string, records: { value: Buffer }[]): Promise<void> {
     if (this.full) return Promise.reject(new Error('full'));
     if (topic === 'responses')
-      this.responses.push(...records.map((one) => JSON.parse(one.value) as Response));
+      this.responses.push(...records.map((one) => JSON.parse(one.value.toString()) as Response));
     return Promise.resolve();
   }
   consume(): never {

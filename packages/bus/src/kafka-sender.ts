@@ -3,10 +3,11 @@ import kafkajs, { type Kafka, type Message, type Producer, type TopicMessages } 
 import { compressSync, uncompressSync } from 'snappy';
 import { BusUnavailableError, RecordTooLargeError, type BusRecord } from './bus.ts';
 import type { KafkaBusOptions, KafkaLog } from './kafka-bus.ts';
-import { isPacked, packedBytesMax, packedRecordsMax } from './kafka-layout.ts';
+import { isPacked, packedBytesMax, packedRecordsMax, packMessage } from './kafka-layout.ts';
 import type { KafkaTopics } from './kafka-topics.ts';
 import { inWords, kafkaErrorType } from './kafka-words.ts';
 import { partitionOf } from './partition.ts';
+import { framedBytes } from './records.ts';
 
 /** How long a call of `publish` may take before it is refused. */
 const publishMaxMs = 10_000;
@@ -128,8 +129,7 @@ export class KafkaSender {
     const open = new Map<number, Piece>();
     let total = 0;
     for (const record of records) {
-      const bytes =
-        Buffer.byteLength(record.value) + 1 + (isPacked(topic) ? 0 : Buffer.byteLength(record.key));
+      const bytes = framedBytes(record) + (isPacked(topic) ? 0 : Buffer.byteLength(record.key));
       if (bytes > limit) {
         throw new RecordTooLargeError(
           `A record for topic ${this.#topics.nameOf(topic)} has ${bytes} bytes; Kafka takes ${limit} ` +
@@ -265,14 +265,14 @@ export class KafkaSender {
     });
   }
 
-  /** The records of a partition as few messages, each NDJSON. */
+  /** The records of a partition as few messages. */
   #pack(parts: Piece[], partition: number): Message[] {
     const messages: Message[] = [];
-    let values: string[] = [];
+    let values: Buffer[] = [];
     let bytes = 0;
     const close = (): void => {
       this.#recordsPerMessage += (values.length - this.#recordsPerMessage) / 16;
-      messages.push({ value: `${values.join('\n')}\n`, partition });
+      messages.push({ value: packMessage(values), partition });
       values = [];
       bytes = 0;
     };

@@ -4,17 +4,17 @@ import { BeginAgainError, type BusBatch, type ConsumeOptions, type Subscription 
 import type { KafkaBusOptions, KafkaLog } from './kafka-bus.ts';
 import {
   commitMetadata,
-  countLines,
   isPacked,
   packedRecordsMax,
   placeOf,
   positionOf,
   readCommitMetadata,
-  skipLines,
+  unpackMessage,
 } from './kafka-layout.ts';
 import { inTime, waitFor } from './kafka-sender.ts';
 import type { KafkaTopics } from './kafka-topics.ts';
 import { inWords } from './kafka-words.ts';
+import { bodyOf, framedBytes, measureBody, skipRecords } from './records.ts';
 import { stickyAssigner } from './sticky-assigner.ts';
 
 /** Who does not answer for so long has lost its partitions to the others. */
@@ -604,28 +604,26 @@ export class KafkaSubscription implements Subscription {
       const message = Number(offset);
       const from = placeOf(topic, reader.next!);
       if (message < from.message || value === null) continue;
-      let body = value;
-      if (body.length > 0 && body[body.length - 1] !== 10) body = Buffer.concat([body, Buffer.of(10)]);
+      const unpacked = unpackMessage(value);
       const index = message === from.message ? from.index : 0;
-      let count = countLines(body);
+      const { count, end } = measureBody(unpacked, packedRecordsMax);
       this.#recordsPerMessage += (count - this.#recordsPerMessage) / 16;
-      if (count > packedRecordsMax) {
+      if (end < unpacked.length) {
         this.#log(
           'error',
-          `Message ${offset} of ${this.topicName}/${reader.partition} has ${count} records, more than ${packedRecordsMax}: ` +
-            'it is not from Tripline. The first ones are taken, the others left out.',
+          `Message ${offset} of ${this.topicName}/${reader.partition} is not from Tripline: it is damaged behind ${count} ` +
+            `records, or has more than ${packedRecordsMax}. The first ones are taken, the others left out.`,
         );
-        body = body.subarray(0, body.length - skipLines(body, packedRecordsMax).length);
-        count = packedRecordsMax;
       }
       if (count <= index) continue;
+      const body = unpacked.subarray(0, end);
       return {
         topic,
         partition: reader.partition,
         firstOffset: positionOf(topic, { message, index }),
         nextOffset: positionOf(topic, { message: message + 1, index: 0 }),
         count: count - index,
-        body: skipLines(body, index),
+        body: skipRecords(body, index),
       };
     }
     return undefined;
@@ -642,30 +640,27 @@ export class KafkaSubscription implements Subscription {
       const message = Number(offset);
       const wanted = message >= reader.next! && value !== null;
       // Nothing is joined over a gap, as the records of a batch have consecutive positions.
-      if (first >= 0 && (!wanted || message !== first + values.length || bytes + value.length + 1 > maxBytes))
+      if (
+        first >= 0 &&
+        (!wanted || message !== first + values.length || bytes + framedBytes({ value }) > maxBytes)
+      )
         break;
       looked++;
       reader.waitingBytes -= value?.length ?? 0;
       if (!wanted) continue;
       if (first < 0) first = message;
-      values.push(oneLine(value));
-      bytes += value.length + 1;
+      values.push(value);
+      bytes += framedBytes({ value });
     }
     reader.waiting.splice(0, looked);
     if (first < 0) return undefined;
-    const body = Buffer.allocUnsafe(bytes);
-    let at = 0;
-    for (const value of values) {
-      at += value.copy(body, at);
-      body[at++] = 10;
-    }
     return {
       topic: this.#options.topic,
       partition: reader.partition,
       firstOffset: first,
       nextOffset: first + values.length,
       count: values.length,
-      body,
+      body: bodyOf(values),
     };
   }
 
@@ -729,10 +724,4 @@ export function groupIdOf(
   topic: string,
 ): string {
   return `${options.topicPrefix}${group}.${topic}`;
-}
-
-/** Somebody else may publish JSON over several lines; between its tokens a space means the same. */
-function oneLine(value: Buffer): Buffer {
-  if (!value.includes(10)) return value;
-  return Buffer.from(value.map((byte) => (byte === 10 ? 32 : byte)));
 }

@@ -1,5 +1,5 @@
 import type { Alert, ApiCall } from '@tripline/model';
-import type { ActorDetector } from '../src/detector.ts';
+import type { ActorDetector } from '../src/legacy.ts';
 
 /**
  * The alert revisions of one actor's calls, up to the end of every episode. Before each call of which `renew` says so, the state

@@ -1,6 +1,5 @@
 import {
   ENDPOINT_WINDOW_MS,
-  isOneOfMany,
   MinuteHold,
   PreAggregator,
   type Emission,
@@ -57,11 +56,9 @@ export class EndpointPipeline {
     if (this.#source.unsent.length > 0) this.#send();
   }
 
-  /** Takes an alert that is passed on to its endpoint; false if it is none. */
-  report(alert: Alert): boolean {
-    if (!isOneOfMany(alert)) return false;
+  /** Takes an alert that goes to its endpoint, which ends its own alert by itself. */
+  report(alert: Alert): void {
     if (alert.status === 'open') this.#source.report(alert);
-    return true;
   }
 
   /** The input ends, and with it every episode. */

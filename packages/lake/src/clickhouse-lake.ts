@@ -62,9 +62,9 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     await writer.command({ query: sql, clickhouse_settings: ddlSettings });
   };
 
-  const insert = async (table: LakeTable, ndjson: Buffer | readonly Buffer[]): Promise<void> => {
-    const pieces = Array.isArray(ndjson) ? (ndjson as readonly Buffer[]) : [ndjson as Buffer];
-    if (pieces.every(({ length }) => length === 0)) return;
+  const insert = async (table: LakeTable, records: readonly Buffer[]): Promise<void> => {
+    if (records.length === 0) return;
+    const pieces = records.flatMap((record) => [record, lineFeed]);
     const { name, columns, structure, format } = tables[table];
     // In the statement, not beside it: the embedded engine would keep them for the statements to come. One thread reads
     // one block, so that a batch becomes one part per day, which is either there or not. Equal ids in one batch are left
@@ -112,6 +112,8 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     },
   };
 }
+
+const lineFeed = Buffer.of(10);
 
 const refusals = new Set([
   'ARGUMENT_OUT_OF_BOUND',

@@ -1,7 +1,7 @@
 import type { Alert, ApiCall, Response } from '@tripline/model';
 
-export function ndjson(rows: readonly object[]): Buffer {
-  return Buffer.from(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+export function jsonRecords(rows: readonly object[]): Buffer[] {
+  return rows.map((row) => Buffer.from(JSON.stringify(row)));
 }
 
 export function bareCall(id: string, startedAt: number): ApiCall {

@@ -49,8 +49,8 @@ describe('embedded lake', () => {
     lake = await openEmbeddedLake({ path });
     expect(readdirSync(join(path, 'incoming'))).toEqual([]);
     await lake.migrate({ retentionDays: 30 });
-    await lake.insert('alerts', Buffer.from('{"id":"a"}\n'));
-    await expect(lake.insert('alerts', Buffer.from('[]\n'))).rejects.toThrow();
+    await lake.insert('alerts', [Buffer.from('{"id":"a"}')]);
+    await expect(lake.insert('alerts', [Buffer.from('[]')])).rejects.toThrow();
     expect(readdirSync(join(path, 'incoming'))).toEqual([]);
   });
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { alert, bareCall, fullCall, ndjson, response } from './contract-rows.ts';
+import { alert, bareCall, fullCall, jsonRecords, response } from './contract-rows.ts';
 import { LakeRefusedError, LakeTooNewError, type Lake } from './lake.ts';
 import { migrations } from './migrations.ts';
 import { sessionsContract } from './sessions.contract.ts';
@@ -39,7 +39,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
 
     it('gives back every field of an API call as it was on the bus', async () => {
       const call = fullCall('full-0001', now);
-      await lake.insert('apiCalls', ndjson([call]));
+      await lake.insert('apiCalls', jsonRecords([call]));
       const [row] = await lake.query(
         'SELECT * REPLACE (toUnixTimestamp64Milli(startedAt) AS startedAt) FROM tripline.api_calls WHERE id = {id:String}',
         { id: call.id },
@@ -48,7 +48,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     });
 
     it('fills what a call leaves out with empty values, and with null where 0 would be a value', async () => {
-      await lake.insert('apiCalls', ndjson([bareCall('bare-0001', now)]));
+      await lake.insert('apiCalls', jsonRecords([bareCall('bare-0001', now)]));
       const [row] = await lake.query('SELECT * FROM tripline.api_calls WHERE id = {id:String}', {
         id: 'bare-0001',
       });
@@ -65,12 +65,12 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     });
 
     it('takes a field that it does not know yet, as a newer collector may send one', async () => {
-      await lake.insert('apiCalls', ndjson([{ ...bareCall('newer-0001', now), fromTheFuture: [1] }]));
+      await lake.insert('apiCalls', jsonRecords([{ ...bareCall('newer-0001', now), fromTheFuture: [1] }]));
       expect(await counted('newer-')).toEqual({ rows: 1, ids: 1 });
     });
 
     it('counts a batch once that is written again, also after a restart', async () => {
-      const batch = ndjson([bareCall('once-0001', now), bareCall('once-0002', now - dayMs)]);
+      const batch = jsonRecords([bareCall('once-0001', now), bareCall('once-0002', now - dayMs)]);
       await lake.insert('apiCalls', batch);
       await lake.insert('apiCalls', batch);
       expect(await counted('once-')).toEqual({ rows: 2, ids: 2 });
@@ -82,12 +82,12 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     it('counts a call once whose id comes again in other batches, before the engine has merged them and after', async () => {
       const again = bareCall('twice-0001', now);
       await under.write('SYSTEM STOP MERGES tripline.api_calls');
-      await lake.insert('apiCalls', ndjson([again, bareCall('twice-0002', now)]));
-      await lake.insert('apiCalls', ndjson([again, bareCall('twice-0003', now - dayMs)]));
+      await lake.insert('apiCalls', jsonRecords([again, bareCall('twice-0002', now)]));
+      await lake.insert('apiCalls', jsonRecords([again, bareCall('twice-0003', now - dayMs)]));
       expect(await counted('twice-')).toEqual({ rows: 3, ids: 3 });
       // Within one batch too, on a day that has no other.
       const alone = bareCall('twice-0004', now - 9 * dayMs);
-      await lake.insert('apiCalls', ndjson([alone, alone]));
+      await lake.insert('apiCalls', jsonRecords([alone, alone]));
       expect(await counted('twice-')).toEqual({ rows: 4, ids: 4 });
       await under.write('SYSTEM START MERGES tripline.api_calls');
       await under.write('OPTIMIZE TABLE tripline.api_calls FINAL');
@@ -96,14 +96,14 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
 
     it('keeps calls apart that differ in their id only', async () => {
       const batch = Array.from({ length: 500 }, (_, i) => bareCall(`apart-${i}`, now));
-      await lake.insert('apiCalls', ndjson(batch));
+      await lake.insert('apiCalls', jsonRecords(batch));
       await under.write('OPTIMIZE TABLE tripline.api_calls FINAL');
       expect(await counted('apart-')).toEqual({ rows: 500, ids: 500 });
     });
 
     it('writes all of a large batch over several days, from several writers at once', async () => {
       const batches = Array.from({ length: 4 }, (_, b) =>
-        ndjson(Array.from({ length: 5_000 }, (__, i) => bareCall(`large-${b}-${i}`, now - (i % 3) * dayMs))),
+        jsonRecords(Array.from({ length: 5_000 }, (__, i) => bareCall(`large-${b}-${i}`, now - (i % 3) * dayMs))),
       );
       await Promise.all(batches.map((batch) => lake.insert('apiCalls', batch)));
       await Promise.all(batches.map((batch) => lake.insert('apiCalls', batch)));
@@ -116,8 +116,8 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
       ['no object', '[]'],
       ['no JSON', 'garbage'],
     ])('refuses a batch with %s as a whole, and names the fault without the row', async (_, bad) => {
-      const good = ndjson([bareCall('bad-0000', now)]);
-      const batch = Buffer.concat([good, Buffer.from(`${bad}\n`), good]);
+      const good = jsonRecords([bareCall('bad-0000', now)]);
+      const batch = [...good, Buffer.from(bad), ...good];
       const failure: unknown = await lake.insert('apiCalls', batch).catch((error: unknown) => error);
       expect(failure).toBeInstanceOf(LakeRefusedError);
       expect((failure as Error).message).toContain('tripline.api_calls');
@@ -129,7 +129,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
       for (const table of ['alerts', 'responses'] as const) {
         for (const bad of ['{"id":"x"', '[]', '{"revision":1}', 'garbage']) {
           await expect(
-            lake.insert(table, Buffer.from(`${bad}\n`)),
+            lake.insert(table, [Buffer.from(bad)]),
             `${table}: ${bad}`,
           ).rejects.toBeInstanceOf(LakeRefusedError);
         }
@@ -145,8 +145,8 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
         fromTheFuture: { kept: true },
       });
       const older = alert('alert-0', { raisedAt: now - 60_000 });
-      await lake.insert('alerts', ndjson([first, older, last]));
-      await lake.insert('alerts', ndjson([other, { ...first, revision: 2 }]));
+      await lake.insert('alerts', jsonRecords([first, older, last]));
+      await lake.insert('alerts', jsonRecords([other, { ...first, revision: 2 }]));
       expect(await lake.alertsSince(now - 10_000)).toEqual([other, last]);
       expect(await lake.alertsSince(now - 2_000)).toEqual([last]);
       expect(await lake.alertsSince(now)).toEqual([]);
@@ -165,8 +165,8 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
       const one = response('resp-1', { revision: 1, decidedAt: now + 10_000 });
       const two = response('resp-2', { revision: 1, decidedAt: now + 20_000 });
       const lifted = { ...one, revision: 2, status: 'lifted' as const, removedAt: now + 30_000 };
-      await lake.insert('responses', ndjson([lifted, two]));
-      await lake.insert('responses', ndjson([one]));
+      await lake.insert('responses', jsonRecords([lifted, two]));
+      await lake.insert('responses', jsonRecords([one]));
       expect(await lake.responses(2)).toEqual([two, lifted]);
       expect(await lake.responses(1)).toEqual([two]);
     });
@@ -217,11 +217,11 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     });
 
     it('lets go of calls and alerts beyond the retention, and of responses that are over', async () => {
-      await lake.insert('apiCalls', ndjson([bareCall('gone-0001', now - 20 * dayMs)]));
-      await lake.insert('alerts', ndjson([alert('gone-alert', { raisedAt: now - 20 * dayMs })]));
+      await lake.insert('apiCalls', jsonRecords([bareCall('gone-0001', now - 20 * dayMs)]));
+      await lake.insert('alerts', jsonRecords([alert('gone-alert', { raisedAt: now - 20 * dayMs })]));
       const inForce = response('gone-not', { decidedAt: now - 20 * dayMs, status: 'active' });
       const over = response('gone-over', { decidedAt: now - 20 * dayMs, status: 'expired' });
-      await lake.insert('responses', ndjson([inForce, over]));
+      await lake.insert('responses', jsonRecords([inForce, over]));
       const left = async (): Promise<unknown[]> =>
         lake.query(
           `SELECT id FROM tripline.api_calls WHERE startsWith(id, 'gone-') UNION ALL

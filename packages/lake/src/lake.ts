@@ -13,12 +13,12 @@ export interface Lake {
    */
   migrate(options: { retentionDays: number }): Promise<void>;
   /**
-   * Writes NDJSON rows: bus records as they are, in one piece or several, cut anywhere. A row whose id is there already, from
-   * whichever batch, counts once; so what may or may not have been written is written again. Resolves when the rows survive
+   * Writes records of the bus as they are, one row each. A row whose id is there already, from whichever batch, counts
+   * once; so what may or may not have been written is written again. Resolves when the rows survive
    * a kill of this process or of the server; rejects if not all of them do: with `LakeRefusedError` if the rows themselves
    * are at fault (then none was written), with another error if a later try may succeed.
    */
-  insert(table: LakeTable, ndjson: Buffer | readonly Buffer[]): Promise<void>;
+  insert(table: LakeTable, records: readonly Buffer[]): Promise<void>;
   /**
    * Runs a read-only query with bound parameters (`{name:Type}`) under `readSettings`: time and row limits, and each
    * call, alert and response once, in its latest state. What comes from outside belongs into the parameters, never into

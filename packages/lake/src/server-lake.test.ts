@@ -41,16 +41,15 @@ async function command({ url, username, password }: Clickhouse, sql: string): Pr
   await client.close();
 }
 
-function calls(batch: string, from: number, to: number): Buffer {
+function calls(batch: string, from: number, to: number): Buffer[] {
   const startedAt = Math.floor(Date.now() / 3_600_000) * 3_600_000;
-  const lines = Array.from(
-    { length: to - from },
-    (_, i) =>
+  return Array.from({ length: to - from }, (_, i) =>
+    Buffer.from(
       `{"id":"${batch}-${from + i}","startedAt":${startedAt - (i % 2) * 86_400_000},"actorKind":"address","actorId":"a",` +
-      '"actorName":"a","method":"GET","path":"/","endpoint":"GET /","status":200,"source":"kong","requestBytes":1,' +
-      '"responseBytes":1,"latencyMs":1}\n',
+        '"actorName":"a","method":"GET","path":"/","endpoint":"GET /","status":200,"source":"kong","requestBytes":1,' +
+        '"responseBytes":1,"latencyMs":1}',
+    ),
   );
-  return Buffer.from(lines.join(''));
 }
 
 /** Rows as every reader of the lake sees them. */

@@ -68,7 +68,7 @@ export function openServerLake(options: ServerLakeOptions): Lake {
   };
   return {
     migrate: (settings) => inWords(checkVersion(writer).then(() => lake.migrate(settings))),
-    insert: (table, ndjson) => inWords(lake.insert(table, ndjson)),
+    insert: (table, records) => inWords(lake.insert(table, records)),
     query: <Row>(sql: string, parameters?: Record<string, unknown>) =>
       inWords(lake.query<Row>(sql, parameters)),
     alertsSince: (sinceMs) => inWords(lake.alertsSince(sinceMs)),

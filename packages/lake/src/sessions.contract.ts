@@ -1,6 +1,6 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { alert, bareCall, ndjson } from './contract-rows.ts';
+import { alert, bareCall, jsonRecords } from './contract-rows.ts';
 import type { Lake } from './lake.ts';
 
 /** The part of the lake contract about sessions and risk; `lakeOf` gives the lake that the contract has open. */
@@ -48,9 +48,9 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
       Object.fromEntries((await lake.ratedCalls(range)).map(({ id, risk }) => [id.slice(5), risk]));
 
     it('ends a session behind a pause of more than 30 minutes, and keeps user agents, addresses and actors apart', async () => {
-      await lake.insert('apiCalls', ndjson(calls));
+      await lake.insert('apiCalls', jsonRecords(calls));
       // A call that comes twice counts once.
-      await lake.insert('apiCalls', ndjson(calls.slice(0, 2)));
+      await lake.insert('apiCalls', jsonRecords(calls.slice(0, 2)));
       const sessions = await lake.sessions(range);
       expect(sessions.map(({ id, calls }) => [id, calls])).toEqual([
         ['risk-a4', 1],
@@ -79,14 +79,14 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
     });
 
     it('joins two sessions when a late call fills the pause between them', async () => {
-      await lake.insert('apiCalls', ndjson([call('late', 70)]));
+      await lake.insert('apiCalls', jsonRecords([call('late', 70)]));
       const [joined] = await lake.sessions(range);
       expect(joined).toMatchObject({ id: 'risk-a1', calls: 5, failedCalls: 1 });
     });
 
     it('gives half of the points to the calls of an episode and all to its samples, in scope only', async () => {
       const about = finding('about', { sampleCallIds: ['risk-a2'] });
-      await lake.insert('alerts', ndjson([about]));
+      await lake.insert('alerts', jsonRecords([about]));
       expect(await risks()).toEqual({
         a1: 15,
         a2: 30,
@@ -98,7 +98,7 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
         bob: 0,
       });
       const elsewhere = finding('elsewhere', { service: 'billing' });
-      await lake.insert('alerts', ndjson([elsewhere]));
+      await lake.insert('alerts', jsonRecords([elsewhere]));
       expect(await risks()).toMatchObject({ a1: 15, a2: 30 });
     });
 
@@ -108,7 +108,7 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
       // From 25 minutes of age on, the next revision is due after 25 / 9 minutes at the latest.
       await lake.insert(
         'apiCalls',
-        ndjson([call('e1', later + 10, eve), call('e2', later + 27, eve), call('e3', later + 29, eve)]),
+        jsonRecords([call('e1', later + 10, eve), call('e2', later + 27, eve), call('e3', later + 29, eve)]),
       );
       const open = finding('eve', {
         actor: { kind: 'consumer', id: 'risk-eve', name: 'eve' },
@@ -124,17 +124,17 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
         };
         return (await lake.ratedCalls(filter)).map(({ risk }) => risk);
       };
-      await lake.insert('alerts', ndjson([open]));
+      await lake.insert('alerts', jsonRecords([open]));
       expect(await of(0)).toEqual([0, 15, 15]);
       // Also where the alert's last call lies before the range.
       expect(await of(26)).toEqual([0, 15]);
-      await lake.insert('alerts', ndjson([{ ...open, revision: 2, status: 'closed' as const }]));
+      await lake.insert('alerts', jsonRecords([{ ...open, revision: 2, status: 'closed' as const }]));
       expect(await of(0)).toEqual([0, 0, 15]);
     });
 
     it('follows the latest revision of an alert', async () => {
       const grown = finding('about', { revision: 2, severity: 'high', lastSeenAt: at + 60 * minuteMs });
-      await lake.insert('alerts', ndjson([{ ...grown, sampleCallIds: ['risk-a2'] }]));
+      await lake.insert('alerts', jsonRecords([{ ...grown, sampleCallIds: ['risk-a2'] }]));
       expect(await risks()).toMatchObject({ a1: 30, a2: 60, a3: 30, late: 0, bob: 0 });
     });
 
@@ -148,7 +148,7 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
         endpoint: 'GET /orders/{id}',
         sources: [{ ip: '198.51.100.7', count: 3 }],
       });
-      await lake.insert('alerts', ndjson([address, endpoint]));
+      await lake.insert('alerts', jsonRecords([address, endpoint]));
       expect(await risks()).toMatchObject({ a1: 45, a2: 75, a3: 30, bob: 15, moved: 35, phone: 45 });
     });
 
@@ -169,7 +169,7 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
         scan('b', '2001:db8:77:1::b', '2001:db8:77:1::/64'),
         scan('c', '2001:db8:77:2::a', '2001:db8:77:2::/64'),
       ];
-      await lake.insert('apiCalls', ndjson(calls));
+      await lake.insert('apiCalls', jsonRecords(calls));
       const times = { raisedAt: from, startedAt: from, lastSeenAt: from + 10 * minuteMs };
       const about = finding('v6-about', {
         ...times,
@@ -180,7 +180,7 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
         actor: { kind: 'endpoint', id: 'accounts POST /login', name: 'accounts POST /login' },
         sources: [{ ip: '2001:db8:77:1::/64', count: 2 }],
       });
-      await lake.insert('alerts', ndjson([about, endpoint]));
+      await lake.insert('alerts', jsonRecords([about, endpoint]));
       const rated = await lake.ratedCalls(later);
       expect(Object.fromEntries(rated.map(({ id, risk }) => [id.slice(8), risk]))).toEqual({
         a: 30,
@@ -197,7 +197,7 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
       const [worst] = await lake.sessions(range);
       expect(worst).toMatchObject({ risk: 75, findings: { 'risk-about': 60, 'risk-endpoint': 15 } });
       const worse = finding('worse', { severity: 'critical', sampleCallIds: ['risk-a1'] });
-      await lake.insert('alerts', ndjson([worse]));
+      await lake.insert('alerts', jsonRecords([worse]));
       const [capped] = await lake.sessions(range);
       expect(capped).toMatchObject({ id: 'risk-a1', risk: 100 });
       expect(capped!.findings).toEqual({ 'risk-about': 60, 'risk-endpoint': 15, 'risk-worse': 90 });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { alert, fullCall, ndjson, response } from './contract-rows.ts';
+import { alert, fullCall, jsonRecords, response } from './contract-rows.ts';
 import type { LakeUnderTest } from './lake.contract.ts';
 import { migrations } from './migrations.ts';
 import { releasedLakes } from './released-lakes.ts';
@@ -58,7 +58,7 @@ export function upgradeContract(name: string, open: () => Promise<LakeUnderTest>
       expect(version).toBeLessThanOrEqual(migrations.length);
 
       const today = fullCall('today-0001', now);
-      await lake.insert('apiCalls', ndjson([today]));
+      await lake.insert('apiCalls', jsonRecords([today]));
       expect(await rows()).toEqual([kept, today]);
     });
   });

@@ -2,18 +2,14 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import {
-  skipWithoutRedis,
-  startRedis,
-  type RedisEngine,
-  type RedisEngineOptions,
-} from '../../../test/engines/redis.ts';
+import { skipWithout } from '../../../test/engines/needs.ts';
+import { startRedis, type RedisEngine, type RedisEngineOptions } from '../../../test/engines/redis.ts';
 import { createRedisState, type RedisStateOptions } from './redis-state.ts';
 import { FencedError, StateLostError, type StateChanges, type StateStore } from './state-store.ts';
 import { stateContract } from './state.contract.ts';
 import { bytesOf, textsOf } from './test-support.ts';
 
-const skip = await skipWithoutRedis();
+const skip = await skipWithout('the state on Redis', 'Redis');
 const hourMs = 3_600_000;
 
 let prefixes = 0;

@@ -1,6 +1,6 @@
 import type { Alert } from '@tripline/model';
-import type { DetectionConfig } from '../config.ts';
-import { dryRunMarker } from '../alerts/dry-run.ts';
+import { registry, settingsOf, type DetectionConfig } from '../registry.ts';
+import { dryRunTypesOf, markDryRuns } from '../alerts/dry-run.ts';
 import { addClosedEarly, continueRevisions, type ClosedEarly } from '../alerts/early-close.ts';
 import { globToRegExp } from '../glob.ts';
 import { toleranceOf } from '../baseline/sensitivity.ts';
@@ -122,7 +122,8 @@ export function createEndpointDetection(config: DetectionConfig): EndpointDetect
   const coverageTolerance = toleranceOf(config.objectEnumeration.sensitivity);
   const crowdFloors = crowdFloorsAt(toleranceOf(config.requestSpike.sensitivity));
   const judgesCrowdOf = crowdSelection(config.requestSpike);
-  const marked = dryRunMarker(config);
+  const dryRunTypes = dryRunTypesOf(registry, settingsOf(config, registry));
+  const marked = (alerts: Alert[]): Alert[] => markDryRuns(alerts, dryRunTypes);
   /** What single addresses do is part of an open alert about many of them, unless that is only tried out. */
   const absorbs = !config.credentialStuffing.dryRun || config.bruteForce.dryRun;
   const scope = config.credentialStuffing.scope?.endpoints.map(globToRegExp);

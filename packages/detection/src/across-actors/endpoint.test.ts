@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { loginsOf, loginsSchema } from '../../test-support/logins.ts';
 import { randomFrom } from '../../test-support/program.ts';
 import { EndpointPipeline, EndpointRun } from '../../test-support/run-endpoints.ts';
-import { detectionConfigSchema } from '../config.ts';
+import { detectionConfigSchema } from '../registry.ts';
 import { ENDPOINT_WINDOW_MS, GRACE_MS, OPEN_MINUTES_MOST, PARTS_PER_EMISSION } from './limits.ts';
 import { createEndpointDetection } from './endpoint-detection.ts';
 import {

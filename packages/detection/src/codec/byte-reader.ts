@@ -137,6 +137,16 @@ export class ByteReader {
     return this.#bytes.readUInt32LE(this.#take(4));
   }
 
+  hashes24(): number[] {
+    const values: number[] = [];
+    for (let left = this.count(3); left > 0; left--) values.push(this.hash24());
+    return values;
+  }
+
+  hash24(): number {
+    return this.#bytes.readUIntLE(this.#take(3), 3);
+  }
+
   /** A section as a reader of its own; this one goes on behind it. */
   section(): ByteReader {
     const byteLength = this.uint();
@@ -155,7 +165,12 @@ export class ByteReader {
     return this.#bytes.subarray(at, at + byteLength);
   }
 
-  /** Passes over so many bytes; returns where they begin. */
+  /** Passes over so many bytes. */
+  skip(byteLength: number): void {
+    this.#take(byteLength);
+  }
+
+  /** As `skip`; returns where they begin. */
   #take(byteLength: number): number {
     const at = this.#at;
     if (byteLength > this.#end - at) this.#endsEarly();

@@ -139,6 +139,18 @@ export class ByteWriter {
     this.#length = this.#bytes.writeUInt32LE(value, this.#length);
   }
 
+  /** Whole numbers below 2^24, three bytes each. */
+  hashes24(values: ReadonlyArray<number>): void {
+    this.uint(values.length);
+    for (let index = 0; index < values.length; index++) this.hash24(values[index]!);
+  }
+
+  /** A whole number below 2^24, in three bytes. */
+  hash24(value: number): void {
+    if (this.#length + 3 > this.#bytes.length) this.#grow(3);
+    this.#length = this.#bytes.writeUIntLE(value, this.#length, 3);
+  }
+
   /** Bytes that were written before, after their length. */
   section(bytes: Uint8Array): void {
     this.uint(bytes.length);

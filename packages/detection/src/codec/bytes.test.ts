@@ -34,6 +34,9 @@ const leaf: fc.Arbitrary<Field> = fc.oneof(
     .map((value): Field => [(w) => w.sortedUints(value), (r) => r.sortedUints(), value]),
   fc.array(anyHash).map((value): Field => [(w) => w.hashes32(value), (r) => r.hashes32(), value]),
   fc
+    .array(fc.integer({ min: 0, max: 2 ** 24 - 1 }))
+    .map((value): Field => [(w) => w.hashes24(value), (r) => r.hashes24(), value]),
+  fc
     .uint8Array({ maxLength: 300 })
     .map((value): Field => [(w) => w.section(value), (r) => new Uint8Array(r.sectionBytes()), value]),
 );
@@ -116,6 +119,7 @@ describe('bytes of a state', () => {
       );
     expect(() => writer.sortedUints([3, 2])).toThrow(RangeError);
     expect(() => writer.hash32(2 ** 32)).toThrow(RangeError);
+    expect(() => writer.hash24(2 ** 24)).toThrow(RangeError);
   });
 
   it('of one state are no part of the next that the same writer writes', () => {

@@ -3,7 +3,7 @@ import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, type PhaseInput } from '../../test-support/program.ts';
 import { detectorRevisions } from '../../test-support/run-detector.ts';
-import { detectionConfigSchema } from '../config.ts';
+import { detectionConfigSchema } from '../registry.ts';
 import { createPlacesDetector, type PlacesState } from './places-detector.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');

@@ -1,7 +1,9 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
 import { alertActor } from '../alerts/alert-actor.ts';
-import type { ActorDetector } from '../detector.ts';
-import type { DetectionConfig } from '../config.ts';
+import type { ActorDetector } from '../legacy.ts';
+import { asActorSettings, type ActorSettings } from '../settings.ts';
+import type { ActorProfileKind } from '../detector.ts';
+import { adapt } from '../legacy.ts';
 import { alertId, isNews, markPublished, scoreOf, type Growing } from '../alerts/episode.ts';
 import { compileExceptions } from '../exception.ts';
 import { toleranceOf } from '../baseline/sensitivity.ts';
@@ -82,13 +84,27 @@ export interface PlacesState {
   episode: Episode | null;
 }
 
+export const whereabouts: ActorProfileKind<PlacesState> = {
+  id: 5,
+  version: 1,
+  needsPlaces: true,
+  create: (settingsOf) =>
+    adapt(
+      createPlacesDetector({
+        impossibleTravel: asActorSettings(settingsOf('impossible-travel')),
+        credentialSharing: asActorSettings(settingsOf('credential-sharing')),
+      }),
+    ),
+};
+
 /**
  * Impossible travel and credential sharing, over one notion of the places and networks that an actor uses. Consumers and
  * credentials only, and only calls that a database has located: without one there is no state and no cost.
  */
-export function createPlacesDetector(
-  config: Pick<DetectionConfig, 'impossibleTravel' | 'credentialSharing'>,
-): ActorDetector<PlacesState> {
+export function createPlacesDetector(config: {
+  impossibleTravel: ActorSettings;
+  credentialSharing: ActorSettings;
+}): ActorDetector<PlacesState> {
   const { impossibleTravel, credentialSharing } = config;
   const isTravelExcepted = compileExceptions(impossibleTravel);
   const isSharingExcepted = compileExceptions(credentialSharing);
@@ -96,9 +112,6 @@ export function createPlacesDetector(
   const sharingLimits = sharingLimitsAt(toleranceOf(credentialSharing.sensitivity));
 
   return {
-    name: 'places',
-    key: 'l',
-    needsPlaces: true,
     create(call) {
       if (!isLocated(call) || call.actorKind === 'address') return undefined;
       return { places: newPlaces(call.startedAt), turns: null, counts: null, strange: null, episode: null };

@@ -2,7 +2,10 @@ import { actorKey, severities, severityOf, type Alert, type AlertActor, type Api
 import { alertActor } from '../../alerts/alert-actor.ts';
 import { LATENESS_MS } from '../../baseline/limits.ts';
 import { alertId } from '../../alerts/episode.ts';
-import type { Tolerance } from '../../baseline/sensitivity.ts';
+import { toleranceOf, type Tolerance } from '../../baseline/sensitivity.ts';
+import type { EndpointProfileKind } from '../../detector.ts';
+import { compileExceptions } from '../../exception.ts';
+import { asActorSettings } from '../../settings.ts';
 import { parseState } from '../../codec/state-text.ts';
 import {
   decodeTally,
@@ -114,6 +117,36 @@ export interface AbnormalParameterState {
   /** What is new: when it first came, and who brought it since when (hashes of actors). */
   news: Map<string, { firstMs: number; sinceMs: number; actors: number[] }>;
 }
+
+export const parameters: EndpointProfileKind<AbnormalParameterState, ParameterEpisodes> = {
+  create(settingsOf) {
+    const settings = asActorSettings(settingsOf('abnormal-parameter'));
+    const limits = parameterLimitsAt(toleranceOf(settings.sensitivity));
+    const isExcepted = compileExceptions(settings);
+    const putOut = (alerts: Alert[], out: { alert(alert: Alert): void }): void => {
+      for (const alert of alerts) out.alert(alert);
+    };
+    return {
+      keyOf: (call) => (isExcepted(call) ? undefined : abnormalParameterStateKey(call)),
+      create: newAbnormalParameterState,
+      createEpisodes: () => decodeParameterEpisodes(undefined),
+      fold: (state, episodes, call, out) => putOut(foldAbnormalParameter(state, episodes, call, limits), out),
+      release: (state, episodes, nowMs, out) =>
+        putOut(releaseAbnormalParameter(state, episodes, nowMs, limits), out),
+      releasesAt: abnormalParameterReleasesAt,
+      close: (episodes, nowMs, out) => putOut(closeParameterEpisodes(episodes, nowMs), out),
+      closesAt: parameterEpisodesCloseAt,
+      encode(state, writer) {
+        const text = encodeAbnormalParameter(state);
+        if (text !== null) writer.text(text);
+        return text !== null;
+      },
+      decode: (reader) => decodeAbnormalParameter(reader.text()),
+      encodeEpisodes: (episodes, writer) => writer.text(encodeParameterEpisodes(episodes)),
+      decodeEpisodes: (reader) => decodeParameterEpisodes(reader.text()),
+    };
+  },
+};
 
 /** How much it takes, at the sensitivity that is set: of surprise, and of calls learnt before. */
 export interface ParameterLimits {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { randomFrom } from '../../../test-support/program.ts';
-import { detectionConfigSchema } from '../../config.ts';
+import { detectionConfigSchema } from '../../registry.ts';
 import { createBruteForceDetector, type BruteForceState } from './brute-force.ts';
 
 const beganMs = Date.parse('2026-03-02T09:00:00Z');

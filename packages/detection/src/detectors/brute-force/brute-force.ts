@@ -1,8 +1,11 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
 import { alertActor } from '../../alerts/alert-actor.ts';
-import type { ActorDetector } from '../../detector.ts';
+import type { ActorDetector } from '../../legacy.ts';
 import { isAuthFailure, isAuthSuccess, isExpired } from '../../auth-outcome.ts';
-import type { DetectionConfig } from '../../config.ts';
+import { asActorSettings, type ActorSettings } from '../../settings.ts';
+import type { ActorProfileKind } from '../../detector.ts';
+import { adapt } from '../../legacy.ts';
+import { isOneOfMany } from './group.ts';
 import { compileExceptions } from '../../exception.ts';
 import { DAY_MS, LATENESS_MS } from '../../baseline/limits.ts';
 import {
@@ -208,6 +211,19 @@ interface Judges {
   stale: boolean;
 }
 
+export const refusals: ActorProfileKind<BruteForceState> = {
+  id: 2,
+  version: 1,
+  create: (settingsOf) =>
+    adapt(
+      createBruteForceDetector({
+        bruteForce: asActorSettings(settingsOf('brute-force')),
+        staleCredential: asActorSettings(settingsOf('stale-credential')),
+      }),
+      isOneOfMany,
+    ),
+};
+
 /**
  * A source that tries credentials: one account with many, many accounts, many keys; or one that repeats a stale one. The source
  * is the address, as a refused credential is no actor; or a consumer that logs others in.
@@ -215,7 +231,10 @@ interface Judges {
 export function createBruteForceDetector({
   bruteForce,
   staleCredential,
-}: Pick<DetectionConfig, 'bruteForce' | 'staleCredential'>): ActorDetector<BruteForceState> {
+}: {
+  bruteForce: ActorSettings;
+  staleCredential: ActorSettings;
+}): ActorDetector<BruteForceState> {
   const isExceptedFromGuesses = compileExceptions(bruteForce);
   const isExceptedFromStale = compileExceptions(staleCredential);
   const limits: Limits = {
@@ -223,8 +242,6 @@ export function createBruteForceDetector({
     staleCalls: toleranceOf(staleCredential.sensitivity).count(STALE_CALLS),
   };
   return {
-    name: 'bruteForce',
-    key: 'c',
     create: (call) => (isFailure(call) || isExpired(call) ? newState(call.startedAt) : undefined),
     fold: (state, call) => {
       if (!isFailure(call) && !isExpired(call) && !isAuthSuccess(call)) return [];

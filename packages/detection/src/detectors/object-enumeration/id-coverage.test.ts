@@ -3,7 +3,7 @@ import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, randomFrom, type PhaseInput } from '../../../test-support/program.ts';
 import { EndpointPipeline } from '../../../test-support/run-endpoints.ts';
-import { detectionConfigSchema } from '../../config.ts';
+import { detectionConfigSchema } from '../../registry.ts';
 import { createAsked } from './asked.ts';
 import { createEndpointDetection, type EndpointDetection } from '../../across-actors/endpoint-detection.ts';
 import { addWalked, decodeWalked, encodeWalked, mergeWalked, newWalked, type Walked } from './id-coverage.ts';

@@ -6,7 +6,9 @@ import {
   type AlertType,
   type ApiCall,
 } from '@tripline/model';
-import type { ActorDetector, ActorDetectorSettings } from '../../detector.ts';
+import { adapt, type ActorDetector, type ActorDetectorSettings } from '../../legacy.ts';
+import { asActorSettings } from '../../settings.ts';
+import type { ActorProfileKind } from '../../detector.ts';
 import { alertActor } from '../../alerts/alert-actor.ts';
 import { DAY_MS, HOUR_MS, LATENESS_MS } from '../../baseline/limits.ts';
 import { fromNumerals, toNumerals } from '../../codec/digits.ts';
@@ -173,6 +175,13 @@ function newState(): ObjectsState {
   };
 }
 
+export const requestedObjects: ActorProfileKind<ObjectsState> = {
+  id: 3,
+  version: 1,
+  create: (settingsOf) =>
+    adapt(createObjectEnumerationDetector(asActorSettings(settingsOf('object-enumeration')))),
+};
+
 /**
  * Does an actor go through objects (ids in path, query, kept headers) or pages that it never asked for before, many more
  * than it usually does? Alerts are `object-enumeration`, or `data-scraping` for many objects in one call and for lists.
@@ -187,8 +196,6 @@ export function createObjectEnumerationDetector(
     (objects.length > 0 || page >= 0) && (isThere(call) || isMissed(call));
 
   return {
-    name: 'objectEnumeration',
-    key: 'o',
     create: (call) => (concerns(read(call), call) && !isExcepted(call) ? newState() : undefined),
     fold(state, call) {
       if (isExcepted(call)) return close(state, call.startedAt);

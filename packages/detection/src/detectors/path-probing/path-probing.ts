@@ -1,5 +1,7 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
-import type { ActorDetector, ActorDetectorSettings } from '../../detector.ts';
+import { adapt, type ActorDetector, type ActorDetectorSettings } from '../../legacy.ts';
+import { asActorSettings } from '../../settings.ts';
+import type { ActorProfileKind } from '../../detector.ts';
 import { alertActor } from '../../alerts/alert-actor.ts';
 import { DAY_MS, HOUR_MS, LATENESS_MS, MINUTE_MS } from '../../baseline/limits.ts';
 import {
@@ -111,6 +113,12 @@ function newState(): ProbingState {
   };
 }
 
+export const unservedPaths: ActorProfileKind<ProbingState> = {
+  id: 4,
+  version: 1,
+  create: (settingsOf) => adapt(createPathProbingDetector(asActorSettings(settingsOf('path-probing')))),
+};
+
 /**
  * Does an actor try path after path that nobody was served, as vulnerability scanners do? A path counts if Kong has no route for
  * it, or if the upstream answers 404, 403, 400 or 405 and it has no id in it (missing objects are another detector's). What
@@ -121,8 +129,6 @@ export function createPathProbingDetector(settings: ActorDetectorSettings): Acto
   const tolerance = toleranceOf(settings.sensitivity);
   const highs = WINDOWS.map(({ high }) => tolerance.count(high));
   return {
-    name: 'pathProbing',
-    key: 'p',
     create: (call) => (isProbe(call) && !isExcepted(call) ? newState() : undefined),
     fold: (state, call) => (isExcepted(call) ? close(state, call.startedAt) : fold(state, call, highs)),
     close,

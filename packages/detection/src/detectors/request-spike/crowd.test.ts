@@ -3,7 +3,7 @@ import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, randomFrom, type PhaseInput } from '../../../test-support/program.ts';
 import { EndpointPipeline } from '../../../test-support/run-endpoints.ts';
-import { detectionConfigSchema } from '../../config.ts';
+import { detectionConfigSchema } from '../../registry.ts';
 import { addCaller, decodeCallers, encodeCallers, mergeCallers, newCallers, type Callers } from './crowd.ts';
 import { createEndpointDetection, type EndpointDetection } from '../../across-actors/endpoint-detection.ts';
 

@@ -1,7 +1,13 @@
 import { actorKey, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
 import { alertActor } from '../../alerts/alert-actor.ts';
+import type { ActorProfileKind } from '../../detector.ts';
+import { compileExceptions } from '../../exception.ts';
+import { asActorSettings } from '../../settings.ts';
+import { floorsAt } from '../../baseline/profile.ts';
+import { toleranceOf } from '../../baseline/sensitivity.ts';
 import {
   CALL_WEIGHT,
+  REQUEST_FLOORS,
   DAY_MS,
   FAILED_CALL_WEIGHT,
   LATENESS_MS,
@@ -110,6 +116,38 @@ export interface SpikeState {
 
 /** Most actors have one service, and an empty map is a tenth of what is kept of them. */
 const NO_SERVICES = new Map<string, Scope>();
+
+const LATEST = 2 ** 42;
+
+/** What an actor's traffic amounts to, whole and by service. */
+export const ownTraffic: ActorProfileKind<SpikeState> = {
+  id: 1,
+  version: 1,
+  seesRefused: true,
+  create(settingsOf) {
+    const settings = asActorSettings(settingsOf('request-spike'));
+    const isExcepted = compileExceptions(settings);
+    const floors = floorsAt(REQUEST_FLOORS, toleranceOf(settings.sensitivity));
+    return {
+      create: (call) => (call.refused === true || isExcepted(call) ? undefined : newSpikeState(floors)),
+      fold(state, call, context, out) {
+        // What Kong turned away is neither judged nor learnt from: it may well be our own block.
+        const alerts =
+          call.refused === true || isExcepted(call)
+            ? closeSpike(state, call.startedAt)
+            : foldSpike(state, context.peers, call);
+        for (const alert of alerts) out.alert(alert);
+        context.inSpike = state.episode !== null;
+      },
+      close(state, nowMs, out) {
+        for (const alert of closeSpike(state, nowMs)) out.alert(alert);
+      },
+      closesAt: spikeClosesAt,
+      encode: (state, writer) => writer.text(JSON.stringify(encodeSpike(state, LATEST))),
+      decode: (reader) => decodeSpike(JSON.parse(reader.text()) as EncodedSpike, LATEST, floors),
+    };
+  },
+};
 
 /** `floors` are those of the detector's sensitivity. */
 export function newSpikeState(floors: Floors): SpikeState {

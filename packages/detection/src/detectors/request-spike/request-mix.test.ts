@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, type PhaseInput } from '../../../test-support/program.ts';
-import { detectionConfigSchema } from '../../config.ts';
+import { detectionConfigSchema } from '../../registry.ts';
 import { createCallMixDetector, type MixState } from './request-mix.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');

@@ -1,5 +1,7 @@
 import { severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
-import type { ActorDetector, ActorDetectorSettings } from '../../detector.ts';
+import { adapt, type ActorDetector, type ActorDetectorSettings } from '../../legacy.ts';
+import { asActorSettings } from '../../settings.ts';
+import type { ActorProfileKind } from '../../detector.ts';
 import { alertActor } from '../../alerts/alert-actor.ts';
 import { LOG_SCALE, STEP_MS } from '../../baseline/limits.ts';
 import { fromNumerals, signed, toNumerals, unsigned } from '../../codec/digits.ts';
@@ -122,6 +124,12 @@ export interface MixState {
   episode: Episode | null;
 }
 
+export const requestMix: ActorProfileKind<MixState> = {
+  id: 6,
+  version: 1,
+  create: (settingsOf) => adapt(createCallMixDetector(asActorSettings(settingsOf('request-spike')))),
+};
+
 /**
  * Has what an actor asks for changed while the number of its calls is ordinary? Judges what request spike cannot see: calls
  * that gather on one endpoint or an expensive one, and responses that are many times as large. Its alerts are request spikes
@@ -131,8 +139,6 @@ export function createCallMixDetector(settings: ActorDetectorSettings): ActorDet
   const isExcepted = compileExceptions(settings);
   const limits = limitsAt(toleranceOf(settings.sensitivity));
   return {
-    name: 'callMix',
-    key: 'm',
     create: (call) => (call.actorKind === 'address' || isExcepted(call) ? undefined : newState()),
     fold: (state, call, inSpike) =>
       isExcepted(call) ? close(state, call.startedAt, limits) : fold(state, call, inSpike, limits),

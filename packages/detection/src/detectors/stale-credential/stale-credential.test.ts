@@ -2,7 +2,7 @@ import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { detectorRevisions } from '../../../test-support/run-detector.ts';
 import { randomFrom } from '../../../test-support/program.ts';
-import { detectionConfigSchema } from '../../config.ts';
+import { detectionConfigSchema } from '../../registry.ts';
 import { createBruteForceDetector } from '../brute-force/brute-force.ts';
 
 const secondMs = 1_000;

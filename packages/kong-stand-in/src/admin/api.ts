@@ -1,9 +1,9 @@
-import { collections, enabledPlugins, entityKinds, invalidName, pluginKinds } from './entities.ts';
-import type { Collection } from './entities.ts';
-import { isRecord, isUuid } from './schema.ts';
-import type { Values } from './schema.ts';
-import { AdminProblem } from './store.ts';
-import type { Entity, Store } from './store.ts';
+import { collections, enabledPlugins, entityKinds, invalidName, pluginKinds } from '../entities.ts';
+import type { Collection } from '../entities.ts';
+import { isRecord, isUuid } from '../schema.ts';
+import type { Values } from '../schema.ts';
+import { AdminProblem } from '../store.ts';
+import type { Entity, Store } from '../store.ts';
 
 export interface AdminRequest {
   method: string;
@@ -16,13 +16,13 @@ export interface AdminRequest {
 
 export interface AdminAnswer {
   status: number;
-  /** Besides those that every answer carries. */
+  /** Headers besides those that every answer carries. */
   headers: Record<string, string>;
   body: string;
 }
 
 export interface AdminSettings {
-  /** By name; `default` is the one without a prefix. */
+  /** Entities by workspace; `default` is the one without a prefix. */
   workspaces: Map<string, Store>;
   /** Whether `/{workspace}/…` is understood (Enterprise). */
   prefixes: boolean;
@@ -116,7 +116,7 @@ function answer(settings: AdminSettings, request: AdminRequest): AdminAnswer {
     const body = `<html>\r\n<head>${title}</head>\r\n<body>\r\n<center><h1>415 Unsupported Media Type</h1></center>\r\n</body>\r\n</html>\r\n`;
     return { status: 415, headers: { 'Content-Type': 'text/html; charset=UTF-8' }, body };
   }
-  // Read before anything is looked up, as Kong does: a broken body is its own answer.
+  // As in Kong, the body is read before anything is looked up, so a broken body is refused first.
   const hasBody = method !== 'GET' && method !== 'DELETE';
   const body = !hasBody ? {} : fromForm ? formBody(request.body) : type === '' ? {} : jsonBody(request.body);
 

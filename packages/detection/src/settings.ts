@@ -7,7 +7,7 @@ const instant = z.iso
 
 const patterns = z.array(z.string().min(1).max(200)).min(1).max(100);
 
-/** When and why; what it is about comes besides. */
+/** When and why an exception holds. */
 const announced = {
   from: instant,
   until: instant,
@@ -41,6 +41,7 @@ export const endpointExceptionSchema = z
   .refine(inOrder, orderProblem)
   .describe('An announced window, such as tests with wrong passwords: it is neither judged nor learnt from.');
 
+/** The settings of every detector. */
 const howItJudges = {
   enabled: z.boolean().default(true),
   dryRun: z
@@ -67,8 +68,8 @@ const scopeSchema = z
     'What the detector looks at; all of those given must match. Other calls are neither judged nor learnt from.',
   );
 
-/** Of a detector over an actor's own calls. */
-const actorDetectorSchema = z
+/** Settings of a detector that judges the calls of actors. */
+export const actorSettings = z
   .strictObject({
     ...howItJudges,
     scope: scopeSchema.optional(),
@@ -76,32 +77,30 @@ const actorDetectorSchema = z
   })
   .prefault({});
 
-export const detectionConfigSchema = z
+/** Settings of a detector that judges endpoints only. */
+export const endpointSettings = z
   .strictObject({
-    requestSpike: actorDetectorSchema,
-    credentialStuffing: z
-      .strictObject({
-        ...howItJudges,
-        scope: z
-          .strictObject({ endpoints: patterns })
-          .optional()
-          .describe('What the detector looks at, as patterns of endpoints in exceptions.'),
-        exceptions: z.array(endpointExceptionSchema).max(1_000).default([]),
-      })
-      .prefault({}),
-    bruteForce: actorDetectorSchema,
-    staleCredential: actorDetectorSchema,
-    objectEnumeration: actorDetectorSchema.describe(
-      'Alerts of the types object-enumeration and data-scraping.',
-    ),
-    pathProbing: actorDetectorSchema,
-    impossibleTravel: actorDetectorSchema,
-    credentialSharing: actorDetectorSchema,
-    abnormalParameters: actorDetectorSchema,
+    ...howItJudges,
+    scope: z
+      .strictObject({ endpoints: patterns })
+      .optional()
+      .describe('What the detector looks at, as patterns of endpoints in exceptions.'),
+    exceptions: z.array(endpointExceptionSchema).max(1_000).default([]),
   })
-  .describe('What the detectors look for.');
+  .prefault({});
 
 export type Exception = z.infer<typeof exceptionSchema>;
 export type Scope = z.infer<typeof scopeSchema>;
 export type EndpointException = z.infer<typeof endpointExceptionSchema>;
-export type DetectionConfig = z.infer<typeof detectionConfigSchema>;
+export type ActorSettings = z.infer<typeof actorSettings>;
+export type EndpointSettings = z.infer<typeof endpointSettings>;
+
+/** Settings of any detector. */
+export type DetectorSettings = ActorSettings | EndpointSettings;
+
+/** The settings of a detector that judges the calls of actors. Throws on those of another one: its schema is `actorSettings`. */
+export function asActorSettings(settings: DetectorSettings): ActorSettings {
+  if (settings.scope && 'endpoints' in settings.scope)
+    throw new TypeError('a profile of actors needs settings with the schema `actorSettings`');
+  return settings as ActorSettings;
+}

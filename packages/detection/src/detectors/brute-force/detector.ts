@@ -1,0 +1,13 @@
+import type { Detector } from '../../detector.ts';
+import { actorSettings } from '../../settings.ts';
+import { refusals } from './brute-force.ts';
+
+export const bruteForce = {
+  alertType: 'brute-force',
+  setting: 'bruteForce',
+  title: 'Brute force',
+  summary:
+    'One address, or a client that logs others in, guesses passwords of one account, or tries many accounts or keys.',
+  settings: actorSettings,
+  ofActor: [refusals],
+} as const satisfies Detector;

@@ -1,0 +1,10 @@
+import type { Detector } from '../../detector.ts';
+import { endpointSettings } from '../../settings.ts';
+
+export const credentialStuffing = {
+  alertType: 'credential-stuffing',
+  setting: 'credentialStuffing',
+  title: 'Credential stuffing',
+  summary: 'Many accounts or keys are tried on one endpoint from many addresses.',
+  settings: endpointSettings,
+} as const satisfies Detector;

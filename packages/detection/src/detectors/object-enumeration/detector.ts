@@ -1,0 +1,12 @@
+import type { Detector } from '../../detector.ts';
+import { actorSettings } from '../../settings.ts';
+import { requestedObjects } from './object-enumeration.ts';
+
+export const objectEnumeration = {
+  alertType: 'object-enumeration',
+  setting: 'objectEnumeration',
+  title: 'Object enumeration',
+  summary: 'An actor, or many together, go through ids of objects that they never asked for before.',
+  settings: actorSettings,
+  ofActor: [requestedObjects],
+} as const satisfies Detector;
