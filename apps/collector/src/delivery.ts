@@ -55,8 +55,8 @@ export class Delivery {
   #spooling: (Spooling & { reported: boolean }) | undefined;
   #recordsSpooled = 0;
   #appends = 0;
-  /** The newest append under way; they end in the order in which they began. */
-  #lastAppend: Promise<void> = Promise.resolve();
+  /** Resolves when the appends under way have ended. */
+  #appended: Promise<void> = Promise.resolve();
   /** The loop that empties the spool; undefined in `direct`. */
   #emptying: Promise<void> | undefined;
   #stopping = false;
@@ -159,7 +159,8 @@ export class Delivery {
 
   #append(spool: Spool, batch: Batch): void {
     this.#appends++;
-    this.#lastAppend = this.#appendNow(spool, batch);
+    const before = this.#appended;
+    this.#appended = this.#appendNow(spool, batch).then(() => before);
   }
 
   async #appendNow(spool: Spool, batch: Batch): Promise<void> {
@@ -184,7 +185,7 @@ export class Delivery {
     let waitMs = retryMs;
     while (spool.records > 0 || this.#appends > 0) {
       if (spool.records === 0) {
-        await this.#lastAppend;
+        await this.#appended;
         continue;
       }
       try {

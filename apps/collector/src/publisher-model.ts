@@ -6,7 +6,7 @@ import {
   type Bus,
   type BusRecord,
 } from '@tripline/bus';
-import type { ApiCall } from '@tripline/model';
+import { readApiCall, type ApiCall } from '@tripline/model';
 import type { Accounting } from './accounting.ts';
 import { Publisher } from './publisher.ts';
 import { Spool, type Appended, type SpooledBatch } from './spool.ts';
@@ -110,6 +110,11 @@ class FailingSpool extends Spool {
     return this.#work.size > 0;
   }
 
+  /** Resolves when what is under way now has ended. */
+  async underWay(): Promise<void> {
+    await Promise.allSettled(this.#work);
+  }
+
   override append(records: readonly BusRecord[]): Promise<Appended> {
     return this.broken
       ? Promise.resolve({ taken: 0, reason: 'spool-error', problem: 'The disk is broken.' })
@@ -122,6 +127,10 @@ class FailingSpool extends Spool {
 
   override pass(batch: SpooledBatch): Promise<void> {
     return this.#track(super.pass(batch));
+  }
+
+  override close(): Promise<void> {
+    return this.#track(super.close());
   }
 
   /** Waits until the disk is not at work, and closes the files. */
@@ -224,8 +233,10 @@ export class PublisherUnderTest {
     this.#spool.broken = broken;
   }
 
+  /** Lets time pass, and the disk do what it has begun. */
   async advance(ms: number): Promise<void> {
     this.#clock.advance(ms);
+    await this.#spool.underWay();
     await nextTurn();
   }
 
@@ -349,7 +360,7 @@ export class PublisherUnderTest {
       startedAt: number,
       actorKind: 'consumer',
       actorId,
-      actorName: 'x'.repeat(pad),
+      actorName: 'x'.repeat(pad + 1),
       method: 'GET',
       path: '/',
       endpoint: 'GET /',
@@ -363,7 +374,7 @@ export class PublisherUnderTest {
 }
 
 function idOf({ value }: BusRecord): string {
-  return (JSON.parse(value.toString()) as ApiCall).id;
+  return (readApiCall(value) as ApiCall).id;
 }
 
 function sum(counts: Map<string, number>): number {

@@ -1,5 +1,5 @@
-import { apiCallProblem, type ApiCall } from '@tripline/model';
-import { parseRecords } from './records.ts';
+import { recordsOf } from '@tripline/bus';
+import { readApiCall, type ApiCall } from '@tripline/model';
 
 /** Takes a record that cannot be used, and why. */
 export type OnUnreadable = (record: string, problem: string) => void;
@@ -10,14 +10,10 @@ export type OnUnreadable = (record: string, problem: string) => void;
  */
 export function callsOf(body: Buffer, onUnreadable: OnUnreadable): ApiCall[] {
   const calls: ApiCall[] = [];
-  for (const record of parseRecords(body)) {
-    const problem = apiCallProblem(record);
-    if (problem === undefined) calls.push(record as ApiCall);
-    else
-      onUnreadable(
-        typeof record === 'string' ? record : JSON.stringify(record),
-        problem === '' ? 'no JSON object' : `no API call: ${problem} is missing or has another type`,
-      );
+  for (const record of recordsOf(body)) {
+    const call = readApiCall(record);
+    if (typeof call === 'string') onUnreadable(record.toString(), call);
+    else calls.push(call);
   }
   return calls;
 }

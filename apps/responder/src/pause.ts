@@ -1,6 +1,6 @@
 import { setTimeout as timer } from 'node:timers/promises';
 
-/** Resolves after so many ms, or rejects when the signal ends it. Passed in, so that tests need not wait. */
+/** Resolves after this many ms, or rejects when the signal ends it. Passed in, so that tests need not wait. */
 export type Sleep = (ms: number, signal: AbortSignal) => Promise<void>;
 
 export const sleepForReal: Sleep = (ms, signal) => timer(ms, undefined, { signal });
@@ -8,7 +8,7 @@ export const sleepForReal: Sleep = (ms, signal) => timer(ms, undefined, { signal
 /** A wait that other work can end early. */
 export interface Pause {
   /**
-   * Resolves after so many ms (Infinity: no timer is set), at a kick (also one that came since the last wait ended), or
+   * Resolves after this many ms (Infinity: no timer is set), when `kick` is called or was called since the last wait, or
    * when the role stops.
    */
   wait(ms: number): Promise<void>;
@@ -45,7 +45,7 @@ function aborted(signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Runs one call at a time, in the order of calling. A failure is the caller's alone. */
+/** Makes a queue that runs one call at a time, in the order of calling. A failure reaches its own caller only. */
 export function createQueue(): <T>(work: () => Promise<T>) => Promise<T> {
   let tail: Promise<unknown> = Promise.resolve();
   return (work) => {

@@ -9,11 +9,11 @@ export interface StandbyOptions extends RoleContext {
   state: StateStore;
   /** Undefined: no Kong is configured. */
   admin: KongAdmin | undefined;
-  /** Names this process to the others and to people: unique, such as `host:port pid`. */
+  /** Unique name of this process, for the others and for people, such as `host:port pid`. */
   holder: string;
   /**
-   * Starts the responder that acts, with an Admin API client that refuses to write without the lease, and a registry for
-   * its metrics, which end with it.
+   * Starts the responder that acts. It gets an Admin API client that refuses to write without the lease, and a registry
+   * whose metrics are removed when it ends.
    */
   start: (admin: KongAdmin | undefined, metrics: Registry) => RunningResponder;
   /** How long the lease lasts without being renewed, ms; it is renewed in thirds of that. Default 6,000. */
@@ -22,7 +22,7 @@ export interface StandbyOptions extends RoleContext {
   sleep?: Sleep;
 }
 
-/** Thrown where only the responder that acts can answer. */
+/** Thrown by a responder that stands by, where only the one that acts can answer. */
 export class StandbyError extends Error {
   override name = 'StandbyError';
 }
@@ -30,13 +30,13 @@ export class StandbyError extends Error {
 const leaseName = 'responder';
 
 /**
- * One of several responders acts, the others stand by: whoever holds the lease runs the responder, and stops it when the
- * lease cannot be renewed in time. A standby takes over when the lease has run out, which is at most `leaseMs` and a third
- * after the last sign of life.
+ * Lets one of several responders act while the others stand by: the holder of the lease runs the responder, and stops it
+ * when the lease cannot be renewed in time. A standby takes over when the lease has expired, at most `leaseMs` and a third
+ * after it was last renewed.
  *
- * What a stalled holder may still do when it wakes up: nothing to its state, since its successor has claimed that, and
- * nothing to Kong, since its client looks at the clock before each write. A write that had left before is harmless: it
- * carries the uuid that the successor gives the same plugin, and the successor compares Kong in full when it begins.
+ * A stalled holder that wakes up can change neither its state, which its successor has claimed, nor Kong, since its client
+ * checks the clock before each write. A write that was sent before is harmless: it carries the uuid that the successor
+ * gives the same plugin, and the successor compares Kong in full when it begins.
  *
  * Without the state store nobody acts: what is in force in Kong stays until the store is back.
  */
@@ -45,12 +45,12 @@ export function startStandby(options: StandbyOptions): RunningResponder {
   const leaseMs = options.leaseMs ?? 6_000;
   const stopping = new AbortController();
   const pause = createPause(options.sleep ?? sleepForReal, stopping.signal);
-  /** Until when the lease surely is ours, by this process's clock. */
+  /** The lease is certainly ours until then, by this process's clock. */
   let heldUntil = -Infinity;
   let acting: RunningResponder | undefined;
-  /** The one that acted and has ended by itself, with the reason: it is cleared away before anything else. */
+  /** A responder that ended by itself, and why: the next round stops it before anything else. */
   let over: { responder: RunningResponder; why: string } | undefined;
-  let lent = new LentRegistry(metrics);
+  let registry = new RemovableRegistry(metrics);
   let leader = '';
   let problem: string | null = null;
   let failure: Error | undefined;
@@ -67,8 +67,8 @@ export function startStandby(options: StandbyOptions): RunningResponder {
 
   const begin = (): void => {
     logger.info({ holder }, 'this responder acts from now on');
-    lent = new LentRegistry(metrics);
-    const started = options.start(admin, lent);
+    registry = new RemovableRegistry(metrics);
+    const started = options.start(admin, registry);
     acting = started;
     const end = (why: string): void => {
       over = { responder: started, why };
@@ -78,7 +78,7 @@ export function startStandby(options: StandbyOptions): RunningResponder {
       () => end('it ended'),
       (error: unknown) => {
         if (!(error instanceof FencedError)) failure = error as Error;
-        // Nothing is written to Kong until the next round shows which process has the lease: this one, or one that claimed the state.
+        // Nothing is written to Kong until the next round finds out which process has the lease.
         heldUntil = -Infinity;
         end('another responder has claimed its state');
       },
@@ -91,12 +91,12 @@ export function startStandby(options: StandbyOptions): RunningResponder {
     logger.warn({ holder, leader }, `this responder stands by from now on: ${why}`);
     acting = undefined;
     await ending.stop();
-    lent.giveBack();
+    registry.removeAll();
   };
 
   const round = async (): Promise<void> => {
     if (over && over.responder === acting) await stepDown(over.why);
-    // From before the question on: the answer may have taken its time.
+    // The lease counts from before the request, since the answer may take a while.
     const askedAt = now();
     try {
       const lease = await state.lease(leaseName, holder, leaseMs);
@@ -120,7 +120,7 @@ export function startStandby(options: StandbyOptions): RunningResponder {
       await pause.wait(leaseMs / 3);
     }
     await acting?.stop();
-    // The next one need not wait for the lease to run out. If this fails, it waits.
+    // Without this the next holder would wait until the lease expires.
     if (now() < heldUntil) await state.release(leaseName, holder).catch(() => undefined);
     if (failure && !(failure instanceof StoppedError)) throw failure;
   })();
@@ -153,12 +153,12 @@ export function startStandby(options: StandbyOptions): RunningResponder {
       if (!acting) throw standby();
       return acting.responses();
     },
-    webhooks: () => acting?.webhooks() ?? [],
+    channels: () => acting?.channels() ?? [],
   };
 }
 
-/** Registers in another registry, and can take back all that it registered: a later life registers the same names. */
-class LentRegistry extends Registry {
+/** Registers metrics in another registry, and can remove them again, since the next responder registers the same names. */
+class RemovableRegistry extends Registry {
   readonly #owner: Registry;
   readonly #names: string[] = [];
 
@@ -172,14 +172,14 @@ class LentRegistry extends Registry {
     this.#names.push((metric as unknown as { name: string }).name);
   }
 
-  giveBack(): void {
+  removeAll(): void {
     for (const name of this.#names.splice(0)) this.#owner.removeSingleMetric(name);
   }
 }
 
-/** Refuses to write to Kong when the lease is no longer surely held; reading does no harm. */
+/** Makes a client that refuses to write to Kong unless the lease is certainly held; reading does no harm. */
 function guarded(admin: KongAdmin, holds: () => boolean): KongAdmin {
-  const mindLease = (): void => {
+  const assertHeld = (): void => {
     if (!holds()) throw new StandbyError('the lease of the responder has run out');
   };
   return {
@@ -187,15 +187,15 @@ function guarded(admin: KongAdmin, holds: () => boolean): KongAdmin {
     plugins: (tag) => admin.plugins(tag),
     consumer: (idOrUsername) => admin.consumer(idOrUsername),
     putPlugin: async (id, plugin) => {
-      mindLease();
+      assertHeld();
       return admin.putPlugin(id, plugin);
     },
     patchPlugin: async (id, change) => {
-      mindLease();
+      assertHeld();
       return admin.patchPlugin(id, change);
     },
     deletePlugin: async (id) => {
-      mindLease();
+      assertHeld();
       return admin.deletePlugin(id);
     },
     close: () => admin.close(),

@@ -11,7 +11,8 @@ import {
   type KongPluginInput,
   type WriteOutcome,
 } from '@tripline/kong';
-import type { Alert, Policies, Policy, Response } from '@tripline/model';
+import type { Alert, Response } from '@tripline/model';
+import type { Policies, Policy } from '@tripline/policy';
 import {
   createEmbeddedState,
   type PartitionState,

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { PolicyMatch } from '@tripline/model';
 import { matches, matchesGlob } from './match.ts';
 import { parseAddress, parseNetwork } from './network.ts';
+import type { PolicyMatch } from './policy-match.ts';
 import { anAlert } from './test-support.ts';
 
 describe('patterns', () => {

@@ -1,7 +1,8 @@
-import { severities, type Alert, type PolicyMatch } from '@tripline/model';
+import { severities, type Alert } from '@tripline/model';
 import { networksOverlap, parseNetwork } from './network.ts';
+import type { PolicyMatch } from './policy-match.ts';
 
-/** True if the pattern has no wildcard: it then matches exactly one text. */
+/** True if the pattern has no wildcard, so that it matches exactly one text. */
 export function isLiteral(pattern: string): boolean {
   return !/[*?]/.test(pattern);
 }
@@ -62,8 +63,8 @@ function matchesConsumer(consumer: PolicyMatch['consumer'], alert: Alert): boole
 }
 
 /**
- * The source of IPv6 calls is their /64. A condition on a part of it holds: any address of it may be the one, and a policy that
- * spares an address must not touch it.
+ * The source of IPv6 calls is their /64. A condition on a part of it holds, since any address of it may be the caller, and
+ * a policy that exempts an address must not act on it.
  */
 function matchesNetwork(networks: OneOrMore<string> | undefined, alert: Alert): boolean {
   if (networks === undefined) return true;

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { format, resolveConfig } from 'prettier';
 import { describe, expect, test } from 'vitest';
+import { alertTypes } from '@tripline/detection';
 import { JsonSyntaxError, lineAndColumn, readJson } from './json.ts';
 import { matches } from './match.ts';
 import { parsePolicies, policiesJsonSchema } from './parse.ts';
@@ -12,7 +13,7 @@ const one = (policy: object): string => JSON.stringify({ policies: [policy] }, n
 const good = { id: 'p', match: {}, actions: [{ type: 'block', duration: '15m' }] };
 
 function problems(text: string): { line: number; column: number; path: string; message: string }[] {
-  const parsed = parsePolicies(text);
+  const parsed = parsePolicies(text, { alertTypes });
   return parsed.ok ? [] : parsed.problems;
 }
 
@@ -29,7 +30,7 @@ describe('a valid policy file', () => {
 
   test('the published JSON Schema is the one that the parser applies', async () => {
     const path = fileURLToPath(new URL('../policies.schema.json', import.meta.url));
-    const text = await format(JSON.stringify(policiesJsonSchema()), {
+    const text = await format(JSON.stringify(policiesJsonSchema({ alertTypes })), {
       ...(await resolveConfig(path)),
       parser: 'json',
     });
@@ -137,7 +138,7 @@ describe('an invalid policy file', () => {
           fc.json().map((json) => `{"policies": [${json}]}`),
         ),
         (text) => {
-          const parsed = parsePolicies(text);
+          const parsed = parsePolicies(text, { alertTypes });
           return parsed.ok || parsed.problems.every((problem) => problem.line >= 1 && problem.message !== '');
         },
       ),
@@ -202,7 +203,7 @@ test('actions of one policy have ids of their own, given or by default', () => {
 test('a consumer named by an e-mail address is found under its token too, also behind not', () => {
   const mask = (text: string): string => (text.includes('@') ? '~email~abc' : text);
   const text = one({ ...good, match: { consumer: { username: ['x', 'jo@acme.test', '*@acme.test'] } } });
-  const parsed = parsePolicies(text, mask);
+  const parsed = parsePolicies(text, { mask });
   if (!parsed.ok) throw new Error('must parse');
   const match = parsed.policies.policies[0]!.match;
   const named = (username: string) =>
@@ -216,7 +217,7 @@ test('a service and a route named by an address are found under its token too', 
   const mask = (text: string): string => (text.includes('@') ? '~email~abc' : text);
   const parsed = parsePolicies(
     one({ ...good, match: { service: 'jo@acme.test', route: ['x', 'jo@acme.test'] } }),
-    mask,
+    { mask },
   );
   if (!parsed.ok) throw new Error('must parse');
   const { match } = parsed.policies.policies[0]!;

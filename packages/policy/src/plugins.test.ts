@@ -28,7 +28,13 @@ function asKongShows(desired: DesiredPlugin): ActualPlugin {
           header_name: null,
           hide_client_headers: false,
         };
-  return { service: null, route: null, ...desired, config: { ...defaults, ...desired.config } };
+  return {
+    service: null,
+    route: null,
+    consumer: null,
+    ...desired,
+    config: { ...defaults, ...desired.config },
+  };
 }
 
 describe('desired plugins', () => {
@@ -41,6 +47,8 @@ describe('desired plugins', () => {
         enabled: true,
         config: { status_code: 403, message: 'stop' },
         tags: ['tripline', 'tripline-response:r-1'],
+        group: pluginId('c-1', 'request-termination'),
+        unsetFields: ['body', 'content_type', 'trigger', 'echo'],
       },
     ]);
   });
@@ -75,7 +83,7 @@ describe('desired plugins', () => {
       { status: 'lifted' },
       { status: 'impossible' },
       { status: 'dry-run' },
-      { consumer: { id: '', name: 'x' } },
+      { target: { kind: 'consumer', id: '', name: 'x' } },
     ];
     expect(
       desiredPlugins(
@@ -135,6 +143,7 @@ describe('reconciling', () => {
       {
         kind: 'put',
         id: block.id,
+        group: block.group,
         plugin: expect.objectContaining({ consumer: { id: 'c-1' }, enabled: true }),
       },
     ]);
@@ -178,7 +187,7 @@ describe('reconciling', () => {
         const touched = reconcile(desired, actual).map((operation) => operation.id);
         const foreign = actual.filter((one) => !isOurs(one)).map((one) => one.id);
         expect(touched.filter((id) => foreign.includes(id))).toEqual([]);
-        expect(isOurs({ name: 'tcp-log', tags: ['tripline'] })).toBe(false);
+        expect(isOurs({ tags: ['tripline'] })).toBe(false);
       }),
     );
   });
@@ -203,7 +212,10 @@ describe('reconciling', () => {
         const kong = new Map(actual.map((one) => [one.id, one]));
         for (const operation of reconcile(desired, actual)) {
           if (operation.kind === 'delete') kong.delete(operation.id);
-          else kong.set(operation.id, asKongShows({ id: operation.id, ...operation.plugin }));
+          else {
+            const { id, group, plugin } = operation;
+            kong.set(id, asKongShows({ id, group, unsetFields: [], ...plugin }));
+          }
         }
         expect(reconcile(desired, [...kong.values()])).toEqual([]);
         expect(kong.size).toBe(desired.length);
