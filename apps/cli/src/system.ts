@@ -205,6 +205,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
           state: await backends.state('processor'),
           detection,
           aggregates: endpointDetection.enabled,
+          maxActorsInMemory: config.processor.maxActorsInMemory,
         }),
       );
       if (endpointDetection.enabled)
