@@ -28,9 +28,7 @@ export class RejectedSamples {
     }
     if (++this.#inSecond > samplesPerSecond || this.#inFlight.size >= maxInFlight) return;
     const letter: DeadLetter = { receivedAt, reason, detail, sample: sample() };
-    const sent = this.#bus
-      .publish('dead-letters', [jsonRecord(reason, letter)])
-      .catch(() => undefined);
+    const sent = this.#bus.publish('dead-letters', [jsonRecord(reason, letter)]).catch(() => undefined);
     this.#inFlight.add(sent);
     void sent.then(() => this.#inFlight.delete(sent));
   }
