@@ -1,5 +1,6 @@
 import { createDetection, detectionConfigSchema } from '@tripline/detection';
-import { createRedisState, type PartitionState, type StateStore } from '@tripline/state';
+import type { PartitionState, StateStore } from '@tripline/state';
+import { createRedisState } from '@tripline/state/redis';
 import { population } from '../../packages/detection/test-support/population.ts';
 import { callsOf } from '../../packages/detection/test-support/program.ts';
 import { run } from '../../packages/detection/test-support/run.ts';
@@ -30,7 +31,7 @@ export function learnedStates(consumers: number): Buffer[] {
   const detection = createDetection(detectionConfigSchema.parse({}));
   const phases = population(consumers, 28, 7, 20);
   const { actors } = run(detection, callsOf(phases, Date.UTC(2026, 0, 5), 7));
-  return [...actors.values()].map((actor) => detection.actors.encode(actor)!);
+  return [...actors.values()].map((actor) => detection.actors.encode(actor));
 }
 
 /** Saves states of so many actors in a Redis of its own, through the store of the processor, and loads them again. */

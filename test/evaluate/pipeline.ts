@@ -1,15 +1,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
 import { bodyOf } from '@tripline/bus';
-import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
 import {
   createDetection,
   createEndpointDetection,
   detectionConfigSchema,
   type DetectionConfig,
 } from '@tripline/detection';
-import type { Alert, ApiCall } from '@tripline/model';
+import { encodeApiCall, type Alert, type ApiCall } from '@tripline/model';
 import { createEmbeddedState } from '@tripline/state';
 
 /** From API calls in the order of their arrival to alerts, as the processor does it. */
@@ -43,7 +43,7 @@ export async function openPipeline(
     credentialSharing: { exceptions },
   });
   const endpointDetection = createEndpointDetection(config);
-  const fold = new PartitionFold({
+  const fold = new CallFold({
     detection: createDetection(config),
     aggregates: endpointDetection.enabled,
     state: await state.claim(0),
@@ -75,7 +75,7 @@ export async function openPipeline(
       const alerts: Alert[] = [];
       for (let from = 0; from < calls.length; from += batchCalls) {
         const batch = calls.slice(from, from + batchCalls);
-        const body = bodyOf(batch.map((call) => Buffer.from(JSON.stringify(call))));
+        const body = bodyOf(batch.map((call) => encodeApiCall(call)));
         for (const alert of await fold.fold(body)) alerts.push(alert);
         for (const alert of await foldAggregates()) alerts.push(alert);
         folded += batch.length;

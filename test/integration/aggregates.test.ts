@@ -1,7 +1,14 @@
 import { aggregateRecords, startAggregates, startProcessor } from '@tripline/app-processor';
-import { type Bus, type BusRecord, type ConsumeOptions, createEmbeddedBus, jsonRecord } from '@tripline/bus';
+import { type Bus, type BusRecord, type ConsumeOptions, createEmbeddedBus } from '@tripline/bus';
 import { createDetection, createEndpointDetection, detectionConfigSchema } from '@tripline/detection';
-import { actorKey, type Alert, type ApiCall, type DeadLetter, type Topic } from '@tripline/model';
+import {
+  actorKey,
+  type Alert,
+  type ApiCall,
+  type DeadLetter,
+  type Topic,
+  encodeApiCall,
+} from '@tripline/model';
 import { createEmbeddedState, type StateChanges, type StateStore } from '@tripline/state';
 import { afterEach, describe, expect, it } from 'vitest';
 import { loginsOf, loginsSchema } from '../../packages/detection/test-support/logins.ts';
@@ -64,7 +71,7 @@ async function publish(bus: Bus, some: readonly ApiCall[], batch: number): Promi
   for (let i = 0; i < some.length; i += batch) {
     await bus.publish(
       'api-calls',
-      some.slice(i, i + batch).map((one) => jsonRecord(actorKey(one), one)),
+      some.slice(i, i + batch).map((one) => ({ key: actorKey(one), value: encodeApiCall(one) })),
     );
   }
 }
@@ -113,6 +120,7 @@ function startBoth({ bus: under, state, aggregateState }: Parts, clock: Clock): 
     state,
     detection,
     aggregates: true,
+    maxActorsInMemory: 100_000,
   });
   const aggregates = startAggregates({
     ...testContext(() => clock.ms),

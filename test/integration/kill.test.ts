@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createEmbeddedBus, recordsOf } from '@tripline/bus';
 import { openEmbeddedLake } from '@tripline/lake';
-import type { Alert, ApiCall } from '@tripline/model';
+import { readApiCall, type Alert, type ApiCall } from '@tripline/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import { connect, scratchDir, until } from '../support/parts.ts';
 import {
@@ -78,7 +78,7 @@ async function idsOnBus(cwd: string): Promise<string[]> {
     topic: 'api-calls',
     group: 'reader',
     onBatch: ({ body }) => {
-      for (const value of recordsOf(body)) ids.push((JSON.parse(value.toString()) as ApiCall).id);
+      for (const value of recordsOf(body)) ids.push((readApiCall(value) as ApiCall).id);
       return Promise.resolve();
     },
   });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 import { recordsOf, type Bus } from '@tripline/bus';
-import type { Topic } from '@tripline/model';
+import { readApiCall, type Topic } from '@tripline/model';
 import { createLogger, createMetrics, type RoleContext } from '@tripline/runtime';
 
 /** A directory that `dispose` removes. */
@@ -67,7 +67,10 @@ export function watchTopic<Record>(bus: Bus, topic: Topic, group = 'test'): Reco
     topic,
     group,
     onBatch: ({ body }) => {
-      for (const value of recordsOf(body)) records.push(JSON.parse(value.toString()) as Record);
+      for (const value of recordsOf(body)) {
+        const text = topic === 'api-calls' ? JSON.stringify(readApiCall(value)) : value.toString();
+        records.push(JSON.parse(text) as Record);
+      }
       return Promise.resolve();
     },
   });

@@ -6,7 +6,7 @@ import {
   type Bus,
   type BusRecord,
 } from '@tripline/bus';
-import type { ApiCall } from '@tripline/model';
+import { readApiCall, type ApiCall } from '@tripline/model';
 import type { Accounting } from './accounting.ts';
 import { Publisher } from './publisher.ts';
 import { Spool, type Appended, type SpooledBatch } from './spool.ts';
@@ -372,7 +372,7 @@ export class PublisherUnderTest {
       startedAt: number,
       actorKind: 'consumer',
       actorId,
-      actorName: 'x'.repeat(pad),
+      actorName: 'x'.repeat(pad + 1),
       method: 'GET',
       path: '/',
       endpoint: 'GET /',
@@ -386,7 +386,7 @@ export class PublisherUnderTest {
 }
 
 function idOf({ value }: BusRecord): string {
-  return (JSON.parse(value.toString()) as ApiCall).id;
+  return (readApiCall(value) as ApiCall).id;
 }
 
 function sum(counts: Map<string, number>): number {

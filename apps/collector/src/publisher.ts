@@ -1,5 +1,5 @@
-import { jsonRecord, type Bus, type BusRecord } from '@tripline/bus';
-import { actorKey, type ApiCall } from '@tripline/model';
+import type { Bus, BusRecord } from '@tripline/bus';
+import { actorKey, encodeApiCall, readApiCall, type ApiCall } from '@tripline/model';
 import { add, Ledger, type Accounting, type DropReason } from './accounting.ts';
 import { Delivery, type Spooling } from './delivery.ts';
 import { RejectedSamples } from './rejected-samples.ts';
@@ -58,7 +58,9 @@ export class Publisher {
       ledger: this.#ledger,
       maxInFlightBytes,
       onTooLarge: (record, problem) =>
-        this.#samples.keep('too-large', problem, () => record.value.toString().slice(0, 2_000)),
+        this.#samples.keep('too-large', problem, () =>
+          JSON.stringify(readApiCall(record.value)).slice(0, 2_000),
+        ),
       onSpooling: options.onSpooling,
       onSpoolEmpty: options.onSpoolEmpty,
       now,
@@ -181,5 +183,5 @@ function bytesOf({ key, value }: BusRecord): number {
 }
 
 function recordOf(call: ApiCall): BusRecord {
-  return jsonRecord(actorKey(call), call);
+  return { key: actorKey(call), value: encodeApiCall(call) };
 }

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
-import type { Alert, Response } from '@tripline/model';
+import { upgradeResponse, type Alert, type Response } from '@tripline/model';
 import { LakeRefusedError, type Lake, type LakeTable } from './lake.ts';
 import { migrateLake } from './migrate.ts';
 import { alertsSinceSql } from './queries/alerts.ts';
@@ -13,6 +13,7 @@ import {
   type Session,
 } from './queries/sessions.ts';
 import { quote } from './quote.ts';
+import { rowsOf, type Rows } from './rows.ts';
 import { tables } from './schema.ts';
 
 /**
@@ -40,7 +41,7 @@ export interface LakeOptions {
    * Hands a batch to the engine as a file, calls `work` with its absolute path, and takes it away again. Only for an
    * engine on this machine; without it batches travel with the statement.
    */
-  stage?: (pieces: readonly Buffer[], work: (file: string) => Promise<void>) => Promise<void>;
+  stage?: (rows: Buffer, work: (file: string) => Promise<void>) => Promise<void>;
   /** Servers that are replicas of each other, by the name of their cluster: the tables are made and replicated on all. */
   cluster?: string | undefined;
   /** Runs after the writer was closed. */
@@ -64,25 +65,26 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
 
   const insert = async (table: LakeTable, records: readonly Buffer[]): Promise<void> => {
     if (records.length === 0) return;
-    const pieces = records.flatMap((record) => [record, lineFeed]);
-    const { name, columns, structure, format } = tables[table];
+    for (const rows of rowsOf(table, records)) await insertRows(tables[table].name, rows);
+  };
+
+  const insertRows = async (name: string, { columns, bytes }: Rows): Promise<void> => {
     // In the statement, not beside it: the embedded engine would keep them for the statements to come. One thread reads
     // one block, so that a batch becomes one part per day, which is either there or not. Equal ids in one batch are left
     // to the merges and to `final`: looking for them here would nearly double the cost of an insert.
-    const into = `INSERT INTO ${name} (${columns}) SETTINGS async_insert = 0, optimize_on_insert = 0,
-      max_insert_threads = 1, min_insert_block_size_rows = 10000000,
-      min_insert_block_size_bytes = 1000000000, max_partitions_per_insert_block = 0,
-      input_format_parallel_parsing = 0, input_format_skip_unknown_fields = 1, input_format_null_as_default = 0,
-      input_format_defaults_for_omitted_fields = 0`;
+    const into = `INSERT INTO ${name} (${columns.map((column) => column.name).join(', ')})
+      SETTINGS async_insert = 0, optimize_on_insert = 0, max_insert_threads = 1, min_insert_block_size_rows = 10000000,
+      min_insert_block_size_bytes = 1000000000, max_partitions_per_insert_block = 0`;
     try {
       if (stage) {
-        await stage(pieces, (file) =>
-          write(`${into} SELECT * FROM file(${quote(file)}, ${format}, ${quote(structure)})`),
+        const structure = columns.map((column) => `${column.name} ${column.type}`).join(', ');
+        await stage(bytes, (file) =>
+          write(`${into} SELECT * FROM file(${quote(file)}, RowBinary, ${quote(structure)})`),
         );
       } else {
         const done = await writer.exec({
-          query: `${into} FORMAT ${format}`,
-          values: Readable.from(pieces, { objectMode: false }),
+          query: `${into} FORMAT RowBinary`,
+          values: Readable.from([bytes], { objectMode: false }),
         });
         await done.stream.resume().toArray();
       }
@@ -102,7 +104,7 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     },
     responses: async (limit) => {
       const rows = await query<{ response: string }>(responsesSql, { limit });
-      return rows.map((row) => JSON.parse(row.response) as Response);
+      return rows.map((row) => upgradeResponse(JSON.parse(row.response)) as Response);
     },
     ratedCalls: async (filter) => query<RatedCall>(ratedCallsSql(filter), riskParameters(filter)),
     sessions: async (filter) => query<Session>(sessionsSql(filter), riskParameters(filter)),
@@ -112,8 +114,6 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     },
   };
 }
-
-const lineFeed = Buffer.of(10);
 
 const refusals = new Set([
   'ARGUMENT_OUT_OF_BOUND',

@@ -1,4 +1,9 @@
-import type { Alert, ApiCall, Response } from '@tripline/model';
+import { encodeApiCall, type Alert, type ApiCall, type Response } from '@tripline/model';
+
+/** Calls as they are on the bus. */
+export function callRecords(calls: readonly ApiCall[]): Buffer[] {
+  return calls.map((call) => encodeApiCall(call));
+}
 
 export function jsonRecords(rows: readonly object[]): Buffer[] {
   return rows.map((row) => Buffer.from(JSON.stringify(row)));
@@ -103,7 +108,7 @@ export function response(id: string, changes: Partial<Response>): Response {
     policyId: 'stop-spikes',
     alertId: 'alert-1',
     action: { type: 'block', duration: '15m', status: 403, message: 'Blocked' },
-    consumer: { id: 'c1', name: 'Ann' },
+    target: { kind: 'consumer', id: 'c1', name: 'Ann' },
     status: 'expired',
     decidedAt: 0,
     expiresAt: null,

@@ -36,10 +36,10 @@ export async function openEmbeddedLake(options: { path: string }): Promise<Lake>
   let staged = 0;
   return createLake(writer, {
     reading: readingSessions(path, createChdbConnection),
-    stage: async (pieces, work) => {
-      const file = join(staging, `${++staged}.ndjson`);
+    stage: async (rows, work) => {
+      const file = join(staging, `${++staged}.rows`);
       try {
-        await writeFile(file, pieces);
+        await writeFile(file, rows);
         await work(file);
       } finally {
         await unlink(file).catch(() => undefined);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { alert, bareCall, fullCall, jsonRecords, response } from './contract-rows.ts';
+import { alert, bareCall, callRecords, fullCall, jsonRecords, response } from './contract-rows.ts';
 import { LakeRefusedError, LakeTooNewError, type Lake } from './lake.ts';
 import { migrations } from './migrations.ts';
 import { sessionsContract } from './sessions.contract.ts';
@@ -39,7 +39,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
 
     it('gives back every field of an API call as it was on the bus', async () => {
       const call = fullCall('full-0001', now);
-      await lake.insert('apiCalls', jsonRecords([call]));
+      await lake.insert('apiCalls', callRecords([call]));
       const [row] = await lake.query(
         'SELECT * REPLACE (toUnixTimestamp64Milli(startedAt) AS startedAt) FROM tripline.api_calls WHERE id = {id:String}',
         { id: call.id },
@@ -48,7 +48,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     });
 
     it('fills what a call leaves out with empty values, and with null where 0 would be a value', async () => {
-      await lake.insert('apiCalls', jsonRecords([bareCall('bare-0001', now)]));
+      await lake.insert('apiCalls', callRecords([bareCall('bare-0001', now)]));
       const [row] = await lake.query('SELECT * FROM tripline.api_calls WHERE id = {id:String}', {
         id: 'bare-0001',
       });
@@ -65,12 +65,36 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     });
 
     it('takes a field that it does not know yet, as a newer collector may send one', async () => {
-      await lake.insert('apiCalls', jsonRecords([{ ...bareCall('newer-0001', now), fromTheFuture: [1] }]));
-      expect(await counted('newer-')).toEqual({ rows: 1, ids: 1 });
+      const [newer] = callRecords([bareCall('newer-0001', now)]);
+      newer![0]! += 1;
+      await lake.insert('apiCalls', [
+        Buffer.concat([newer!, Buffer.from('its bytes')]),
+        ...callRecords([bareCall('newer-0002', now)]),
+      ]);
+      expect(await counted('newer-')).toEqual({ rows: 2, ids: 2 });
+    });
+
+    it('takes records of an earlier version, which have fewer fields, beside those of today, and JSON of version 0.1', async () => {
+      const full = { ...fullCall('older-0001', now), workspace: 'w' };
+      const [today] = callRecords([full]);
+      const earlier = today!.subarray(0, -2);
+      earlier[0]! -= 1;
+      const rest = callRecords([{ ...full, id: 'older-0002' }]);
+      const json = jsonRecords([{ ...full, id: 'older-0003', fromTheFuture: [1] }]);
+      await lake.insert('apiCalls', [...json, earlier, ...rest]);
+      const rows = await lake.query(
+        `SELECT * REPLACE (toUnixTimestamp64Milli(startedAt) AS startedAt) FROM tripline.api_calls
+         WHERE startsWith(id, 'older-') ORDER BY id`,
+      );
+      expect(rows).toEqual([
+        { ...full, workspace: '' },
+        { ...full, id: 'older-0002' },
+        { ...full, id: 'older-0003' },
+      ]);
     });
 
     it('counts a batch once that is written again, also after a restart', async () => {
-      const batch = jsonRecords([bareCall('once-0001', now), bareCall('once-0002', now - dayMs)]);
+      const batch = callRecords([bareCall('once-0001', now), bareCall('once-0002', now - dayMs)]);
       await lake.insert('apiCalls', batch);
       await lake.insert('apiCalls', batch);
       expect(await counted('once-')).toEqual({ rows: 2, ids: 2 });
@@ -82,12 +106,12 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     it('counts a call once whose id comes again in other batches, before the engine has merged them and after', async () => {
       const again = bareCall('twice-0001', now);
       await under.write('SYSTEM STOP MERGES tripline.api_calls');
-      await lake.insert('apiCalls', jsonRecords([again, bareCall('twice-0002', now)]));
-      await lake.insert('apiCalls', jsonRecords([again, bareCall('twice-0003', now - dayMs)]));
+      await lake.insert('apiCalls', callRecords([again, bareCall('twice-0002', now)]));
+      await lake.insert('apiCalls', callRecords([again, bareCall('twice-0003', now - dayMs)]));
       expect(await counted('twice-')).toEqual({ rows: 3, ids: 3 });
       // Within one batch too, on a day that has no other.
       const alone = bareCall('twice-0004', now - 9 * dayMs);
-      await lake.insert('apiCalls', jsonRecords([alone, alone]));
+      await lake.insert('apiCalls', callRecords([alone, alone]));
       expect(await counted('twice-')).toEqual({ rows: 4, ids: 4 });
       await under.write('SYSTEM START MERGES tripline.api_calls');
       await under.write('OPTIMIZE TABLE tripline.api_calls FINAL');
@@ -96,14 +120,16 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
 
     it('keeps calls apart that differ in their id only', async () => {
       const batch = Array.from({ length: 500 }, (_, i) => bareCall(`apart-${i}`, now));
-      await lake.insert('apiCalls', jsonRecords(batch));
+      await lake.insert('apiCalls', callRecords(batch));
       await under.write('OPTIMIZE TABLE tripline.api_calls FINAL');
       expect(await counted('apart-')).toEqual({ rows: 500, ids: 500 });
     });
 
     it('writes all of a large batch over several days, from several writers at once', async () => {
       const batches = Array.from({ length: 4 }, (_, b) =>
-        jsonRecords(Array.from({ length: 5_000 }, (__, i) => bareCall(`large-${b}-${i}`, now - (i % 3) * dayMs))),
+        jsonRecords(
+          Array.from({ length: 5_000 }, (__, i) => bareCall(`large-${b}-${i}`, now - (i % 3) * dayMs)),
+        ),
       );
       await Promise.all(batches.map((batch) => lake.insert('apiCalls', batch)));
       await Promise.all(batches.map((batch) => lake.insert('apiCalls', batch)));
@@ -115,8 +141,10 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
       ['a line that was cut off', '{"id":"bad-0001","startedAt":'],
       ['no object', '[]'],
       ['no JSON', 'garbage'],
+      ['fewer bytes than it says', '\x30\x08bad-0001'],
+      ['nothing', ''],
     ])('refuses a batch with %s as a whole, and names the fault without the row', async (_, bad) => {
-      const good = jsonRecords([bareCall('bad-0000', now)]);
+      const good = callRecords([bareCall('bad-0000', now)]);
       const batch = [...good, Buffer.from(bad), ...good];
       const failure: unknown = await lake.insert('apiCalls', batch).catch((error: unknown) => error);
       expect(failure).toBeInstanceOf(LakeRefusedError);
@@ -128,10 +156,9 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     it('refuses alerts and responses that are no objects with an id', async () => {
       for (const table of ['alerts', 'responses'] as const) {
         for (const bad of ['{"id":"x"', '[]', '{"revision":1}', 'garbage']) {
-          await expect(
-            lake.insert(table, [Buffer.from(bad)]),
-            `${table}: ${bad}`,
-          ).rejects.toBeInstanceOf(LakeRefusedError);
+          await expect(lake.insert(table, [Buffer.from(bad)]), `${table}: ${bad}`).rejects.toBeInstanceOf(
+            LakeRefusedError,
+          );
         }
       }
     });
@@ -217,7 +244,7 @@ export function lakeContract(name: string, open: () => Promise<LakeUnderTest>): 
     });
 
     it('lets go of calls and alerts beyond the retention, and of responses that are over', async () => {
-      await lake.insert('apiCalls', jsonRecords([bareCall('gone-0001', now - 20 * dayMs)]));
+      await lake.insert('apiCalls', callRecords([bareCall('gone-0001', now - 20 * dayMs)]));
       await lake.insert('alerts', jsonRecords([alert('gone-alert', { raisedAt: now - 20 * dayMs })]));
       const inForce = response('gone-not', { decidedAt: now - 20 * dayMs, status: 'active' });
       const over = response('gone-over', { decidedAt: now - 20 * dayMs, status: 'expired' });

@@ -1,6 +1,6 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { alert, bareCall, jsonRecords } from './contract-rows.ts';
+import { alert, bareCall, callRecords, jsonRecords } from './contract-rows.ts';
 import type { Lake } from './lake.ts';
 
 /** The part of the lake contract about sessions and risk; `lakeOf` gives the lake that the contract has open. */
@@ -48,9 +48,9 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
       Object.fromEntries((await lake.ratedCalls(range)).map(({ id, risk }) => [id.slice(5), risk]));
 
     it('ends a session behind a pause of more than 30 minutes, and keeps user agents, addresses and actors apart', async () => {
-      await lake.insert('apiCalls', jsonRecords(calls));
+      await lake.insert('apiCalls', callRecords(calls));
       // A call that comes twice counts once.
-      await lake.insert('apiCalls', jsonRecords(calls.slice(0, 2)));
+      await lake.insert('apiCalls', callRecords(calls.slice(0, 2)));
       const sessions = await lake.sessions(range);
       expect(sessions.map(({ id, calls }) => [id, calls])).toEqual([
         ['risk-a4', 1],
@@ -79,7 +79,7 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
     });
 
     it('joins two sessions when a late call fills the pause between them', async () => {
-      await lake.insert('apiCalls', jsonRecords([call('late', 70)]));
+      await lake.insert('apiCalls', callRecords([call('late', 70)]));
       const [joined] = await lake.sessions(range);
       expect(joined).toMatchObject({ id: 'risk-a1', calls: 5, failedCalls: 1 });
     });
@@ -169,7 +169,7 @@ export function sessionsContract(lakeOf: () => Lake, now: number): void {
         scan('b', '2001:db8:77:1::b', '2001:db8:77:1::/64'),
         scan('c', '2001:db8:77:2::a', '2001:db8:77:2::/64'),
       ];
-      await lake.insert('apiCalls', jsonRecords(calls));
+      await lake.insert('apiCalls', callRecords(calls));
       const times = { raisedAt: from, startedAt: from, lastSeenAt: from + 10 * minuteMs };
       const about = finding('v6-about', {
         ...times,

@@ -1,41 +1,77 @@
-const hourMs = 3_600_000;
+import { Recent, RecencyList } from './recency-list.ts';
 
-/** Counts, per address and service, calls that succeeded with an identity that was verified. Times are ms of event time. */
+const hourMs = 3_600_000;
+const maxEntries = 50_000;
+
+/**
+ * Counts, per address and service, calls that succeeded with an identity that was verified. Times are event times in ms. At most
+ * 50,000 pairs of address and service are kept; beyond, the one that succeeded longest ago is forgotten.
+ */
 export interface AddressSuccesses {
   add: (address: string, service: string, atMs: number) => void;
-  /** Of the last hour, as an estimate: the hour before the present one counts in proportion. */
+  /** An estimate for the last hour: calls of the hour before the present one count in proportion. */
   count: (address: string, service: string, atMs: number) => number;
 }
 
-const entriesMost = 50_000;
+class Successes extends Recent {
+  readonly address: string;
+  readonly service: string;
+  /** Hours since the epoch. */
+  hour: number;
+  inHour = 0;
+  inHourBefore = 0;
 
-/** At most 50,000 pairs of address and service are kept; beyond, the one that succeeded longest ago is forgotten. */
+  constructor(address: string, service: string, hour: number) {
+    super();
+    this.address = address;
+    this.service = service;
+    this.hour = hour;
+  }
+
+  advanceTo(hour: number): void {
+    if (hour <= this.hour) return;
+    this.inHourBefore = hour === this.hour + 1 ? this.inHour : 0;
+    this.inHour = 0;
+    this.hour = hour;
+  }
+}
+
 export function createAddressSuccesses(): AddressSuccesses {
-  const counts = new Map<string, { hour: number; now: number; before: number }>();
+  const byAddress = new Map<string, Map<string, Successes>>();
+  const recent = new RecencyList<Successes>();
+  let entries = 0;
 
-  const at = (key: string, hour: number): { hour: number; now: number; before: number } | undefined => {
-    const known = counts.get(key);
-    if (known && hour > known.hour) {
-      known.before = hour === known.hour + 1 ? known.now : 0;
-      known.now = 0;
-      known.hour = hour;
-    }
-    return known;
+  const create = (address: string, service: string, hour: number): Successes => {
+    const created = new Successes(address, service, hour);
+    let services = byAddress.get(address);
+    if (!services) byAddress.set(address, (services = new Map<string, Successes>()));
+    services.set(service, created);
+    entries++;
+    return created;
+  };
+
+  const forget = (entry: Successes): void => {
+    recent.remove(entry);
+    const services = byAddress.get(entry.address)!;
+    services.delete(entry.service);
+    if (services.size === 0) byAddress.delete(entry.address);
+    entries--;
   };
 
   return {
     add(address, service, atMs) {
-      const key = `${address} ${service}`;
       const hour = Math.floor(atMs / hourMs);
-      const known = at(key, hour) ?? { hour, now: 0, before: 0 };
-      known.now++;
-      counts.delete(key);
-      counts.set(key, known);
-      if (counts.size > entriesMost) counts.delete(counts.keys().next().value!);
+      const entry = byAddress.get(address)?.get(service) ?? create(address, service, hour);
+      entry.advanceTo(hour);
+      entry.inHour++;
+      recent.use(entry);
+      if (entries > maxEntries) forget(recent.oldest!);
     },
     count(address, service, atMs) {
-      const known = at(`${address} ${service}`, Math.floor(atMs / hourMs));
-      return known ? Math.round(known.now + known.before * (1 - (atMs % hourMs) / hourMs)) : 0;
+      const entry = byAddress.get(address)?.get(service);
+      if (!entry) return 0;
+      entry.advanceTo(Math.floor(atMs / hourMs));
+      return Math.round(entry.inHour + entry.inHourBefore * (1 - (atMs % hourMs) / hourMs));
     },
   };
 }

@@ -63,12 +63,19 @@ export function createAuthEndpoints(
 
 function isAuthPath(path: string): boolean {
   if (path.length > 200) return false;
+  // Nearly all paths of an API end in a word that is none of these.
+  const last = lastSegment(path).toLowerCase().replaceAll('_', '-').replace(extension, '');
   if (grpcMethod.test(path)) return true;
-  const segments = path.toLowerCase().replaceAll('_', '-').split('/').filter(Boolean);
-  const last = segments.at(-1)?.replace(extension, '');
-  if (last === undefined || sendingWord.test(last)) return false;
+  if (last === '' || sendingWord.test(last)) return false;
   if (credentialWord.test(last)) return true;
   if (!checkingWord.test(last)) return false;
+  const segments = path.toLowerCase().replaceAll('_', '-').split('/').filter(Boolean);
   const above = segments.slice(0, -1).filter((segment) => !plainParent.test(segment));
   return above.length === 0 || credentialNoun.test(above.at(-1)!);
+}
+
+function lastSegment(path: string): string {
+  let end = path.length;
+  while (path.charCodeAt(end - 1) === 47) end--;
+  return path.slice(path.lastIndexOf('/', end - 1) + 1, end);
 }

@@ -1,22 +1,16 @@
 import type { ApiCall, AuthOutcome } from '@tripline/model';
 import type { AuthEndpoint } from './auth-endpoints.ts';
-import { lengthAsJson, type KongAnswer } from './kong-answer.ts';
-import type { KongLogLine } from './reader.ts';
+import type { JudgedLine } from './judge.ts';
+import { lengthAsJson } from './kong-answer.ts';
 import { simplePattern } from './simple-pattern.ts';
 import { joinedText } from './values.ts';
 
+/** What is known of the endpoint, beside the call and its line. */
 export interface OutcomeFacts {
-  answer: KongAnswer & Pick<KongLogLine, 'location'>;
-  call: Pick<ApiCall, 'status' | 'source' | 'grpcStatus' | 'responseBytes' | 'actorKind'>;
   presented: ApiCall['presented'];
-  /** As it was sent, without query. */
-  path: string;
   endpoint: AuthEndpoint | undefined;
-  isPreflight: boolean;
-  /** What the answers of an endpoint that says 200 whatever happens were learnt to mean. */
+  /** What the answers of a login that always answers 200 were learnt to mean. */
   learnt: () => 'failure' | 'success' | undefined;
-  /** A credential or user name was shown. */
-  showsCredential: boolean;
 }
 
 const unauthenticated = 16;
@@ -27,20 +21,20 @@ const failedStatuses = new Set([400, 401, 403, 422, 429]);
 const expiredLengths = { bearer: 23, hmac: 169 };
 
 /** What a call says about credentials; undefined if nothing. */
-export function authOutcomeOf(facts: OutcomeFacts): AuthOutcome | undefined {
-  const { call, presented, endpoint, isPreflight } = facts;
+export function authOutcomeOf(call: ApiCall, line: JudgedLine, facts: OutcomeFacts): AuthOutcome | undefined {
+  const { endpoint } = facts;
   const { status, grpcStatus } = call;
   if (status === 401 || grpcStatus === unauthenticated) {
-    if (isPreflight || (presented === 'nothing' && !(endpoint && grpcStatus !== undefined)))
+    if (line.isPreflight || (facts.presented === 'nothing' && !(endpoint && grpcStatus !== undefined)))
       return 'challenge';
-    return isExpired(facts) ? 'expired' : 'failure';
+    return isExpired(call, line) ? 'expired' : 'failure';
   }
-  if (endpoint) return atEndpoint(facts, endpoint);
-  const forbidden = status === 403 && call.source === 'upstream' && call.actorKind === 'address';
-  return forbidden && facts.showsCredential ? 'failure' : undefined;
+  if (endpoint) return outcomeAt(endpoint, call, line, facts);
+  const isForbidden = status === 403 && call.source === 'upstream' && call.actorKind === 'address';
+  return isForbidden && (call.user ?? call.credential) !== undefined ? 'failure' : undefined;
 }
 
-function isExpired({ answer, call }: OutcomeFacts): boolean {
+function isExpired(call: ApiCall, { answer }: JudgedLine): boolean {
   const challenge = joinedText(answer.wwwAuthenticate) ?? '';
   if (/\bexpired\b/i.test(challenge) && !/invalid or has expired/i.test(challenge)) return true;
   if (call.source !== 'kong') return false;
@@ -51,9 +45,11 @@ function isExpired({ answer, call }: OutcomeFacts): boolean {
   );
 }
 
-function atEndpoint(
-  { answer, call, path, learnt }: OutcomeFacts,
+function outcomeAt(
   endpoint: AuthEndpoint,
+  call: ApiCall,
+  { answer, rawPath }: JudgedLine,
+  { learnt }: OutcomeFacts,
 ): AuthOutcome | undefined {
   const { status, grpcStatus } = call;
   const failure = endpoint === 'recognised' ? undefined : endpoint.failure;
@@ -65,10 +61,10 @@ function atEndpoint(
     return call.responseBytes < failure.responseBytesBelow ? 'failure' : 'success';
   const target = pathOf(joinedText(answer.location));
   if (status >= 300 && target !== undefined) {
-    const pathOnly = target.split('?', 1)[0]!;
+    const path = target.split('?', 1)[0]!;
     if (failure?.redirectTo !== undefined)
-      return simplePattern(failure.redirectTo)(pathOnly) ? 'failure' : 'success';
-    return pathOnly === path || /(?:log-?in|sign-?in|error|fail|invalid|denied)\b/i.test(target)
+      return simplePattern(failure.redirectTo)(path) ? 'failure' : 'success';
+    return path === rawPath || /(?:log-?in|sign-?in|error|fail|invalid|denied)\b/i.test(target)
       ? 'failure'
       : 'success';
   }

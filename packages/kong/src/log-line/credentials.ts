@@ -1,4 +1,4 @@
-import type { KongLogLine } from './reader.ts';
+import type { KongLogLine } from './log-line.ts';
 import { firstText, isGiven } from './values.ts';
 
 /** What a line shows of the credentials that the client sent, nothing sanitised. Evidence: anybody can invent them. */
@@ -26,7 +26,7 @@ const usualParameters = ['apikey', 'api_key', 'access_token', 'jwt'];
 /** Parameters that carry a key as often as something else (`?key=checkout.title`): their value has to look like a secret. */
 const ambiguousParameters = ['key', 'token'];
 const secretLook = /^(?=.*[0-9])(?=.*[A-Za-z])[\w.~+/=-]{12,}$/;
-const sessionCookie = /(?:^|;)\s*([^=;]*(?:sess|sid|token|auth|jwt|remember)[^=;]*)=([^;]+)/gi;
+const sessionName = /sess|sid|token|auth|jwt|remember/i;
 const otherToken = /csrf|xsrf/i;
 
 /** The words before a credential; what else stands there may be part of one. */
@@ -81,13 +81,16 @@ export function createCredentialReader(
     const session = cookie === undefined ? undefined : sessionOf(cookie);
     const fingerprint = typeof line.credential === 'string' ? line.credential : undefined;
     const header = fingerprint ?? authorization;
+    const challenge = challengeOf(line);
+    const showsAuthorization = isGiven(authorizationHeader);
     return {
       // Beside a key that is refused, an Authorization header is anything the client likes.
-      secret: challengeOf(line) === 'key' ? (key ?? header ?? session) : (header ?? key ?? session),
+      secret: challenge === 'key' ? (key ?? header ?? session) : (header ?? key ?? session),
       user: typeof line.user === 'string' ? line.user : basicUser(authorization),
-      scheme: schemeOf(line, authorization, key !== undefined),
-      hasAuthorization: fingerprint !== undefined || isGiven(authorizationHeader),
-      showsAuthorization: isGiven(authorizationHeader),
+      // Where the service or Kong refuses, what they ask for counts: a client can name any scheme.
+      scheme: challenge ?? sentScheme(line, authorization, key !== undefined),
+      hasAuthorization: fingerprint !== undefined || showsAuthorization,
+      showsAuthorization,
       hasKey: key !== undefined,
       hasSessionCookie: session !== undefined,
       hasCookies: cookie !== undefined,
@@ -95,19 +98,37 @@ export function createCredentialReader(
   };
 }
 
+/** The value of the first cookie whose name says that it is a session. */
 function sessionOf(cookie: unknown): string | undefined {
   for (const header of Array.isArray(cookie) ? (cookie as unknown[]) : [cookie]) {
-    if (typeof header !== 'string') continue;
-    for (const [, name, value] of header.matchAll(sessionCookie))
-      if (!otherToken.test(name!)) return value!.trim();
+    const session = typeof header === 'string' ? sessionIn(header) : undefined;
+    if (session !== undefined) return session;
   }
   return undefined;
 }
 
-/** What the service or Kong asks for where it refuses, as a client can name any scheme; else what was sent. */
-function schemeOf(line: KongLogLine, authorization: string | undefined, hasKey: boolean): string | undefined {
-  const asked = challengeOf(line);
-  if (asked !== undefined) return asked;
+function sessionIn(header: string): string | undefined {
+  let equals = header.indexOf('=');
+  for (let begin = 0; equals >= 0;) {
+    const semicolon = header.indexOf(';', begin);
+    const end = semicolon < 0 ? header.length : semicolon;
+    if (equals < end - 1) {
+      const name = header.slice(begin, equals);
+      if (sessionName.test(name) && !otherToken.test(name)) return header.slice(equals + 1, end).trim();
+    }
+    if (semicolon < 0) return undefined;
+    begin = end + 1;
+    if (equals < begin) equals = header.indexOf('=', begin);
+  }
+  return undefined;
+}
+
+/** The scheme of the credential that was sent. */
+function sentScheme(
+  line: KongLogLine,
+  authorization: string | undefined,
+  hasKey: boolean,
+): string | undefined {
   if (authorization !== undefined) {
     const sent = /^([A-Za-z][A-Za-z0-9-]{1,19}) /.exec(authorization)?.[1]!.toLowerCase();
     return sent !== undefined && knownSchemes.has(sent) ? sent : 'other';

@@ -1,4 +1,4 @@
-import type { KongLogLine } from './reader.ts';
+import type { KongLogLine } from './log-line.ts';
 import { firstText } from './values.ts';
 
 /**

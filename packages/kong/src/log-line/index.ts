@@ -24,7 +24,7 @@ export {
   type ServedPaths,
   type ServedPathsOptions,
 } from './served-paths.ts';
-export type { RouteMatch } from './reader.ts';
+export type { RouteMatch } from './log-line.ts';
 export {
   createTemplateLearner,
   type LearntTemplate,

@@ -6,11 +6,11 @@ import { createCredentialAges } from './credential-ages.ts';
 import type { ShownCredentials } from './credentials.ts';
 import type { DeclaredIdentity } from './declared-identity.ts';
 import { createEndpointOf } from './endpoint-of.ts';
-import { identityOf } from './identity.ts';
+import { identityOf, type Identity, type IdentityFacts } from './identity.ts';
 import type { KongAnswer } from './kong-answer.ts';
+import type { KongLogLine } from './log-line.ts';
 import { LoginOutcomes } from './login-outcomes.ts';
 import { hiddenBytesOf, presentedOf } from './presented.ts';
-import type { KongLogLine } from './reader.ts';
 import type { TemplateLearner } from './template-learner.ts';
 import { createVerifyingEndpoints, type VerifyingEndpoints } from './verifying-endpoints.ts';
 
@@ -23,18 +23,18 @@ export interface ServiceSettings {
 
 export interface JudgeOptions {
   services?: readonly ServiceSettings[] | undefined;
-  /** Learns which path segments name objects. Left out: their looks and Kong's route paths alone tell. */
+  /** Learns which path segments name objects. Left out: only their looks and Kong's route paths decide. */
   templates?: TemplateLearner | undefined;
   /** Learns which endpoints verify credentials themselves. Left out: begins with nothing learnt. */
   verifying?: VerifyingEndpoints | undefined;
 }
 
-/** What of a line decides who acts and what came of it, beside the call itself. */
+/** The facts of a line, besides the call itself, by which it is judged who acts and what came of it. */
 export interface JudgedLine {
   answer: KongAnswer & Pick<KongLogLine, 'location'>;
   routePaths: unknown;
   shown: ShownCredentials;
-  /** The consumer that Kong authenticated, and what to show for it; not the one that stands for the anonymous. */
+  /** The consumer that Kong authenticated, and what to show for it; undefined for the one that stands for the anonymous. */
   consumer: { id: string; name: string } | undefined;
   /** Sanitised id of what Kong authenticated, with or without a consumer. */
   authenticatedEntity: string | undefined;
@@ -43,131 +43,140 @@ export interface JudgedLine {
   /** Kong answered without asking an upstream. */
   byKong: boolean;
   isPreflight: boolean;
-  /** As sent, without query, not sanitised. */
+  /** The path as it was sent, without query, not sanitised. */
   rawPath: string;
   /** The member `request` of the line. */
   request: () => unknown;
 }
 
-/** Routes of which it is remembered whether they hide credentials; beyond, the one that was seen first is forgotten. */
-const routesMost = 5_000;
+/** Of so many routes it is remembered whether they hide credentials; beyond, the one that was seen first is forgotten. */
+const maxRoutes = 5_000;
 
 /**
- * Makes the function that fills in who acts, the endpoint, what was presented and what came of it; every other field of the call
- * must be there. It remembers, within bounds, what later calls are judged by: which endpoints verify credentials, since when
- * credentials are in use, where calls succeed, and which answers of a login that always says 200 are failures. Pure otherwise.
+ * Makes the function that fills in who acts, the endpoint, whether a credential was presented and what came of it; all other
+ * fields of the call must be there. It remembers, within bounds, by what later calls are judged: which endpoints verify
+ * credentials, since when credentials are in use, where calls succeed, and which answers of a login that always answers 200 are
+ * failures. Pure otherwise.
  */
 export function createJudge(options: JudgeOptions = {}): (call: ApiCall, line: JudgedLine) => void {
-  const endpointOf = createEndpointOf(options.templates);
-  const authEndpointOf = createAuthEndpoints(options.services ?? []);
-  const verifying = options.verifying ?? createVerifyingEndpoints();
-  const ages = createCredentialAges();
-  const successes = createAddressSuccesses();
-  const outcomes = new LoginOutcomes();
+  const judge = new Judge(options);
+  return (call, line) => judge.judge(call, line);
+}
 
-  /** Whether Kong hides the credentials of a route's calls (`hide_credentials`), as those that it authenticated show. */
-  const hiding = new Map<string, boolean>();
-  const routeKey = (call: ApiCall): string => `${call.service ?? ''} ${call.route ?? ''}`;
-  const endpointKey = (call: ApiCall): string => `${call.service ?? ''} ${call.endpoint}`;
+class Judge {
+  readonly #endpointOf: ReturnType<typeof createEndpointOf>;
+  readonly #authEndpointOf: ReturnType<typeof createAuthEndpoints>;
+  readonly #verifying: VerifyingEndpoints;
+  readonly #ages = createCredentialAges();
+  readonly #successes = createAddressSuccesses();
+  readonly #outcomes = new LoginOutcomes();
+  /** By route: whether Kong hides the credentials of its calls (`hide_credentials`), as authenticated calls show. */
+  readonly #hidesCredentials = new Map<string, boolean>();
 
-  const identify = (call: ApiCall, line: JudgedLine): void => {
-    const { consumer, authenticatedEntity, declared, byKong } = line;
-    const { status, startedAt, credential } = call;
+  constructor(options: JudgeOptions) {
+    this.#endpointOf = createEndpointOf(options.templates);
+    this.#authEndpointOf = createAuthEndpoints(options.services ?? []);
+    this.#verifying = options.verifying ?? createVerifyingEndpoints();
+  }
+
+  judge(call: ApiCall, line: JudgedLine): void {
     const source = sourceOf(call);
-    const facts = { consumer, authenticatedEntity, source };
-    // Who teaches the learner of path templates is asked before the endpoint is known, so before the service's word counts.
-    Object.assign(call, identityOf(facts));
-    call.endpoint = endpointOf(call, line.routePaths);
+    this.#identify(call, line, source);
+    this.#judgeCredentials(call, line, source);
+    this.#noteHiding(call, line);
+    if (call.service !== undefined) this.#remember(call, line, call.service, source ?? '');
+  }
+
+  #identify(call: ApiCall, line: JudgedLine, source: string | undefined): void {
+    const { consumer, authenticatedEntity, declared } = line;
+    const facts: IdentityFacts = { consumer, authenticatedEntity, source, service: undefined };
+    // Who teaches the learner of path templates must be known before the endpoint is, so without the service's evidence.
+    setIdentity(call, identityOf(facts));
+    call.endpoint = this.#endpointOf(call, line.routePaths);
     if (consumer ?? authenticatedEntity) return;
     // What was refused is a guess, and what Kong answered itself was verified by no service.
-    if (byKong || status === 401 || (declared ?? credential) === undefined) return;
-    const key = endpointKey(call);
-    const service = {
+    const presented = call.credential;
+    if (line.byKong || call.status === 401 || (declared ?? presented) === undefined) return;
+    const endpoint = endpointKey(call);
+    const { startedAt } = call;
+    facts.service = {
       declared,
-      presented: credential,
-      isPublic: () => verifying.isPublic(key),
-      verifies: () => verifying.verifies(key),
-      isEstablished: (id: string) => ages.isEstablished(id, startedAt),
-      newcomersOf: (id: string) => ages.newcomersOf(source ?? '', id, startedAt),
+      presented,
+      isPublic: () => this.#verifying.isPublic(endpoint),
+      verifies: () => this.#verifying.verifies(endpoint),
+      isEstablished: (id) => this.#ages.isEstablished(id, startedAt),
+      newcomersOf: (id) => this.#ages.newcomersOf(source ?? '', id, startedAt),
     };
-    Object.assign(call, identityOf({ ...facts, service }));
-  };
+    setIdentity(call, identityOf(facts));
+  }
 
-  const judgeCredentials = (call: ApiCall, line: JudgedLine): void => {
-    const { shown, isPreflight, byKong, rawPath, answer, consumer, authenticatedEntity } = line;
-    const endpoint = authEndpointOf(call.service, call.method, rawPath);
-    const presented = presentedOf({
-      answer,
-      shown,
-      method: call.method,
-      status: call.status,
-      byKong,
-      isPreflight,
+  #judgeCredentials(call: ApiCall, line: JudgedLine, source: string | undefined): void {
+    const { consumer, authenticatedEntity } = line;
+    const endpoint = this.#authEndpointOf(call.service, call.method, line.rawPath);
+    const isRefusedByKong = call.status === 401 && line.byKong;
+    const presented = presentedOf(call, line, {
       isAuthEndpoint: endpoint !== undefined,
-      isIdentified: authenticatedEntity !== undefined || line.declared !== undefined,
-      isAnonymous: call.consumerId !== undefined && !consumer,
-      hidesCredentials: hiding.get(routeKey(call)),
+      hidesCredentials: isRefusedByKong ? this.#hidesCredentials.get(routeKey(call)) : undefined,
       hiddenBytes: () => hiddenBytesOf(line.request(), authenticatedEntity !== undefined),
     });
     if (presented !== undefined && !consumer) call.presented = presented;
-    const auth = authOutcomeOf({
-      answer,
-      call,
-      presented,
-      path: rawPath,
-      endpoint,
-      isPreflight,
-      learnt: () =>
-        outcomes.note({
-          endpoint: endpointKey(call),
-          source: sourceOf(call) ?? '',
-          status: call.status,
-          responseBytes: call.responseBytes,
-          atMs: call.startedAt,
-        }),
-      showsCredential: (call.user ?? call.credential) !== undefined,
-    });
+    const learnt = (): 'failure' | 'success' | undefined =>
+      this.#outcomes.note({
+        endpoint: endpointKey(call),
+        source: source ?? '',
+        status: call.status,
+        responseBytes: call.responseBytes,
+        atMs: call.startedAt,
+      });
+    const auth = authOutcomeOf(call, line, { presented, endpoint, learnt });
     if (auth !== undefined) call.auth = auth;
-  };
+  }
 
-  const noteHiding = (call: ApiCall, { authenticatedEntity, shown }: JudgedLine): void => {
+  #noteHiding(call: ApiCall, { authenticatedEntity, shown }: JudgedLine): void {
     if (authenticatedEntity === undefined || call.status >= 400) return;
     const key = routeKey(call);
     // A fingerprint is there also where Kong hides the header.
     const hides = !shown.showsAuthorization && !shown.hasKey && !shown.hasSessionCookie;
-    if (hiding.get(key) === hides) return;
-    if (hiding.size >= routesMost) hiding.delete(hiding.keys().next().value!);
-    hiding.set(key, hides);
-  };
+    const routes = this.#hidesCredentials;
+    if (routes.get(key) === hides) return;
+    if (routes.size >= maxRoutes) routes.delete(routes.keys().next().value!);
+    routes.set(key, hides);
+  }
 
-  /** Notes what later calls are judged by, and fills in what earlier ones from the same address came to. */
-  const remember = (call: ApiCall, declared: string | undefined): void => {
-    const { status, startedAt, service, source, auth, presented, credential } = call;
-    if (service === undefined) return;
-    const place = sourceOf(call) ?? '';
+  /** Notes by what later calls are judged, and fills in how many earlier ones from the same address succeeded. */
+  #remember(call: ApiCall, { declared }: JudgedLine, service: string, source: string): void {
+    const { status, startedAt, auth, credential } = call;
     if (auth === 'failure' || auth === 'expired') {
-      const count = successes.count(place, service, startedAt);
+      const count = this.#successes.count(source, service, startedAt);
       if (count > 0) call.addressSuccesses = count;
     }
-    if (source === 'kong') return;
-    const served = status >= 200 && status < 300;
-    if (presented === 'nothing' && call.method !== 'OPTIONS') {
-      if (served) verifying.note(endpointKey(call), place, 'served', startedAt);
+    if (call.source === 'kong') return;
+    const isServed = status >= 200 && status < 300;
+    if (call.presented === 'nothing' && call.method !== 'OPTIONS') {
+      if (isServed) this.#verifying.note(endpointKey(call), source, 'served', startedAt);
       else if (auth === 'challenge' || status === 403)
-        verifying.note(endpointKey(call), place, 'refused', startedAt);
+        this.#verifying.note(endpointKey(call), source, 'refused', startedAt);
     }
-    if (!served) return;
-    if (call.actorKind !== 'address') successes.add(place, service, startedAt);
+    if (!isServed) return;
+    if (call.actorKind !== 'address') this.#successes.add(source, service, startedAt);
     if (call.actorKind === 'consumer') return;
-    if (declared !== undefined) ages.served(declared, startedAt);
-    else if (credential !== undefined && verifying.verifies(endpointKey(call)))
-      ages.served(credential, startedAt);
-  };
+    if (declared !== undefined) this.#ages.served(declared, startedAt);
+    else if (credential !== undefined && this.#verifying.verifies(endpointKey(call)))
+      this.#ages.served(credential, startedAt);
+  }
+}
 
-  return (call, line) => {
-    identify(call, line);
-    judgeCredentials(call, line);
-    noteHiding(call, line);
-    remember(call, line.declared);
-  };
+function setIdentity(call: ApiCall, { actorKind, actorId, actorName, verifiedBy }: Identity): void {
+  call.actorKind = actorKind;
+  call.actorId = actorId;
+  call.actorName = actorName;
+  if (verifiedBy !== undefined) call.verifiedBy = verifiedBy;
+}
+
+function routeKey(call: ApiCall): string {
+  return `${call.service ?? ''} ${call.route ?? ''}`;
+}
+
+function endpointKey(call: ApiCall): string {
+  return `${call.service ?? ''} ${call.endpoint}`;
 }

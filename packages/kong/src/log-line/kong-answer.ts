@@ -1,4 +1,4 @@
-import type { KongLogLine } from './reader.ts';
+import type { KongLogLine } from './log-line.ts';
 import { joinedText } from './values.ts';
 
 /** What of Kong's answer tells why it refused. */

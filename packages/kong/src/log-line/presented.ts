@@ -1,25 +1,14 @@
 import type { ApiCall } from '@tripline/model';
-import type { ShownCredentials } from './credentials.ts';
-import { lengthAsJson, type KongAnswer } from './kong-answer.ts';
+import type { JudgedLine } from './judge.ts';
+import { lengthAsJson } from './kong-answer.ts';
 import { joinedText } from './values.ts';
 
-type Presented = NonNullable<ApiCall['presented']>;
+export type Presented = NonNullable<ApiCall['presented']>;
 
+/** What is known of the endpoint and route, beside the call and its line. */
 export interface PresentedFacts {
-  answer: KongAnswer;
-  shown: ShownCredentials;
-  method: string;
-  status: number;
-  /** Kong answered without asking an upstream. */
-  byKong: boolean;
   /** The path or the operator's settings say that credentials are sent here in the body. */
   isAuthEndpoint: boolean;
-  /** An OPTIONS request with Access-Control-Request-Method, which never carries credentials. */
-  isPreflight: boolean;
-  /** Kong authenticated the client, or it showed the credential that the operator declared for the service. */
-  isIdentified: boolean;
-  /** The route has an `anonymous` fallback, with which Kong says nothing about what was presented. */
-  isAnonymous: boolean;
   /** Whether Kong hides the credentials of this route's calls, as was seen of those that it authenticated. */
   hidesCredentials: boolean | undefined;
   /** Bytes of the request that no logged header accounts for; undefined where that cannot be computed. */
@@ -35,37 +24,45 @@ const noSignatureLength = 81;
 /** The header line `Authorization: Basic ` with its end, before base64, which comes in fours. */
 const basicHeaderBytes = 23;
 /** The shortest header line that could be a signature. */
-const leastSignatureBytes = 40;
+const minSignatureBytes = 40;
 
 /** Kong adds them to the request once it has authenticated it. */
 const addedByKong = /^x-(?:consumer-(?:id|username|custom-id)|credential-identifier|anonymous-consumer)$/;
 
-const withBody = new Set(['POST', 'PUT', 'PATCH']);
+const methodsWithBody = new Set(['POST', 'PUT', 'PATCH']);
 
 /**
- * Whether the client presented a credential, undefined where the line does not tell. A 401 that answers nothing is a challenge
- * and no guess. Each authentication plugin of Kong tells it in its own way, also where it hides the credential from the line.
+ * Whether the client presented a credential; undefined where the line does not tell. A 401 to a client that presented nothing is
+ * a challenge and no guess. Each authentication plugin of Kong tells it in its own way, also where it hides the credential from
+ * the line.
  */
-export function presentedOf(facts: PresentedFacts): Presented | undefined {
-  const { shown, status, byKong, isPreflight, isAuthEndpoint, method } = facts;
-  if (isPreflight) return 'nothing';
-  if (status === 401) return byKong ? presentedToKong(facts) : presentedToUpstream(facts);
-  if (facts.isIdentified || shown.hasAuthorization || shown.hasKey || shown.hasSessionCookie)
+export function presentedOf(call: ApiCall, line: JudgedLine, facts: PresentedFacts): Presented | undefined {
+  if (line.isPreflight) return 'nothing';
+  if (call.status === 401)
+    return line.byKong ? presentedToKong(line, facts) : presentedToUpstream(call, line, facts);
+  const { shown } = line;
+  if (isIdentified(line) || shown.hasAuthorization || shown.hasKey || shown.hasSessionCookie)
     return 'something';
-  const isHidden = facts.isAnonymous || shown.hasCookies || (isAuthEndpoint && withBody.has(method));
+  // With an `anonymous` fallback Kong says nothing about what was presented.
+  const isAnonymous = call.consumerId !== undefined && !line.consumer;
+  const isHidden =
+    isAnonymous || shown.hasCookies || (facts.isAuthEndpoint && methodsWithBody.has(call.method));
   return isHidden ? undefined : 'nothing';
 }
 
-function presentedToKong({
-  answer,
-  shown,
-  hidesCredentials,
-  hiddenBytes,
-}: PresentedFacts): Presented | undefined {
+/** Kong authenticated the client, or it showed the credential that the operator declared for the service. */
+function isIdentified({ authenticatedEntity, declared }: JudgedLine): boolean {
+  return authenticatedEntity !== undefined || declared !== undefined;
+}
+
+function presentedToKong(
+  { answer, shown }: JudgedLine,
+  { hidesCredentials, hiddenBytes }: PresentedFacts,
+): Presented | undefined {
   const challenge = joinedText(answer.wwwAuthenticate) ?? '';
   const length = lengthAsJson(answer) ?? NaN;
   const given = (was: boolean): Presented => (was ? 'something' : 'nothing');
-  // With `hide_credentials` the header is missing in the line, and in nothing but the size of the request.
+  // With `hide_credentials` the header is missing in the line, and shows in nothing but the size of the request.
   const byHiddenBytes = (isCredential: (bytes: number) => boolean): Presented | undefined => {
     if (hidesCredentials === false) return 'nothing';
     const bytes = hiddenBytes();
@@ -84,9 +81,7 @@ function presentedToKong({
       return given(shown.hasAuthorization);
     case 'hmac':
       if (shown.hasAuthorization || wrongSignatureLengths.has(length)) return 'something';
-      return length === noSignatureLength
-        ? 'nothing'
-        : byHiddenBytes((bytes) => bytes >= leastSignatureBytes);
+      return length === noSignatureLength ? 'nothing' : byHiddenBytes((bytes) => bytes >= minSignatureBytes);
     case 'basic':
       return shown.hasAuthorization
         ? 'something'
@@ -96,20 +91,20 @@ function presentedToKong({
   }
 }
 
-function presentedToUpstream({
-  answer,
-  isIdentified,
-  shown,
-  method,
-  isAuthEndpoint,
-}: PresentedFacts): Presented | undefined {
+function presentedToUpstream(
+  { method }: ApiCall,
+  line: JudgedLine,
+  { isAuthEndpoint }: PresentedFacts,
+): Presented | undefined {
+  const { answer, shown } = line;
   const challenge = joinedText(answer.wwwAuthenticate) ?? '';
   // The handshake goes on: NTLM and Negotiate answer with a message of their own, Digest with a fresh nonce.
   if (/\b(?:ntlm|negotiate) +[a-z0-9+/]{8}/i.test(challenge) || /\bstale *= *"?true/i.test(challenge))
     return 'nothing';
-  if (isIdentified || shown.hasAuthorization || shown.hasKey || shown.hasSessionCookie) return 'something';
+  if (isIdentified(line) || shown.hasAuthorization || shown.hasKey || shown.hasSessionCookie)
+    return 'something';
   if (/\berror *= *"?invalid_token/i.test(challenge)) return 'something';
-  if (!withBody.has(method)) return 'nothing';
+  if (!methodsWithBody.has(method)) return 'nothing';
   return isAuthEndpoint ? 'something' : undefined;
 }
 

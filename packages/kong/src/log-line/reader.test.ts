@@ -3,7 +3,9 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { lineOf } from './frames.ts';
-import { createLogLineReader, LogLineError, type KongLogLine } from './reader.ts';
+import { LogLineError } from './json-cursor.ts';
+import type { KongLogLine } from './log-line.ts';
+import { createLogLineReader } from './reader.ts';
 
 const headerNames = ['host', 'user-agent', 'apikey', 'cookie', 'x-case'];
 const reader = createLogLineReader({ maxDepth: 32, headerNames });
@@ -66,10 +68,9 @@ function byParse(text: string): KongLogLine {
     credential: simple(object(line.tripline)?.credential),
     user: simple(object(line.tripline)?.user),
     claim: simple(object(line.tripline)?.claim),
-    isStreamSession:
-      object(line.session) !== undefined &&
-      !Object.hasOwn(line, 'request') &&
-      !Object.hasOwn(line, 'response'),
+    hasRequest: Object.hasOwn(line, 'request'),
+    hasResponse: Object.hasOwn(line, 'response'),
+    hasSession: object(line.session) !== undefined,
   };
 }
 

@@ -1,6 +1,6 @@
 import type { ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
-import type { RouteMatch } from './reader.ts';
+import type { RouteMatch } from './log-line.ts';
 import { createServedPaths, type ServedPaths } from './served-paths.ts';
 
 const startMs = Date.parse('2026-03-02T08:00:00Z');

@@ -1,6 +1,6 @@
 import { sourceOf, type ApiCall } from '@tripline/model';
 import { pathTemplate } from './endpoint.ts';
-import type { RouteMatch } from './reader.ts';
+import type { RouteMatch } from './log-line.ts';
 
 /** What is kept over a restart, as JSON. */
 export interface SavedServedPaths {
