@@ -1,14 +1,11 @@
-import { jsonRecord, partitionOf, type Bus, type BusRecord } from '@tripline/bus';
+import { partitionOf, recordsOf, type Bus, type BusRecord } from '@tripline/bus';
 import {
-  asEmission,
-  asHold,
-  asStep,
+  decodeEmission,
+  encodeEmission,
   ENDPOINT_WINDOW_MS,
   endpointId,
   MinuteHold,
   type Emission,
-  type EncodedHold,
-  type EncodedStep,
   type EndpointDetection,
   type EndpointState,
   type ReadyStep,
@@ -18,7 +15,6 @@ import type { RoleContext, RunningRole } from '@tripline/runtime';
 import type { PartitionState, StateChanges, StateStore } from '@tripline/state';
 import { startLanes, type Fold } from './lanes.ts';
 import { closedEarlyLog, isEntry, isSlotCount, OpenEpisodes, savedKeys } from './open-episodes.ts';
-import { parseRecords } from './records.ts';
 
 /**
  * An emission as records: one for every partition, as each must hear how far its source has come, with the parts of the
@@ -27,10 +23,12 @@ import { parseRecords } from './records.ts';
 export function aggregateRecords(emission: Emission, partitions: number): BusRecord[] {
   const records: BusRecord[] = [];
   for (let partition = 0; partition < partitions; partition++) {
-    const parts = emission.parts.filter(
-      ([, , service, endpoint]) => partitionOf(endpointId({ service, endpoint }), partitions) === partition,
-    );
-    records.push({ ...jsonRecord(`source-${emission.from}`, { ...emission, parts }), partition });
+    const parts = emission.parts.filter((part) => partitionOf(endpointId(part), partitions) === partition);
+    records.push({
+      key: `source-${emission.from}`,
+      partition,
+      value: encodeEmission({ ...emission, parts }),
+    });
   }
   return records;
 }
@@ -69,12 +67,12 @@ const waitMostMs = 10 * 60_000;
 /** Endpoints with an open episode: 30 KB each in the store. */
 const maxOpenEpisodes = 2_000;
 
-/** Under this key: where the sources stand, which steps are held, and how many keys of open episodes there may be. */
+/** Under this key: where the sources stand and which steps are held, and how many keys of open episodes there may be. */
 const progressKey = 'progress';
 
 interface Progress {
-  hold: EncodedHold;
-  steps: number[];
+  /** Of `MinuteHold`, as base64. */
+  hold: string;
   /** Slots of `OpenEpisodes`. */
   slots?: number;
   /** The open episodes, as an earlier version wrote them; empty where there are `slots`, for going back to that version. */
@@ -125,22 +123,20 @@ export class AggregateFold implements Fold {
     const { state, onRelearn } = this.#options;
     const saved = (await state.load([progressKey])).get(progressKey);
     if (saved === undefined) return;
-    const progress = this.#decode(progressKey, saved, asProgress);
+    const progress = this.#restored(progressKey, () => asProgress(JSON.parse(saved.toString())));
     if (!progress) return;
-    const { hold, steps, slots, open } = progress;
+    const { hold, slots, open } = progress;
+    const steps = this.#restored(progressKey, () => this.#hold.restore(Buffer.from(hold, 'base64'))) ?? [];
     const held = await state.load(steps.map(stepKey));
-    const restored: [number, EncodedStep][] = [];
     for (const step of steps) {
       const key = stepKey(step);
-      const saved = held.get(key);
-      if (saved === undefined) {
+      const heldBytes = held.get(key);
+      if (heldBytes === undefined) {
         onRelearn(key, 'what was held of this minute is gone from the store');
         continue;
       }
-      const minutes = this.#decode(key, saved, asStep);
-      if (minutes) restored.push([step, minutes]);
+      this.#restored(key, () => this.#hold.restoreStep(step, heldBytes));
     }
-    this.#hold.restore(hold, restored);
     if (slots !== undefined) {
       const texts = await state.load(savedKeys(slots));
       this.#open.restore(slots, texts, (key, problem) => {
@@ -151,28 +147,31 @@ export class AggregateFold implements Fold {
   }
 
   /** What an earlier version or a damaged store left is begun anew, with a word about it: it must not stop the stream. */
-  #decode<Value>(key: string, bytes: Buffer, as: (value: unknown) => Value): Value | undefined {
+  #restored<Value>(key: string, read: () => Value): Value | undefined {
     try {
-      return as(JSON.parse(bytes.toString()));
+      return read();
     } catch (error) {
-      this.counts.relearnt++;
-      this.#options.onRelearn(key, (error as Error).message);
+      this.#relearnt(key, (error as Error).message);
       return undefined;
     }
   }
 
+  #relearnt(key: string, problem: string): void {
+    this.counts.relearnt++;
+    this.#options.onRelearn(key, problem);
+  }
+
   async fold(body: Buffer): Promise<Alert[]> {
     const alerts: Alert[] = [];
-    for (const record of parseRecords(body)) {
+    for (const record of recordsOf(body)) {
       let ready: ReadyStep[];
       try {
-        const emission = asEmission(record, this.#options.sources);
+        const emission = decodeEmission(record, this.#options.sources);
         ready = this.#hold.take(emission);
         this.#waitedForSince.delete(emission.from);
       } catch (error) {
         this.counts.unreadable++;
-        const shown = typeof record === 'string' ? record : JSON.stringify(record);
-        this.#options.onUnreadable(shown, (error as Error).message);
+        this.#options.onUnreadable(record.toString('latin1'), (error as Error).message);
         continue;
       }
       this.counts.emissions++;
@@ -253,7 +252,7 @@ export class AggregateFold implements Fold {
     this.#changed(key, held);
   }
 
-  #encode(key: string, held: Held): string {
+  #encode(key: string, held: Held): Buffer {
     const { detection } = this.#options;
     try {
       return detection.encode(held.state);
@@ -274,12 +273,10 @@ export class AggregateFold implements Fold {
     const { state } = this.#options;
     const changes: StateChanges = new Map();
     for (const [key, held] of this.#endpoints)
-      if (held?.changed === true) changes.set(key, Buffer.from(this.#encode(key, held)));
-    for (const [step, held] of this.#hold.changedSteps())
-      changes.set(stepKey(step), held && Buffer.from(JSON.stringify(held)));
+      if (held?.changed === true) changes.set(key, this.#encode(key, held));
+    for (const [step, held] of this.#hold.changedSteps()) changes.set(stepKey(step), held);
     const progress: Progress = {
-      hold: this.#hold.encode(),
-      steps: this.#hold.heldSteps,
+      hold: this.#hold.encode().toString('base64'),
       slots: this.#open.save(changes),
       open: [],
     };
@@ -319,16 +316,16 @@ export class AggregateFold implements Fold {
   async #load(keys: readonly string[]): Promise<void> {
     const missing = keys.filter((key) => !this.#endpoints.has(key));
     if (missing.length === 0) return;
-    const { detection, state, onRelearn } = this.#options;
+    const { detection, state } = this.#options;
     const texts = await state.load(missing);
     for (const key of missing) {
       const saved = texts.get(key);
       let held: Held | null = null;
       try {
-        if (saved) held = { state: detection.decode(saved.toString()), changed: false };
+        const onDropped = (problem: string): void => this.#relearnt(key, problem);
+        if (saved) held = { state: detection.decode(saved, onDropped), changed: false };
       } catch (error) {
-        this.counts.relearnt++;
-        onRelearn(key, (error as Error).message);
+        this.#relearnt(key, (error as Error).message);
       }
       this.#endpoints.set(key, held);
     }
@@ -340,11 +337,11 @@ function stepKey(step: number): string {
 }
 
 function asProgress(value: unknown): Progress {
-  const { hold, steps, slots, open } = (value ?? {}) as Partial<Progress>;
-  if (!Array.isArray(steps) || !steps.every(Number.isInteger)) throw new Error('it has no numbers of steps');
+  const { hold, slots, open } = (value ?? {}) as Partial<Progress>;
+  if (typeof hold !== 'string') throw new Error('it does not say where the partitions of api-calls stand');
   if (slots !== undefined && !isSlotCount(slots)) throw new Error('its slots are no number of slots');
   if (!Array.isArray(open) || !open.every(isEntry)) throw new Error('it has no entries of open episodes');
-  return { hold: asHold(hold), steps, ...(slots === undefined ? {} : { slots }), open };
+  return { hold, ...(slots === undefined ? {} : { slots }), open };
 }
 
 export interface AggregatesOptions extends RoleContext {

@@ -207,17 +207,8 @@ export class PartitionFold implements Fold {
       texts.get(parameterEpisodesKey),
     );
     this.#parametersCloseAt = detection.endpointEpisodesCloseAt(this.#parameterEpisodes.state) ?? Infinity;
-    if (aggregates)
-      this.#aggregator = this.#decode(
-        aggregatesKey,
-        (saved) => new PreAggregator(state.partition, saved?.toString()),
-        texts.get(aggregatesKey),
-      );
-    const progress = this.#decode(
-      progressKey,
-      (saved) => decodeProgress(saved?.toString()),
-      texts.get(progressKey),
-    );
+    if (aggregates) this.#aggregator = this.#restoreAggregator(texts.get(aggregatesKey));
+    const progress = this.#decode(progressKey, decodeProgress, texts.get(progressKey));
     const { watermark, slots, open, ids = [] } = progress;
     this.#watermark = watermark;
     if (slots === undefined) this.#takeOverOpen(open);
@@ -227,6 +218,15 @@ export class PartitionFold implements Fold {
     for (const [number] of ids) {
       this.#lastChunk = decodeIds(chunks.get(idsKey(number)));
       for (const hash of this.#lastChunk) this.#recent.seen(hash);
+    }
+  }
+
+  #restoreAggregator(saved: Buffer | undefined): PreAggregator {
+    const { partition } = this.#options.state;
+    try {
+      return new PreAggregator(partition, saved);
+    } catch (error) {
+      return this.#begunAnew(aggregatesKey, error, new PreAggregator(partition));
     }
   }
 
@@ -308,7 +308,7 @@ export class PartitionFold implements Fold {
     if (aggregator)
       changes.set(
         aggregatesKey,
-        this.#encodeOther(aggregatesKey, () => Buffer.from(aggregator.encode())),
+        this.#encodeOther(aggregatesKey, () => aggregator.encode()),
       );
     await state.checkpoint(changes, offset);
     this.#unsaved = false;
@@ -431,7 +431,9 @@ export class PartitionFold implements Fold {
     const aggregator = this.#aggregator;
     const alert = (one: Alert): void => void alerts.push(one);
     // The endpoint ends its alert by itself.
-    const toEndpoint = (one: Alert): void => (one.status === 'open' ? aggregator!.report(one) : undefined);
+    const toEndpoint = (one: Alert): void => {
+      if (one.status === 'open') aggregator!.addFinding(one);
+    };
     return { alert, toEndpoint: aggregator ? toEndpoint : alert };
   }
 
