@@ -207,7 +207,12 @@ export class PartitionFold implements Fold {
       texts.get(parameterEpisodesKey),
     );
     this.#parametersCloseAt = detection.endpointEpisodesCloseAt(this.#parameterEpisodes.state) ?? Infinity;
-    if (aggregates) this.#aggregator = this.#restoreAggregator(texts.get(aggregatesKey));
+    if (aggregates)
+      this.#aggregator = this.#decode(
+        aggregatesKey,
+        (saved) => new PreAggregator(state.partition, saved),
+        texts.get(aggregatesKey),
+      );
     const progress = this.#decode(progressKey, decodeProgress, texts.get(progressKey));
     const { watermark, slots, open, ids = [] } = progress;
     this.#watermark = watermark;
@@ -218,15 +223,6 @@ export class PartitionFold implements Fold {
     for (const [number] of ids) {
       this.#lastChunk = decodeIds(chunks.get(idsKey(number)));
       for (const hash of this.#lastChunk) this.#recent.seen(hash);
-    }
-  }
-
-  #restoreAggregator(saved: Buffer | undefined): PreAggregator {
-    const { partition } = this.#options.state;
-    try {
-      return new PreAggregator(partition, saved);
-    } catch (error) {
-      return this.#begunAnew(aggregatesKey, error, new PreAggregator(partition));
     }
   }
 

@@ -1,4 +1,3 @@
-import { readGrowing, writeGrowing } from '../../across-actors/interim-codec.ts';
 import { severityOf, type Alert } from '@tripline/model';
 import { endpointId, type EndpointName } from '../../across-actors/endpoint-id.ts';
 import type {
@@ -7,7 +6,14 @@ import type {
   JudgedMinute,
   MinutePartKind,
 } from '../../across-actors/minute-part.ts';
-import { isNews, markPublished, type Growing } from '../../alerts/episode.ts';
+import {
+  beginGrowing,
+  decodeGrowing,
+  encodeGrowing,
+  isNews,
+  markPublished,
+  type Growing,
+} from '../../alerts/episode.ts';
 import { alertSources } from '../../alerts/tally.ts';
 import { HOUR_MS, REVISION_SHARE, SAMPLES_MOST } from '../../baseline/limits.ts';
 import type { ByteReader } from '../../codec/byte-reader.ts';
@@ -96,14 +102,14 @@ class GroupJudge implements EndpointJudge<Findings, GroupState> {
   encode({ episode }: GroupState, writer: ByteWriter): void {
     writer.boolean(episode !== null);
     if (!episode) return;
-    writeGrowing(writer, episode);
+    encodeGrowing(episode, writer);
     writer.uint(episode.findings.size);
     for (const finding of episode.findings.values()) writer.text(JSON.stringify(finding));
   }
 
   decode(reader: ByteReader): GroupState {
     if (!reader.boolean()) return { episode: null };
-    const growing = readGrowing(reader);
+    const growing = decodeGrowing(reader);
     const findings = new Map<string, Finding>();
     for (let left = reader.count(); left > 0; left--) {
       const finding = asFinding(JSON.parse(reader.text()));
@@ -119,17 +125,7 @@ function inOrder(findings: Findings): Finding[] {
 }
 
 function newEpisode({ startedAt, lastSeenAt }: Finding, nowMs: number): GroupEpisode {
-  return {
-    startedAt,
-    raisedAt: nowMs,
-    lastSeenAt,
-    count: 0,
-    revision: 0,
-    publishedAt: 0,
-    publishedCount: 0,
-    publishedRank: -1,
-    findings: new Map(),
-  };
+  return { ...beginGrowing(startedAt, nowMs, lastSeenAt, 0), findings: new Map() };
 }
 
 function takeIn(episode: GroupEpisode, finding: Finding): void {
@@ -196,18 +192,4 @@ function groupAlert(episode: GroupEpisode, of: EndpointName, status: Alert['stat
 
 function accountsOf(findings: readonly Finding[], what: 'accounts' | 'opened'): string[] {
   return [...new Set(findings.flatMap(({ evidence }) => evidence[what]))].slice(0, ACCOUNTS_MOST);
-}
-
-/**
- * Whether an alert is about an address that tries many accounts or keys. Who guesses at one account stands alone, and a stale
- * credential is no brute force.
- */
-export function isOneOfMany(alert: Alert): boolean {
-  const pattern = alert.evidence['pattern'];
-  return (
-    alert.type === 'brute-force' &&
-    alert.actor.kind === 'address' &&
-    alert.endpoint !== null &&
-    (pattern === 'accounts' || pattern === 'keys' || pattern === 'failures' || pattern === 'daily')
-  );
 }

@@ -2,7 +2,7 @@ import type { AlertOutput, JudgedMinute } from '../../across-actors/minute-part.
 import type { Growing } from '../../alerts/episode.ts';
 import type { Floors } from '../../baseline/profile.ts';
 import type { Tolerance } from '../../baseline/sensitivity.ts';
-import { newScope, type Scope } from '../../baseline/window-counts.ts';
+import { newWindowCounts, type WindowCounts } from '../../baseline/window-counts.ts';
 import { newAccountMemory, type AccountMemory } from './accounts.ts';
 import type { LoginOutcomes, Logins } from './logins.ts';
 import type { StuffingExcess } from './measures.ts';
@@ -14,7 +14,7 @@ export interface StuffingState {
   /** Failures that came too late to be judged. */
   late: number;
   /** Windows and baseline of unexplained attempts. */
-  scope: Scope;
+  windows: WindowCounts;
   usual: Usual;
   hour: HourUnderWay;
   /** The latest hours without a burst, at most DAY_HOURS, by their number since the epoch. */
@@ -95,7 +95,7 @@ export function newStuffingState(floors: Floors): StuffingState {
   return {
     newestMs: 0,
     late: 0,
-    scope: newScope(floors),
+    windows: newWindowCounts(floors),
     usual: { hours: 0, freshHours: 0, ...noCounts() },
     hour: { number: 0, suspect: 'no', ...noCounts() },
     hours: new Map(),

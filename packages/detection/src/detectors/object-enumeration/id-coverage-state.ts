@@ -1,10 +1,9 @@
-import { readGrowing, readSeen, writeGrowing, writeSeen } from '../../across-actors/interim-codec.ts';
-import type { Growing } from '../../alerts/episode.ts';
+import { decodeGrowing, encodeGrowing, type Growing } from '../../alerts/episode.ts';
 import { DAY_MS, HOUR_MS, SAMPLES_MOST, TALLY_KEYS } from '../../baseline/limits.ts';
 import { finite, readOrigin, writeOrigin, type Origin } from '../../across-actors/origin.ts';
 import type { ByteReader } from '../../codec/byte-reader.ts';
 import type { ByteWriter } from '../../codec/byte-writer.ts';
-import { newSeen, type Seen } from '../../sketches/seen.ts';
+import { decodeSeen, encodeSeen, newSeen, type Seen } from '../../sketches/seen.ts';
 import { readRanges, writeRanges, type Ranges } from './id-coverage-ranges.ts';
 import type { Asker } from './id-coverage-sample.ts';
 
@@ -148,7 +147,7 @@ export function writeCoverage(writer: ByteWriter, state: CoverageState): void {
     writer.number(top);
     writer.number(usualCalls);
   }
-  writeSeen(writer, state.seen);
+  encodeSeen(state.seen, writer);
   writeRanges(writer, state.ranges);
   writer.flags(state.pool !== null, state.episode !== null);
   if (state.pool) writePool(writer, state.pool);
@@ -167,7 +166,7 @@ export function readCoverage(reader: ByteReader): CoverageState {
       top: finite(reader.number()),
       usualCalls: finite(reader.number()),
     };
-  state.seen = readSeen(reader, COUNTED_KEPT);
+  state.seen = decodeSeen(reader, COUNTED_KEPT);
   state.ranges = readRanges(reader);
   const [hasPool, hasEpisode] = reader.flags(2);
   if (hasPool === true) state.pool = readPool(reader);
@@ -207,7 +206,7 @@ function readPool(reader: ByteReader): CoveragePool {
 
 function writeEpisode(writer: ByteWriter, episode: CoverageEpisode): void {
   writer.text(episode.id);
-  writeGrowing(writer, episode);
+  encodeGrowing(episode, writer);
   const { span, value, high, top } = episode.worst;
   writer.uint(spans.indexOf(span));
   writer.number(value);
@@ -217,7 +216,7 @@ function writeEpisode(writer: ByteWriter, episode: CoverageEpisode): void {
 
 function readEpisode(reader: ByteReader): CoverageEpisode {
   const id = reader.text();
-  const growing = readGrowing(reader);
+  const growing = decodeGrowing(reader);
   const span = reader.boolean() ? 'day' : 'hour';
   const value = finite(reader.number());
   const high = finite(reader.number());

@@ -1,11 +1,15 @@
-import { readGrowing, readScope, writeGrowing, writeScope } from '../../across-actors/interim-codec.ts';
-import { readExcess, writeExcess } from '../../across-actors/excess-codec.ts';
 import { ENDPOINT_WINDOW_MS } from '../../across-actors/limits.ts';
 import { finite } from '../../across-actors/origin.ts';
-import type { Growing } from '../../alerts/episode.ts';
+import { decodeGrowing, encodeGrowing, type Growing } from '../../alerts/episode.ts';
 import { WINDOW_MS } from '../../baseline/limits.ts';
 import type { Floors } from '../../baseline/profile.ts';
-import { newScope, type Excess, type Scope } from '../../baseline/window-counts.ts';
+import {
+  decodeExcess,
+  decodeWindowCounts,
+  encodeExcess,
+  encodeWindowCounts,
+} from '../../baseline/window-counts-codec.ts';
+import { newWindowCounts, type Excess, type WindowCounts } from '../../baseline/window-counts.ts';
 import type { ByteReader } from '../../codec/byte-reader.ts';
 import type { ByteWriter } from '../../codec/byte-writer.ts';
 import { readCallers, writeCallers, type Callers } from './crowd-callers.ts';
@@ -19,7 +23,7 @@ export interface CrowdState {
   /** Start of the newest minute, ms. */
   newestMs: number;
   /** Windows and baseline of the calls of all actors, of each at most CALLS_PER_ACTOR a minute. */
-  scope: Scope;
+  windows: WindowCounts;
   networks: UsualNetworks;
   episode: CrowdEpisode | null;
   /** The callers of the minutes near or over a threshold: of the episode, else of the newest 600 s. */
@@ -36,7 +40,7 @@ export interface CrowdEpisode extends Growing {
 
 /** `floors` are those of the detector's sensitivity. */
 export function newCrowdState(floors: Floors): CrowdState {
-  return { newestMs: 0, scope: newScope(floors), networks: new Map(), episode: null, pool: null };
+  return { newestMs: 0, windows: newWindowCounts(floors), networks: new Map(), episode: null, pool: null };
 }
 
 const MINUTE = { spanMs: ENDPOINT_WINDOW_MS, unit: 'requests/min', words: '1 min' };
@@ -49,10 +53,10 @@ export function crowdSpan({ size }: Excess): { spanMs: number; unit: string; wor
 
 export function writeCrowd(
   writer: ByteWriter,
-  { newestMs, scope, networks, pool, episode }: CrowdState,
+  { newestMs, windows, networks, pool, episode }: CrowdState,
 ): void {
   writer.uint(newestMs);
-  writeScope(writer, scope);
+  encodeWindowCounts(windows, writer);
   writer.uint(networks.size);
   for (const [asn, calls] of networks) {
     writer.number(asn);
@@ -66,22 +70,21 @@ export function writeCrowd(
 /** `floors` as for a new state. */
 export function readCrowd(reader: ByteReader, floors: Floors): CrowdState {
   const newestMs = reader.uint();
-  const scope = readScope(reader, floors);
+  const windows = decodeWindowCounts(reader, floors);
   const networks: UsualNetworks = new Map();
   for (let left = reader.count(2); left > 0; left--) networks.set(finite(reader.number()), reader.uint());
   const [hasPool, hasEpisode] = reader.flags(2);
   const pool = hasPool === true ? readCallers(reader) : null;
   const episode = hasEpisode === true ? readEpisode(reader) : null;
-  return { newestMs, scope, networks, pool, episode };
+  return { newestMs, windows, networks, pool, episode };
 }
 
 function writeEpisode(writer: ByteWriter, episode: CrowdEpisode): void {
   const { worst, network } = episode;
   writer.text(episode.id);
-  writeGrowing(writer, episode);
+  encodeGrowing(episode, writer);
   writer.uint(episode.seen);
-  writer.uint(worst.size);
-  writeExcess(writer, worst);
+  encodeExcess(worst, writer);
   writer.number(network.asn);
   writer.number(network.share);
   writer.number(network.usualShare);
@@ -89,9 +92,9 @@ function writeEpisode(writer: ByteWriter, episode: CrowdEpisode): void {
 
 function readEpisode(reader: ByteReader): CrowdEpisode {
   const id = reader.text();
-  const growing = readGrowing(reader);
+  const growing = decodeGrowing(reader);
   const seen = reader.uint();
-  const worst: Excess = { size: reader.uint(), ...readExcess(reader) };
+  const worst = decodeExcess(reader);
   const network: CrowdNetwork = {
     asn: finite(reader.number()),
     share: finite(reader.number()),
