@@ -111,7 +111,7 @@ export class AggregateFold implements Fold {
     return false;
   }
 
-  get hold(): Pick<MinuteHold, 'held' | 'repeats' | 'forced' | 'waitingFor' | 'judged'> {
+  get hold(): Pick<MinuteHold, 'held' | 'repeats' | 'forced' | 'droppedParts' | 'waitingFor' | 'judged'> {
     return this.#hold;
   }
 
@@ -393,6 +393,11 @@ export function startAggregates(options: AggregatesOptions): RunningRole {
     'closed_early_total',
     'Endpoints of which episodes were closed before their time, as too many were open.',
     (fold) => fold.counts.closedEarly,
+  );
+  counter(
+    'dropped_parts_total',
+    'Parts of minutes that were dropped, as this version does not know their detector or their version.',
+    (fold) => fold.hold.droppedParts,
   );
   counter(
     'forced_total',
