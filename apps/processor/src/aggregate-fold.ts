@@ -90,7 +90,7 @@ export class AggregateFold implements Fold {
     return false;
   }
 
-  get hold(): Pick<MinuteHold, 'held' | 'repeats' | 'forced' | 'waitingFor' | 'judged'> {
+  get hold(): Pick<MinuteHold, 'held' | 'repeats' | 'forced' | 'droppedParts' | 'waitingFor' | 'judged'> {
     return this.#hold;
   }
 
