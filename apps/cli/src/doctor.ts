@@ -177,7 +177,7 @@ async function checkServers(loaded: LoadedConfig, tell: (finding: Finding) => vo
   if (bus.kafka) {
     const { brokers, topicPrefix } = bus.kafka;
     await check('Kafka', async () => {
-      const kafka = backends.bus();
+      const kafka = await backends.bus();
       const end = Date.now() + answerWithinMs;
       await kafka.lag();
       if (kafka.problem() !== null)
@@ -192,7 +192,7 @@ async function checkServers(loaded: LoadedConfig, tell: (finding: Finding) => vo
   if (state.redis) {
     const where = state.redis.url?.replace(/\/\/[^@/]*@/, '//') ?? state.redis.cluster?.join(', ') ?? '';
     await check('Redis', async () => {
-      const { keys } = await backends.state('processor').size();
+      const { keys } = await (await backends.state('processor')).size();
       return `answers at ${where}, ${keys} states of the processors`;
     });
   }

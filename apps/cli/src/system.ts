@@ -137,7 +137,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
     const context = (role: string): RoleContext => ({ logger: logger.child({ role }), metrics, now });
     const backends = createBackends({ loaded, dataDir, logger, now });
     shutdown.add('backends', () => backends.close());
-    const bus = backends.bus();
+    const bus = await backends.bus();
     const running: RunningRole[] = [];
     const add = <Role extends RunningRole>(role: Role): Role => {
       running.push(role);
@@ -171,7 +171,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
       });
       policies = source;
       shutdown.add('policies', () => source.close());
-      const state = backends.state('responder');
+      const state = await backends.state('responder');
       const channels = createConfiguredChannels(config, (text) => sanitizer.unknown(text), now);
       shutdown.add('channels', () => channels.close());
       responder = add(
@@ -202,9 +202,10 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
         startProcessor({
           ...context('processor'),
           bus,
-          state: backends.state('processor'),
+          state: await backends.state('processor'),
           detection,
           aggregates: endpointDetection.enabled,
+          maxActorsInMemory: config.processor.maxActorsInMemory,
         }),
       );
       if (endpointDetection.enabled)
@@ -212,7 +213,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
           startAggregates({
             ...context('aggregates'),
             bus,
-            state: backends.state('aggregates'),
+            state: await backends.state('aggregates'),
             detection: endpointDetection,
           }),
         );
