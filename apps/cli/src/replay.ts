@@ -1,8 +1,8 @@
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
 import { bodyOf } from '@tripline/bus';
-import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
 import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
 import { createServedPaths, createTemplateLearner, EqualLines, FrameSplitter } from '@tripline/kong';
 import { alertTypes } from '@tripline/detection';
@@ -64,7 +64,7 @@ export async function replay(args: string[]): Promise<number> {
       ...(locate ? { locate } : {}),
     });
     const { detection, endpointDetection } = createConfiguredDetection(loaded.config);
-    const fold = new PartitionFold({
+    const fold = new CallFold({
       detection,
       aggregates: endpointDetection.enabled,
       state: await state.claim(0),

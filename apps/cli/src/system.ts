@@ -98,7 +98,7 @@ async function start(
   const metrics = createMetrics();
   const backends = createBackends({ loaded, dataDir, logger, now });
   shutdown.add('backends', () => backends.close());
-  const bus = backends.bus();
+  const bus = await backends.bus();
   const running: RunningRole[] = [];
   const process: Process = {
     ...{ loaded, config, dataDir, logger, now, bus, backends, shutdown },
@@ -114,7 +114,7 @@ async function start(
   const admin = createConfiguredAdmin(loaded);
   if (admin) shutdown.add('Kong client', () => admin.close());
   const { responder, policies } = runs('responder') ? await addResponder(process, admin) : {};
-  if (runs('processor')) addProcessor(process);
+  if (runs('processor')) await addProcessor(process);
   const collector = runs('collector') ? await addCollector(process) : undefined;
 
   reportLag(process.context('bus'), bus);

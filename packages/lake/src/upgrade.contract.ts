@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { alert, callRecords, jsonRecords, fullCall, response } from './contract-rows.ts';
+import { alert, callRecords, fullCall, jsonRecords, response } from './contract-rows.ts';
 import type { LakeUnderTest } from './lake.contract.ts';
 import { migrations } from './migrations.ts';
 import { releasedLakes } from './released-lakes.ts';

@@ -32,7 +32,7 @@ async function ask(server: string, answer: () => Promise<string>): Promise<Findi
 type KafkaSettings = NonNullable<Config['bus']['kafka']>;
 
 async function kafkaAnswer(backends: Backends, { brokers, topicPrefix }: KafkaSettings): Promise<string> {
-  const kafka = backends.bus();
+  const kafka = await backends.bus();
   const endsAt = Date.now() + answerWithinMs;
   await kafka.lag();
   if (kafka.problem() !== null)
@@ -49,7 +49,7 @@ async function redisAnswer(
   { url, cluster }: NonNullable<Config['state']['redis']>,
 ): Promise<string> {
   const where = url?.replace(/\/\/[^@/]*@/, '//') ?? cluster?.join(', ') ?? '';
-  const { keys } = await backends.state('processor').size();
+  const { keys } = await (await backends.state('processor')).size();
   return `answers at ${where}, ${keys} states of the processors`;
 }
 

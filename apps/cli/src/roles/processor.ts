@@ -3,15 +3,16 @@ import { createConfiguredDetection } from '../configured.ts';
 import type { Process } from './process.ts';
 
 /** The processor, and beside it the role that sees the endpoints across actors, unless no detector needs it. */
-export function addProcessor({ config, bus, backends, context, add }: Process): void {
+export async function addProcessor({ config, bus, backends, context, add }: Process): Promise<void> {
   const { detection, endpointDetection } = createConfiguredDetection(config);
   add(
     startProcessor({
       ...context('processor'),
       bus,
-      state: backends.state('processor'),
+      state: await backends.state('processor'),
       detection,
       aggregates: endpointDetection.enabled,
+      maxActorsInMemory: config.processor.maxActorsInMemory,
     }),
   );
   if (!endpointDetection.enabled) return;
@@ -19,7 +20,7 @@ export function addProcessor({ config, bus, backends, context, add }: Process): 
     startAggregates({
       ...context('aggregates'),
       bus,
-      state: backends.state('aggregates'),
+      state: await backends.state('aggregates'),
       detection: endpointDetection,
     }),
   );

@@ -29,7 +29,7 @@ export async function addResponder(
     refuse: (text, given) => forgeryProblems(text, given, config.collector),
   });
   shutdown.add('policies', () => policies.close());
-  const state = backends.state('responder');
+  const state = await backends.state('responder');
   const channels = createConfiguredChannels(config, (text) => sanitizer.unknown(text), now);
   shutdown.add('channels', () => channels.close());
   const responder = process.add(

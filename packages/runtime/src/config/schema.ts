@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { busSchema, lakeSchema, stateSchema } from './backends.ts';
 import { collectorSchema } from './collector.ts';
 import { kongSchema } from './kong.ts';
+import { processorSchema } from './processor.ts';
 import { responderSchema } from './responder.ts';
 import { sanitizeSchema } from './sanitize.ts';
 import { servicesSchema } from './services.ts';
@@ -30,6 +31,7 @@ export const configSchema = z
     bus: busSchema,
     state: stateSchema,
     lake: lakeSchema,
+    processor: processorSchema,
     kong: kongSchema,
     policiesFile: file.default('./policies.json'),
     responder: responderSchema,

@@ -8,15 +8,12 @@ import { compileExceptions } from '../../exception.ts';
 import { asActorSettings } from '../../settings.ts';
 import { parseState } from '../../codec/state-text.ts';
 import {
-  decodeTally,
   dominant,
-  encodeTally,
   newTally,
   statusClasses,
   tallyCall,
   topEndpoints,
   topSources,
-  type EncodedTally,
   type Tally,
 } from '../../alerts/tally.ts';
 import {
@@ -34,6 +31,7 @@ import {
   type SeenParameters,
 } from './parameters.ts';
 import { hashOf } from './value.ts';
+import { decodeTallyText, encodeTallyText, type EncodedTally } from '../../legacy-across.ts';
 
 const MINUTE_MS = 60_000;
 /** Successful calls of an endpoint before any of its calls is judged, at first only by what looks like an attack. */
@@ -561,7 +559,7 @@ type EncodedEpisodes = [newestMs: number, open: [string, EncodedEpisode, Encoded
 export function encodeParameterEpisodes({ newestMs, open }: ParameterEpisodes): string {
   const encoded: EncodedEpisodes = [
     newestMs,
-    [...open].map(([key, { tally, ...rest }]) => [key, rest, encodeTally(tally)]),
+    [...open].map(([key, { tally, ...rest }]) => [key, rest, encodeTallyText(tally)]),
   ];
   return JSON.stringify(encoded);
 }
@@ -573,7 +571,10 @@ export function decodeParameterEpisodes(text: string | undefined): ParameterEpis
     newestMs,
     // Episodes that were written without `high` are from when there was one for all.
     open: new Map(
-      open.map(([key, rest, tally]) => [key, { ...rest, high: rest.high ?? 49, tally: decodeTally(tally) }]),
+      open.map(([key, rest, tally]) => [
+        key,
+        { ...rest, high: rest.high ?? 49, tally: decodeTallyText(tally) },
+      ]),
     ),
   };
 }

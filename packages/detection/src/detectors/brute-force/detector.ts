@@ -1,6 +1,6 @@
 import type { Detector } from '../../detector.ts';
 import { actorSettings } from '../../settings.ts';
-import { refusals } from './brute-force.ts';
+import { refusals } from './refusals.ts';
 
 export const bruteForce = {
   alertType: 'brute-force',

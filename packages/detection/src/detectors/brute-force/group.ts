@@ -1,15 +1,9 @@
 import { severityOf, type Alert } from '@tripline/model';
 import { REVISION_SHARE, SAMPLES_MOST } from '../../baseline/limits.ts';
-import {
-  decodeGrowing,
-  encodeGrowing,
-  isNews,
-  markPublished,
-  type EncodedGrowing,
-  type Growing,
-} from '../../alerts/episode.ts';
+import { isNews, markPublished, type Growing } from '../../alerts/episode.ts';
 import { alertSources } from '../../alerts/tally.ts';
 import { ADDRESSES_MOST, OPENED_MOST, STUFFING_QUIET_MS } from '../../across-actors/limits.ts';
+import { decodeGrowing, encodeGrowing, type EncodedGrowing } from '../../legacy-across.ts';
 
 /** One or several addresses that try credentials on one endpoint: one alert. */
 export interface BruteForceGroup extends Growing {

@@ -9,32 +9,17 @@ import {
   SAMPLES_MOST,
   WINDOW_MS,
 } from '../../baseline/limits.ts';
-import {
-  alertId,
-  decodeGrowing,
-  encodeGrowing,
-  isNews,
-  markPublished,
-  scoreOf,
-  type EncodedGrowing,
-  type Growing,
-} from '../../alerts/episode.ts';
+import { alertId, isNews, markPublished, scoreOf, type Growing } from '../../alerts/episode.ts';
 import { floorsAt, noPeers, type Floors } from '../../baseline/profile.ts';
 import {
   countCall,
-  decodeScope,
-  encodeScope,
   EXCEEDED,
-  excuse,
-  newScope,
   settle,
   settlesAt,
   WARM,
   acceptedUpTo,
   worstExcess,
-  type EncodedScope,
   type Excess,
-  type Scope,
 } from '../../baseline/window-counts.ts';
 import {
   addOpened,
@@ -84,6 +69,17 @@ import {
   type IsAsked,
 } from '../../across-actors/endpoint-minute.ts';
 import type { WholeMinute } from '../../across-actors/minute-hold.ts';
+import {
+  decodeGrowing,
+  encodeGrowing,
+  type EncodedGrowing,
+  decodeScope,
+  encodeScope,
+  excuse,
+  newScope,
+  type EncodedScope,
+  type Scope,
+} from '../../legacy-across.ts';
 
 const REFERENCES = ['OWASP API2:2023', 'MITRE ATT&CK T1110.004'];
 const LONG_WINDOW_MS = WINDOW_MS[2];

@@ -1,6 +1,6 @@
 import type { Detector } from '../../detector.ts';
 import { actorSettings } from '../../settings.ts';
-import { requestedObjects } from './object-enumeration.ts';
+import { requestedObjects } from './requested-objects.ts';
 
 export const objectEnumeration = {
   alertType: 'object-enumeration',

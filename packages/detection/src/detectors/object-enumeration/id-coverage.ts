@@ -7,38 +7,19 @@ import {
   SOURCES_MOST,
   TALLY_KEYS,
 } from '../../baseline/limits.ts';
-import {
-  alertId,
-  closesAt,
-  decodeGrowing,
-  encodeGrowing,
-  isNews,
-  markPublished,
-  scoreOf,
-  type EncodedGrowing,
-  type Growing,
-} from '../../alerts/episode.ts';
+import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../../alerts/episode.ts';
 import { fromDigits, fromNumerals, toDigits, toNumerals } from '../../codec/digits.ts';
 import { alertSources, largestFirst } from '../../alerts/tally.ts';
 import type { Asked } from './asked.ts';
 import { CHANCE_DEVIATIONS, STAYS_MS, TOP_PER_DAY } from './limits.ts';
-import {
-  decodeSeen,
-  encodeSeen,
-  isKnown,
-  look,
-  newSeen,
-  objectHash,
-  rotate,
-  weightOf,
-  type EncodedSeen,
-  type Seen,
-} from '../../sketches/seen.ts';
+import { decodeSeen, encodeSeen, type EncodedSeen } from '../../legacy-across.ts';
+import { isKnown, look, newSeen, objectHash, rotate, weightOf, type Seen } from '../../sketches/seen.ts';
 import { toleranceOf, type Tolerance } from '../../baseline/sensitivity.ts';
 import { ENDPOINT_WINDOW_MS } from '../../across-actors/limits.ts';
 import { endpointId } from '../credential-stuffing/credential-stuffing.ts';
 import type { WholeMinute } from '../../across-actors/minute-hold.ts';
 import { Sample } from '../../sketches/sample.ts';
+import { decodeGrowing, encodeGrowing, type EncodedGrowing } from '../../legacy-across.ts';
 
 /** Consecutive ids that are looked at together. */
 const RANGE_IDS = 64;
@@ -565,12 +546,12 @@ export function encodeCoverage(state: CoverageState): EncodedCoverage {
   if (pool ?? episode)
     encoded.push(
       pool
-        ? [
+        ? ([
             [pool.ids, pool.least, pool.most],
             [...pool.actors],
             [...pool.sources].map(([ip, { count, country, asn }]) => [ip, count, country, asn]),
             pool.callIds,
-          ]
+          ] as EncodedPool)
         : 0,
     );
   if (episode)

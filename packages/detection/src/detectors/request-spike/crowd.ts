@@ -10,35 +10,19 @@ import {
   STEP_MS,
   WINDOW_MS,
 } from '../../baseline/limits.ts';
-import {
-  alertId,
-  closesAt,
-  decodeGrowing,
-  encodeGrowing,
-  isNews,
-  markPublished,
-  scoreOf,
-  type EncodedGrowing,
-  type Growing,
-} from '../../alerts/episode.ts';
+import { alertId, closesAt, isNews, markPublished, scoreOf, type Growing } from '../../alerts/episode.ts';
 import { floorsAt, noPeers, type Floors } from '../../baseline/profile.ts';
 import {
   adoptShadow,
   countCall,
-  decodeScope,
-  encodeScope,
   EXCEEDED,
-  excuse,
   levelStays,
-  newScope,
   settle,
   settlesAt,
   WARM,
   acceptedUpTo,
   worstExcess,
-  type EncodedScope,
   type Excess,
-  type Scope,
 } from '../../baseline/window-counts.ts';
 import type { Tolerance } from '../../baseline/sensitivity.ts';
 import { alertSources, largestFirst } from '../../alerts/tally.ts';
@@ -46,6 +30,17 @@ import { ENDPOINT_WINDOW_MS, SHARES_MOST } from '../../across-actors/limits.ts';
 import { endpointId } from '../credential-stuffing/credential-stuffing.ts';
 import type { WholeMinute } from '../../across-actors/minute-hold.ts';
 import { Sample, sampleHash } from '../../sketches/sample.ts';
+import {
+  decodeGrowing,
+  encodeGrowing,
+  type EncodedGrowing,
+  decodeScope,
+  encodeScope,
+  excuse,
+  newScope,
+  type EncodedScope,
+  type Scope,
+} from '../../legacy-across.ts';
 
 /** Callers kept per endpoint and minute: their number and their calls are known to 18 %. */
 const CALLERS_KEPT = 32;
