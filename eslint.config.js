@@ -1,5 +1,6 @@
 import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
+import { importCircles } from './scripts/import-circles.mjs';
 
 // The house, bottom floor first. A package may import the packages it lists, never one that lists it.
 // Pure packages (sanitize, policy, detection) see the model and other pure code only.
@@ -51,6 +52,35 @@ const boundaries = Object.entries(mayImport).map(([name, allowed]) => ({
   },
 }));
 
+// To be split; nothing may be added.
+const tooLong = [
+  'apps/cli/src/{demo,doctor,replay,system}.ts',
+  'apps/collector/src/{collector,intake}.ts',
+  'apps/processor/src/{lanes,partition-fold}.ts',
+  'packages/bus/src/kafka-bus.test.ts',
+  'packages/detection/src/across-actors/endpoint-detection.ts',
+  'packages/detection/src/detection.ts',
+  'packages/detection/src/detectors/abnormal-parameter/profile.ts',
+  'packages/detection/src/detectors/brute-force/brute-force.ts',
+  'packages/detection/src/detectors/credential-stuffing/credential-stuffing.ts',
+  'packages/detection/src/detectors/object-enumeration/{id-coverage,object-enumeration}.ts',
+  'packages/detection/src/places/places-detector.ts',
+  'packages/detection/test-support/parameter-corpus.ts',
+  'packages/kong/src/admin/client.ts',
+  'packages/kong/src/log-line/{judge,normalise,reader,served-paths,template-learner,who-acts.test}.ts',
+  'packages/lake/src/{clickhouse-lake,lake.contract}.ts',
+  'packages/sanitize/src/{find,sanitizer,sanitizer.test,scan}.ts',
+  'packages/series/src/series.ts',
+  'test/distributed/fleet.ts',
+  'test/integration/command.test.ts',
+];
+
+// To be untied; nothing may be added.
+const circular = [
+  'apps/cli/src/{doctor,who-acts}.ts',
+  'packages/detection/src/**/*.ts',
+];
+
 export default tseslint.config(
   { ignores: ['**/dist/**', '**/node_modules/**', '**/tripline-data/**'] },
   js.configs.recommended,
@@ -78,6 +108,20 @@ export default tseslint.config(
     },
   },
   {
+    files: ['**/*.ts'],
+    plugins: { tripline: { rules: { 'import-circles': importCircles } } },
+    rules: {
+      'tripline/import-circles': 'error',
+      'max-lines': ['error', { max: 500, skipBlankLines: true, skipComments: true }],
+      'max-lines-per-function': ['error', { max: 80, skipBlankLines: true, skipComments: true, IIFEs: true }],
+    },
+  },
+  {
+    // A test file is a few callbacks of describe(), each as long as the file.
+    files: ['**/*.test.ts', '**/*.contract.ts'],
+    rules: { 'max-lines-per-function': 'off' },
+  },
+  {
     files: ['**/*.test.ts', 'test/**/*.ts'],
     rules: {
       '@typescript-eslint/no-unsafe-assignment': 'off',
@@ -101,4 +145,6 @@ export default tseslint.config(
     },
   },
   ...boundaries,
+  { files: tooLong, rules: { 'max-lines': 'off', 'max-lines-per-function': 'off' } },
+  { files: circular, rules: { 'tripline/import-circles': 'off' } },
 );

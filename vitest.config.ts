@@ -1,6 +1,14 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
+  plugins: [
+    {
+      // What esbuild does for `import … with { type: 'text' }`.
+      name: 'sql-files-are-text',
+      transform: (text: string, path: string) =>
+        path.endsWith('.sql') ? { code: `export default ${JSON.stringify(text)};`, map: null } : undefined,
+    },
+  ],
   test: {
     // Tests that run the command need it built, once, before any of them begins.
     globalSetup: 'test/support/build.ts',

@@ -10,9 +10,10 @@ const others = ['distributed', 'kafka-packing'];
 const bench = others.find((name) => process.argv.includes(`--${name}`)) ?? 'main';
 await build({
   ...bundleOptions,
+  outdir: 'dist/tools',
   entryPoints: {
     bench: `test/bench/${bench}.ts`,
     ...(bench === 'distributed' ? { 'minimal-role': 'test/bench/minimal-role.ts' } : {}),
   },
 });
-await import('../dist/bench.js');
+await import('../dist/tools/bench.js');

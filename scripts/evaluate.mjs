@@ -7,6 +7,7 @@ await setUp();
 const { build } = await import('esbuild');
 await build({
   ...bundleOptions,
+  outdir: 'dist/tools',
   entryPoints: { evaluate: 'test/evaluate/main.ts', 'evaluate-seed': 'test/evaluate/seed.ts' },
 });
-await import('../dist/evaluate.js');
+await import('../dist/tools/evaluate.js');

@@ -5,5 +5,5 @@ import { bundleOptions, setUp } from './setup.mjs';
 await setUp();
 // Only now: before the set-up it may not be there.
 const { build } = await import('esbuild');
-await build({ ...bundleOptions, entryPoints: { traffic: 'test/traffic/main.ts' } });
-await import('../dist/traffic.js');
+await build({ ...bundleOptions, outdir: 'dist/tools', entryPoints: { traffic: 'test/traffic/main.ts' } });
+await import('../dist/tools/traffic.js');

@@ -1,4 +1,11 @@
-import { createDetection, detectionConfigSchema, type DetectionConfig } from '@tripline/detection';
+import {
+  createDetection,
+  detectionConfigSchema,
+  registry,
+  type DetectionConfig,
+  type DetectionOutput,
+  type Detector,
+} from '@tripline/detection';
 import type { ApiCall } from '@tripline/model';
 
 export interface DetectorCost {
@@ -54,8 +61,11 @@ function ordinaryCalls(): ApiCall[] {
 /** What each detector over an actor's own calls costs when it is the only one, and all of them together. */
 export function detectorCosts(): DetectorCost[] {
   const calls = ordinaryCalls();
-  // Endpoints are judged by the minute, not by the call.
-  const names = Object.keys(detectionConfigSchema.parse({})).filter((name) => name !== 'credentialStuffing');
+  // What many actors do on an endpoint is judged by the minute, not by the call.
+  const names = registry
+    .filter((detector: Detector) => detector.ofActor !== undefined || detector.ofEndpoint !== undefined)
+    .map(({ setting }) => setting);
+  const nowhere: DetectionOutput = { alert: () => undefined, toEndpoint: () => undefined };
   const configOf = (on: (name: string) => boolean): DetectionConfig =>
     detectionConfigSchema.parse(Object.fromEntries(names.map((name) => [name, { enabled: on(name) }])));
   const kinds = [
@@ -69,19 +79,19 @@ export function detectorCosts(): DetectorCost[] {
   for (let round = 0; round < 7; round++) {
     for (const [index, { config }] of kinds.entries()) {
       const detection = createDetection(config);
-      const states = Array.from({ length: actors }, () => detection.decodeActor(undefined));
-      const peers = detection.decodePeers(undefined);
-      const endpoint = detection.decodeParameters(undefined);
-      const episodes = detection.decodeParameterEpisodes(undefined);
+      const states = Array.from({ length: actors }, () => detection.actors.decode(undefined));
+      const peers = detection.peers.decode(undefined);
+      const endpoint = detection.endpoints.decode(undefined);
+      const episodes = detection.endpointEpisodes.decode(undefined);
       const began = process.cpuUsage();
       for (const [n, call] of calls.entries()) {
-        detection.fold(states[n % actors]!, peers, call);
-        if (detection.parametersStateKey(call) !== undefined)
-          detection.foldParameters(endpoint, episodes, call);
+        detection.fold(states[n % actors]!, peers, call, nowhere);
+        if (detection.keysOf(call).endpoint !== undefined)
+          detection.foldEndpoint(endpoint, episodes, call, nowhere);
       }
       const { user, system } = process.cpuUsage(began);
       if (round >= 2) times[index]!.push(((user + system) * 1_000) / calls.length);
-      bytes[index] = states.reduce((sum, state) => sum + detection.encodeActor(state).length, 0) / actors;
+      bytes[index] = states.reduce((sum, state) => sum + detection.actors.encode(state).length, 0) / actors;
     }
   }
   // Whatever disturbs a round makes it longer, so the shortest is the nearest to the truth.

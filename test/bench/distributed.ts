@@ -9,7 +9,7 @@ import { createDetection, detectionConfigSchema } from '@tripline/detection';
 import { createNormaliser, lineOf } from '@tripline/kong';
 import { actorKey, type ApiCall } from '@tripline/model';
 import { createSanitizer } from '@tripline/sanitize';
-import { createRedisState } from '@tripline/state';
+import { createRedisState } from '@tripline/state/redis';
 import {
   metric,
   settled,
@@ -111,20 +111,21 @@ function cpuSecondsOf(pid: number): number {
 }
 
 /** Four weeks of an actor with one service, some 20 calls an hour by day, as the store keeps it. */
-function learntState(): string {
+function learntState(): Buffer {
   const detection = createDetection(detectionConfigSchema.parse({}));
-  const actor = detection.decodeActor(undefined);
-  const peers = detection.decodePeers(undefined);
+  const nowhere = { alert: () => undefined, toEndpoint: () => undefined };
+  const actor = detection.actors.decode(undefined);
+  const peers = detection.peers.decode(undefined);
   const template = calls()[0]!;
   const from = Date.now() - 28 * 86_400_000;
   for (let hour = 0; hour < 28 * 24; hour++) {
     const count = Math.round(12 + 8 * Math.sin((hour / 24) * 2 * Math.PI)) + ((hour * 7) % 5);
     for (let n = 0; n < count; n++) {
       const startedAt = from + hour * 3_600_000 + Math.floor((n * 3_600_000) / count);
-      detection.fold(actor, peers, { ...template, id: `${hour}.${n}`, startedAt });
+      detection.fold(actor, peers, { ...template, id: `${hour}.${n}`, startedAt }, nowhere);
     }
   }
-  return detection.encodeActor(actor);
+  return detection.actors.encode(actor);
 }
 
 /** Gives every actor of the sender (see sender.mjs) a learnt state, before anybody claims the partitions. */
@@ -135,8 +136,8 @@ async function fillStates(engines: Engines, keyPrefix: string, actors: number): 
     name: 'processor',
     idleExpiryMs: 35 * 86_400_000,
   });
-  const text = learntState();
-  const waiting = new Map<number, Map<string, string>>();
+  const value = learntState();
+  const waiting = new Map<number, Map<string, Buffer>>();
   const claims = await Promise.all(
     Array.from({ length: partitions }, (_, partition) => state.claim(partition)),
   );
@@ -149,8 +150,8 @@ async function fillStates(engines: Engines, keyPrefix: string, actors: number): 
   for (let n = 0; n < actors; n++) {
     const key = actorKey({ actorKind: 'consumer', actorId: consumerId(n) });
     const partition = partitionOf(key, partitions);
-    const changes = waiting.get(partition) ?? new Map<string, string>();
-    waiting.set(partition, changes.set(`a:${key}`, text));
+    const changes = waiting.get(partition) ?? new Map<string, Buffer>();
+    waiting.set(partition, changes.set(`a:${key}`, value));
     if (changes.size >= 2_000) await save(partition);
   }
   for (const partition of [...waiting.keys()]) await save(partition);
@@ -257,7 +258,7 @@ async function minimalChain(
   writeFileSync(settingsFile, JSON.stringify(settings));
   const told = new Map<string, { port?: number; lines?: number; joined?: boolean }>();
   const members = ['processor', 'archiver', 'collector'].map((role): [string, ChildProcess] => {
-    const child = spawn(process.execPath, [resolve('dist/minimal-role.js'), role, settingsFile], {
+    const child = spawn(process.execPath, [resolve('dist/tools/minimal-role.js'), role, settingsFile], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     child.on('message', (message: object) => told.set(role, { ...told.get(role), ...message }));

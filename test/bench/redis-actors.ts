@@ -1,5 +1,6 @@
 import { createDetection, detectionConfigSchema } from '@tripline/detection';
-import { createRedisState, type PartitionState, type StateStore } from '@tripline/state';
+import type { PartitionState, StateStore } from '@tripline/state';
+import { createRedisState } from '@tripline/state/redis';
 import { population } from '../../packages/detection/test-support/population.ts';
 import { callsOf } from '../../packages/detection/test-support/program.ts';
 import { run } from '../../packages/detection/test-support/run.ts';
@@ -7,7 +8,7 @@ import { startRedis } from '../engines/redis.ts';
 
 export interface RedisActors {
   actors: number;
-  /** Of the text of a state, on average. */
+  /** Of a state, on average. */
   stateBytes: number;
   /** What Redis's `used_memory` grew by, per actor: keys, values, expiry, all tables, and some 0.2 MB that it takes once. */
   redisBytesPerIdleActor: number;
@@ -26,15 +27,15 @@ const partitions = 12;
 const batch = 5_000;
 
 /** States of actors with one service after four weeks of ordinary traffic, as the processor would save them. */
-export function learnedStates(consumers: number): string[] {
+export function learnedStates(consumers: number): Buffer[] {
   const detection = createDetection(detectionConfigSchema.parse({}));
   const phases = population(consumers, 28, 7, 20);
   const { actors } = run(detection, callsOf(phases, Date.UTC(2026, 0, 5), 7));
-  return [...actors.values()].map((actor) => detection.encodeActor(actor));
+  return [...actors.values()].map((actor) => detection.actors.encode(actor));
 }
 
 /** Saves states of so many actors in a Redis of its own, through the store of the processor, and loads them again. */
-export async function measureRedisActors(actors: number, states: readonly string[]): Promise<RedisActors> {
+export async function measureRedisActors(actors: number, states: readonly Buffer[]): Promise<RedisActors> {
   const redis = await startRedis({ own: true, config: { appendonly: 'no' } });
   const open = (): StateStore =>
     createRedisState({
@@ -92,7 +93,7 @@ export async function measureRedisActors(actors: number, states: readonly string
     if (found !== actors) throw new Error(`${found} of ${actors} actors were found again`);
     return {
       actors,
-      stateBytes: Math.round(states.reduce((sum, text) => sum + text.length, 0) / states.length),
+      stateBytes: Math.round(states.reduce((sum, state) => sum + state.length, 0) / states.length),
       redisBytesPerIdleActor: Math.round(redisBytes / actors),
       saveMicros: save.own,
       loadMicros: load.own,

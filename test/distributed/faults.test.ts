@@ -2,6 +2,7 @@ import { startKongStandIn, defaultSeed, type KongStandIn } from '@tripline/kong-
 import type { Alert } from '@tripline/model';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { seeded } from '../../apps/cli/src/demo-traffic.ts';
+import { skipWithout } from '../engines/needs.ts';
 import { until } from '../support/parts.ts';
 import { callLine } from '../support/running.ts';
 import {
@@ -61,7 +62,7 @@ const everyRole: FleetRole[] = [
   'responder',
 ];
 
-describe('the fleet', () => {
+describe.skipIf(await skipWithout('the fleet on Kafka and Redis', 'Kafka', 'Redis'))('the fleet', () => {
   let engines: Engines | undefined;
   const calls = traffic();
   const lines = calls.map(({ line }) => line);
@@ -148,7 +149,7 @@ describe('the fleet', () => {
     await until(async () => (await tagged(kong)).length === 0, 'Kong is as it was', 60_000);
     await settled(under);
     const { responses } = await under.lake();
-    expect(responses.map(({ consumer: { name } }) => name).sort()).toEqual(
+    expect(responses.map(({ target: { name } }) => name).sort()).toEqual(
       loud.map((index) => consumer(index).username),
     );
     expect(new Set(responses.map(({ status }) => status))).toEqual(new Set(['expired']));

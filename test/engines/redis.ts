@@ -55,16 +55,6 @@ export async function redisMissing(): Promise<string | undefined> {
 }
 
 /**
- * Whether the suites on Redis are to be skipped: on a developer's machine without Redis, with a line that says so. On CI
- * they run, and fail with what is missing.
- */
-export async function skipWithoutRedis(): Promise<boolean> {
-  const missing = process.env.CI === undefined ? await redisMissing() : undefined;
-  if (missing !== undefined) process.stderr.write(`skipped: ${missing}\n`);
-  return missing !== undefined;
-}
-
-/**
  * Starts a Redis for tests: what TRIPLINE_TEST_REDIS (a URL) names, if the test is content with any server; else a
  * container if Docker answers; else a native `redis-server`. Rejects with what is missing.
  */

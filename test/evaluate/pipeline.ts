@@ -1,14 +1,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
+import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
+import { bodyOf } from '@tripline/bus';
 import {
   createDetection,
   createEndpointDetection,
   detectionConfigSchema,
   type DetectionConfig,
 } from '@tripline/detection';
-import type { Alert, ApiCall } from '@tripline/model';
+import { encodeApiCall, type Alert, type ApiCall } from '@tripline/model';
 import { createEmbeddedState } from '@tripline/state';
 
 /** From API calls in the order of their arrival to alerts, as the processor does it. */
@@ -36,12 +37,13 @@ export async function openPipeline(
     requestSpike: { exceptions },
     bruteForce: { exceptions },
     objectEnumeration: { exceptions },
+    dataScraping: { exceptions },
     pathProbing: { exceptions },
     impossibleTravel: { exceptions },
     credentialSharing: { exceptions },
   });
   const endpointDetection = createEndpointDetection(config);
-  const fold = new PartitionFold({
+  const fold = new CallFold({
     detection: createDetection(config),
     aggregates: endpointDetection.enabled,
     state: await state.claim(0),
@@ -62,7 +64,7 @@ export async function openPipeline(
   const foldAggregates = async (): Promise<Alert[]> => {
     const records = fold.emissions.flatMap((emission) => aggregateRecords(emission, 1));
     if (records.length === 0) return [];
-    const alerts = await aggregateFold.fold(Buffer.from(`${records.map(({ value }) => value).join('\n')}\n`));
+    const alerts = await aggregateFold.fold(bodyOf(records.map(({ value }) => value)));
     fold.emitted();
     return alerts;
   };
@@ -73,8 +75,8 @@ export async function openPipeline(
       const alerts: Alert[] = [];
       for (let from = 0; from < calls.length; from += batchCalls) {
         const batch = calls.slice(from, from + batchCalls);
-        const body = `${batch.map((call) => JSON.stringify(call)).join('\n')}\n`;
-        for (const alert of await fold.fold(Buffer.from(body))) alerts.push(alert);
+        const body = bodyOf(batch.map((call) => encodeApiCall(call)));
+        for (const alert of await fold.fold(body)) alerts.push(alert);
         for (const alert of await foldAggregates()) alerts.push(alert);
         folded += batch.length;
       }

@@ -6,7 +6,7 @@ import { inheritedSockets, type Collector } from '@tripline/app-collector';
 import { createEmbeddedBus } from '@tripline/bus';
 import type { ApiCall } from '@tripline/model';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { TcpLogSender } from '../../packages/kong-stand-in/src/tcp-log.ts';
+import { TcpLogSender } from '@tripline/kong-stand-in';
 import { buildChild, startChild, type Child } from '../support/children.ts';
 import { createStarter, expectBalanced, numberedLine, numberOf } from '../support/collector.ts';
 import { createOutage } from '../support/outage.ts';

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { createEmbeddedBus } from '@tripline/bus';
-import type { ApiCall, DeadLetter } from '@tripline/model';
+import { createEmbeddedBus, recordsOf } from '@tripline/bus';
+import { readApiCall, type ApiCall, type DeadLetter } from '@tripline/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   certificate,
@@ -337,8 +337,7 @@ describe('the collector', () => {
       startAt: () => Promise.resolve(undefined),
       onBatch: async ({ body, nextOffset }) => {
         await held;
-        for (const text of body.toString().split('\n').slice(0, -1))
-          ids.push((JSON.parse(text) as { id: string }).id);
+        for (const value of recordsOf(body)) ids.push((readApiCall(value) as ApiCall).id);
         reader.passed(0, nextOffset);
       },
     });

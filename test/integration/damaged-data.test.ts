@@ -1,6 +1,6 @@
 import { closeSync, cpSync, ftruncateSync, openSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { createEmbeddedBus } from '@tripline/bus';
+import { createEmbeddedBus, jsonRecord } from '@tripline/bus';
 import { createEmbeddedState } from '@tripline/state';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { scratchDir } from '../support/parts.ts';
@@ -13,16 +13,19 @@ const whole = join(scratch.path, 'whole');
 
 beforeAll(async () => {
   const bus = createEmbeddedBus({ path: join(whole, 'bus') });
-  const value = JSON.stringify({ id: 'x', text: 'y'.repeat(1_000) });
+  const record = jsonRecord('k', { id: 'x', text: 'y'.repeat(1_000) });
   for (let n = 0; n < 20_000; n += 100)
     await bus.publish(
       'api-calls',
-      Array.from({ length: 100 }, () => ({ key: 'k', value })),
+      Array.from({ length: 100 }, () => record),
     );
   await bus.close();
   const state = createEmbeddedState({ path: join(whole, 'state-responder') });
   const claimed = await state.claim(0);
-  const values = Array.from({ length: 2_000 }, (_, n) => [`told:${n}`, 'z'.repeat(500)] as const);
+  const values = Array.from(
+    { length: 2_000 },
+    (_, n) => [`told:${n}`, Buffer.from('z'.repeat(500))] as const,
+  );
   await claimed.checkpoint(new Map(values), 1);
   await state.close();
 });

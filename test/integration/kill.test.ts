@@ -1,8 +1,8 @@
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createEmbeddedBus } from '@tripline/bus';
+import { createEmbeddedBus, recordsOf } from '@tripline/bus';
 import { openEmbeddedLake } from '@tripline/lake';
-import type { Alert, ApiCall } from '@tripline/model';
+import { readApiCall, type Alert, type ApiCall } from '@tripline/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import { connect, scratchDir, until } from '../support/parts.ts';
 import {
@@ -78,8 +78,7 @@ async function idsOnBus(cwd: string): Promise<string[]> {
     topic: 'api-calls',
     group: 'reader',
     onBatch: ({ body }) => {
-      for (const line of body.toString().split('\n'))
-        if (line !== '') ids.push((JSON.parse(line) as ApiCall).id);
+      for (const value of recordsOf(body)) ids.push((readApiCall(value) as ApiCall).id);
       return Promise.resolve();
     },
   });

@@ -1,7 +1,7 @@
 import { startProcessor } from '@tripline/app-processor';
-import { createEmbeddedBus, type Bus, type ConsumeOptions } from '@tripline/bus';
+import { type Bus, type BusRecord, type ConsumeOptions, createEmbeddedBus, jsonRecord } from '@tripline/bus';
 import { createDetection, detectionConfigSchema } from '@tripline/detection';
-import { actorKey, type Alert, type ApiCall, type DeadLetter } from '@tripline/model';
+import { actorKey, type Alert, type ApiCall, type DeadLetter, encodeApiCall } from '@tripline/model';
 import { createEmbeddedState, type StateChanges, type StateStore } from '@tripline/state';
 import { afterEach, describe, expect, it } from 'vitest';
 import { scratchDir, testContext, until, watchTopic } from '../support/parts.ts';
@@ -67,7 +67,7 @@ async function publish(bus: Bus, calls: readonly ApiCall[], batch: number): Prom
   for (let i = 0; i < calls.length; i += batch) {
     await bus.publish(
       'api-calls',
-      calls.slice(i, i + batch).map((one) => ({ key: actorKey(one), value: JSON.stringify(one) })),
+      calls.slice(i, i + batch).map((one) => ({ key: actorKey(one), value: encodeApiCall(one) })),
     );
   }
 }
@@ -80,6 +80,7 @@ async function run({ bus, state }: Parts, checkpointEveryMs = 0): Promise<void> 
     state,
     detection,
     aggregates: false,
+    maxActorsInMemory: 100_000,
     checkpointEveryMs,
   });
   await Promise.race([
@@ -107,6 +108,7 @@ async function runMortal(
     ...parts,
     detection,
     aggregates: false,
+    maxActorsInMemory: 100_000,
     checkpointEveryMs,
   });
   const killed = await Promise.race([death.died.then(() => true), passedAll.then(() => false)]);
@@ -251,7 +253,7 @@ describe('the processor', () => {
         };
         const bus: Bus = Object.assign(Object.create(parts.bus) as Bus, {
           partitions: 1,
-          publish: (topic: 'alerts', records: { key: string; value: string }[]) =>
+          publish: (topic: 'alerts', records: BusRecord[]) =>
             failing === 'alerts'
               ? mortal(() => parts.bus.publish(topic, records))
               : parts.bus.publish(topic, records),
@@ -296,17 +298,17 @@ describe('the processor', () => {
     const parts = open();
     const letters = watchTopic<DeadLetter>(parts.bus, 'dead-letters', 'letters');
     await parts.bus.publish('api-calls', [
-      { key: 'k', value: '{"not":"a call"}' },
-      { key: 'k', value: 'rubbish of Jane' },
-      { key: 'k', value: '{"id":"12345678","startedAt":1,"actorId":"x"}' },
-      { key: 'k', value: JSON.stringify({ ...call('loud-0', 0, 0), query: { password: 'hunter2' } }) },
+      { key: 'k', value: Buffer.from('{"not":"a call"}') },
+      { key: 'k', value: Buffer.from('rubbish of Jane') },
+      { key: 'k', value: Buffer.from('{"id":"12345678","startedAt":1,"actorId":"x"}') },
+      jsonRecord('k', { ...call('loud-0', 0, 0), query: { password: 'hunter2' } }),
     ]);
     await publish(parts.bus, traffic(), 1_000);
     await run(parts);
     await until(() => letters.length === 4, 'four dead letters');
     expect(letters.map(({ reason, detail }) => `${reason}: ${detail}`)).toEqual([
       'no-api-call: api-calls/0: no API call: id is missing or has another type',
-      'no-api-call: api-calls/0: no JSON object',
+      'no-api-call: api-calls/0: no API call: id is cut off or has a value that it cannot have',
       'no-api-call: api-calls/0: no API call: actorKind is missing or has another type',
       'no-api-call: api-calls/0: no API call: query is missing or has another type',
     ]);
@@ -344,6 +346,7 @@ describe('the processor', () => {
       ...parts,
       detection,
       aggregates: false,
+      maxActorsInMemory: 100_000,
       checkpointEveryMs: 0,
     });
     const alerts = watchTopic<Alert>(parts.bus, 'alerts');

@@ -3,8 +3,8 @@ import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-import type { Bus } from '@tripline/bus';
-import type { Topic } from '@tripline/model';
+import { recordsOf, type Bus } from '@tripline/bus';
+import { readApiCall, type Topic } from '@tripline/model';
 import { createLogger, createMetrics, type RoleContext } from '@tripline/runtime';
 
 /** A directory that `dispose` removes. */
@@ -67,8 +67,10 @@ export function watchTopic<Record>(bus: Bus, topic: Topic, group = 'test'): Reco
     topic,
     group,
     onBatch: ({ body }) => {
-      for (const line of body.toString().split('\n'))
-        if (line !== '') records.push(JSON.parse(line) as Record);
+      for (const value of recordsOf(body)) {
+        const text = topic === 'api-calls' ? JSON.stringify(readApiCall(value)) : value.toString();
+        records.push(JSON.parse(text) as Record);
+      }
       return Promise.resolve();
     },
   });

@@ -1,9 +1,11 @@
+import { recordsOf } from '@tripline/bus';
 import { LakeTooNewError } from '@tripline/lake';
 import { afterEach, describe, expect, it } from 'vitest';
 import { lines, MemoryLake, Site, until } from './test-support.ts';
 
 let site: Site;
 afterEach(() => site.dispose());
+const textsOf = (body: Buffer): string[] => Array.from(recordsOf(body), (record) => record.toString());
 const never = (): Promise<void> => new Promise(() => undefined);
 
 describe('archiver', () => {
@@ -181,7 +183,7 @@ describe('archiver: a lake that fails', () => {
       topic: 'api-calls',
       group: 'processor',
       onBatch: ({ body }) => {
-        processed.push(...body.toString().split('\n').slice(0, -1));
+        processed.push(...textsOf(body));
         return Promise.resolve();
       },
     });
@@ -283,10 +285,7 @@ describe('archiver: records that the lake refuses', () => {
     site.bus.consume({
       topic: 'dead-letters',
       group: 'test',
-      onBatch: ({ body }) => (
-        letters.push(...body.toString('utf8').split('\n').slice(0, -1)),
-        Promise.resolve()
-      ),
+      onBatch: ({ body }) => (letters.push(...textsOf(body)), Promise.resolve()),
     });
     await site.publish('api-calls', poisoned(lines(0, 100), 0, 41, 42, 99));
     site.start(lake, { now: () => 1_234 });

@@ -101,13 +101,13 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
         topic,
         partition,
         bus,
-        insert: async (ndjson) => {
+        insert: async (records) => {
           const into = await Promise.race([lake, aborted]);
           await persist.run(
             `writing ${topic}/${partition}`,
             async () => {
               const seconds = metrics.insertSeconds.startTimer();
-              await into.insert(table, ndjson);
+              await into.insert(table, records);
               seconds();
             },
             (error) => error instanceof LakeRefusedError,

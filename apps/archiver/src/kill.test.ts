@@ -7,10 +7,11 @@ import { openEmbeddedLake } from '@tripline/lake';
 import { createLogger, Registry } from '@tripline/runtime';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { repeats } from '../../../test/support/thorough.ts';
 import { startArchiver } from './archiver.ts';
 import { until } from './test-support.ts';
 
-const rounds = 10;
+const rounds = repeats(4, 10);
 const directory = mkdtempSync(join(tmpdir(), 'tripline-archiver-kill-'));
 const child = join(directory, 'child.mjs');
 
@@ -32,7 +33,7 @@ const childSource = `
   for (let n = 0; ; n += 50) {
     const records = Array.from({ length: 50 }, (_, i) => ({
       key: 'k',
-      value: callLine(round + '-' + (n + i), Number(now) - (i % 2) * 86400000),
+      value: Buffer.from(callLine(round + '-' + (n + i), Number(now) - (i % 2) * 86400000)),
     }));
     await bus.publish('api-calls', records);
     process.send({ published: n + 50, ready: archiver.health().ready });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Bus, BusBatch } from '@tripline/bus';
+import { jsonRecord, recordsOf, type Bus, type BusBatch } from '@tripline/bus';
 import { LakeRefusedError } from '@tripline/lake';
 import type { DeadLetter, Topic } from '@tripline/model';
 import { createSanitizer, outline } from '@tripline/sanitize';
@@ -10,9 +10,7 @@ const maxSampledBytes = 10_000;
 /** A batch of the bus, or what is left of it: records at consecutive offsets. */
 interface Piece {
   firstOffset: number;
-  count: number;
-  /** NDJSON, one line per record. */
-  body: Buffer;
+  records: readonly Buffer[];
 }
 
 export interface LaneOptions {
@@ -20,7 +18,7 @@ export interface LaneOptions {
   partition: number;
   bus: Bus;
   /** Tries until it succeeds: rejects only with `LakeRefusedError`, or when the role stops. */
-  insert: (ndjson: readonly Buffer[]) => Promise<void>;
+  insert: (records: readonly Buffer[]) => Promise<void>;
   now: () => number;
   on: {
     archived: (records: number, bytes: number) => void;
@@ -55,10 +53,11 @@ export class Lane {
   }
 
   /** Takes the batch. */
-  add({ firstOffset, nextOffset, count, body }: BusBatch): void {
-    this.#pending.push({ firstOffset, count, body });
-    this.#pendingRecords += count;
-    this.#pendingBytes += body.length;
+  add({ firstOffset, nextOffset, body }: BusBatch): void {
+    const piece = { firstOffset, records: [...recordsOf(body)] };
+    this.#pending.push(piece);
+    this.#pendingRecords += piece.records.length;
+    this.#pendingBytes += bytesOf([piece]);
     this.#nextOffset = nextOffset;
   }
 
@@ -95,7 +94,7 @@ export class Lane {
     const { insert, on } = this.options;
     const count = countOf(pieces);
     try {
-      await insert(pieces.map(({ body }) => body));
+      await insert(pieces.flatMap(({ records }) => records));
     } catch (error) {
       if (!(error instanceof LakeRefusedError)) throw error;
       if (count === 1) return this.#bury(pieces[0]!, error);
@@ -106,16 +105,16 @@ export class Lane {
     on.archived(count, bytesOf(pieces));
   }
 
-  async #bury({ firstOffset, body }: Piece, error: LakeRefusedError): Promise<void> {
+  async #bury({ firstOffset, records }: Piece, error: LakeRefusedError): Promise<void> {
     const { bus, topic, partition, now, on } = this.options;
     const letter: DeadLetter = {
       receivedAt: now(),
       reason: 'lake-refused',
       detail: `${topic}/${partition} at ${firstOffset}: ${error.message}`,
-      sample: outline(body.subarray(0, maxSampledBytes).toString('utf8').trimEnd(), this.#sanitizer),
+      sample: outline(records[0]!.subarray(0, maxSampledBytes).toString(), this.#sanitizer),
     };
     try {
-      await bus.publish('dead-letters', [{ key: letter.reason, value: JSON.stringify(letter) }]);
+      await bus.publish('dead-letters', [jsonRecord(letter.reason, letter)]);
       on.refused(firstOffset, error.message);
     } catch (problem) {
       // A full bus waits for this very lane to go on, so it goes on.
@@ -125,30 +124,25 @@ export class Lane {
 }
 
 function countOf(pieces: readonly Piece[]): number {
-  return pieces.reduce((sum, { count }) => sum + count, 0);
+  return pieces.reduce((sum, { records }) => sum + records.length, 0);
 }
 
 function bytesOf(pieces: readonly Piece[]): number {
-  return pieces.reduce((sum, { body }) => sum + body.length, 0);
+  let bytes = 0;
+  for (const { records } of pieces) for (const { length } of records) bytes += length;
+  return bytes;
 }
 
-/** The first `records` records, and the rest. */
-function cutAfter(pieces: readonly Piece[], records: number): [Piece[], Piece[]] {
+/** The first `count` records, and the rest. */
+function cutAfter(pieces: readonly Piece[], count: number): [Piece[], Piece[]] {
   const before: Piece[] = [];
   const after: Piece[] = [];
-  let left = records;
-  for (const piece of pieces) {
-    const { firstOffset, count, body } = piece;
-    const head = Math.min(left, count);
+  let left = count;
+  for (const { firstOffset, records } of pieces) {
+    const head = Math.min(left, records.length);
     left -= head;
-    if (head === count) before.push(piece);
-    else if (head === 0) after.push(piece);
-    else {
-      let at = 0;
-      for (let line = 0; line < head; line++) at = body.indexOf(10, at) + 1;
-      before.push({ firstOffset, count: head, body: body.subarray(0, at) });
-      after.push({ firstOffset: firstOffset + head, count: count - head, body: body.subarray(at) });
-    }
+    if (head > 0) before.push({ firstOffset, records: records.slice(0, head) });
+    if (head < records.length) after.push({ firstOffset: firstOffset + head, records: records.slice(head) });
   }
   return [before, after];
 }

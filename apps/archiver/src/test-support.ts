@@ -20,9 +20,9 @@ export class MemoryLake implements Lake {
   migrate(): Promise<void> {
     return this.onMigrate();
   }
-  async insert(table: string, ndjson: readonly Buffer[]): Promise<void> {
+  async insert(table: string, records: readonly Buffer[]): Promise<void> {
     await this.before();
-    const rows = Buffer.concat(ndjson).toString('utf8').split('\n').slice(0, -1);
+    const rows = records.map((record) => record.toString());
     if (rows.some((row) => row.includes('poison')))
       throw new LakeRefusedError('it does not take a row of these');
     this.inserts.push({ table, rows: rows.length });
@@ -95,7 +95,7 @@ export class Site {
   async publish(topic: Topic, values: readonly string[]): Promise<void> {
     await this.bus.publish(
       topic,
-      values.map((value) => ({ key: 'k', value })),
+      values.map((value) => ({ key: 'k', value: Buffer.from(value) })),
     );
   }
 

@@ -1,9 +1,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { recordsOf } from '@tripline/bus';
 import { applyConnectPlan, createKongAdmin, planConnect } from '@tripline/kong';
 import { startKongStandIn, type KongStandIn } from '@tripline/kong-stand-in';
-import type { Alert, Response } from '@tripline/model';
+import { describeTarget, type Alert, type Response } from '@tripline/model';
 import { createLogger, onSignals, type LoadedConfig } from '@tripline/runtime';
 import { attackRequest, demoConsumers, livePastWeek, ordinaryRequest, seeded } from './demo-traffic.ts';
 import { readOptions } from './options.ts';
@@ -223,17 +224,13 @@ function watch(
   system: System,
   chapter: (which: Chapter, text: string) => void,
 ): { stop: () => Promise<void> } {
-  const lines = (body: Buffer): unknown[] =>
-    body
-      .toString()
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as unknown);
+  const parsed = (body: Buffer): unknown[] =>
+    Array.from(recordsOf(body), (record) => JSON.parse(record.toString()) as unknown);
   const alerts = system.bus.consume({
     topic: 'alerts',
     group: 'demo',
     onBatch: ({ body }) => {
-      for (const alert of lines(body) as Alert[]) {
+      for (const alert of parsed(body) as Alert[]) {
         if (alert.revision !== 1) continue;
         const { observed, expected } = alert;
         chapter(
@@ -248,8 +245,8 @@ function watch(
     topic: 'responses',
     group: 'demo',
     onBatch: ({ body }) => {
-      for (const response of lines(body) as Response[]) {
-        const who = response.consumer.name;
+      for (const response of parsed(body) as Response[]) {
+        const who = describeTarget(response.target);
         if (response.revision === 1)
           chapter(
             'matched',

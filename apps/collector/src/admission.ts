@@ -3,7 +3,7 @@ import { Counter, Gauge, UserError, type Config, type RoleContext } from '@tripl
 
 /**
  * The connections of all ports of a collector together. Each is checked and counted when it is accepted, before anything
- * that it sends is read: a stranger who opens many, on whatever port, holds no more than the limits allow.
+ * that it sends is read, so that a stranger who opens many, on whatever port, holds no more than the limits allow.
  */
 export class Admission {
   readonly #allowed: BlockList | undefined;
@@ -35,10 +35,6 @@ export class Admission {
     });
   }
 
-  get connections(): Iterable<Socket> {
-    return this.#open.keys();
-  }
-
   get count(): number {
     return this.#open.size;
   }
@@ -48,9 +44,14 @@ export class Admission {
     this.#closing = true;
   }
 
+  /** Closes every connection at once. */
+  destroy(): void {
+    for (const socket of this.#open.keys()) socket.destroy();
+  }
+
   /** Counts a connection that was just accepted; false if it is refused, and then it is closed. */
   admit(socket: Socket): boolean {
-    // A broken connection is Kong's to open again; there is nobody to answer.
+    // Kong opens a broken connection again; there is nobody to answer.
     socket.on('error', () => undefined);
     const address = addressOf(socket);
     const fromHere = this.#perAddress.get(address) ?? 0;
@@ -84,7 +85,7 @@ export class Admission {
   }
 }
 
-/** The other side's address; an IPv4 address that is mapped into IPv6 as IPv4. Empty if it has gone already, or has none. */
+/** The client's address, IPv4 addresses in IPv6 form as IPv4. Empty for a connection that has ended. */
 export function addressOf(socket: Socket): string {
   return socket.remoteAddress?.replace(/^::ffff:/, '') ?? '';
 }

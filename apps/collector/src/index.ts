@@ -10,7 +10,7 @@ export {
   type ServedPathsFileOptions,
 } from './served-paths-file.ts';
 export { openTemplateFile, type TemplateFile, type TemplateFileOptions } from './template-file.ts';
-export type { Accounting, DropReason } from './publisher.ts';
+export type { Accounting, DropReason } from './accounting.ts';
 export type { Observations } from './observations.ts';
 export { ServiceActorCounts, type ServiceActors } from './service-actors.ts';
 export { openVerifyingEndpointsFile, type VerifyingEndpointsFile } from './verifying-endpoints-file.ts';

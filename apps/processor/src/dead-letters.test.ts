@@ -10,7 +10,7 @@ function deadLetters(publish: (records: DeadLetter[]) => Promise<void>) {
     role: 'processor',
     bus: {
       publish: (_topic: string, records: BusRecord[]) =>
-        publish(records.map(({ value }) => JSON.parse(value) as DeadLetter)),
+        publish(records.map(({ value }) => JSON.parse(value.toString()) as DeadLetter)),
     },
     logger: createLogger({ level: 'silent', pretty: false }),
     metrics,

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Bus } from '@tripline/bus';
+import { jsonRecord, type Bus } from '@tripline/bus';
 import type { DeadLetter } from '@tripline/model';
 import { Counter, type RoleContext } from '@tripline/runtime';
 import { createSanitizer, outline } from '@tripline/sanitize';
@@ -38,7 +38,7 @@ export function createDeadLetters(
     while (waiting.length > 0) {
       const letters = waiting;
       waiting = [];
-      const records = letters.map((letter) => ({ key: letter.reason, value: JSON.stringify(letter) }));
+      const records = letters.map((letter) => jsonRecord(letter.reason, letter));
       try {
         await bus.publish('dead-letters', records);
       } catch {

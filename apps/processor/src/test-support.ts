@@ -1,9 +1,10 @@
+import { bodyOf } from '@tripline/bus';
 import type { ApiCall } from '@tripline/model';
 import type { PartitionState, StateChanges } from '@tripline/state';
 
 /** The state of one partition in memory, with the keys that its last checkpoint wrote. */
-export function memoryState(): PartitionState & { values: Map<string, string>; written: string[] } {
-  const values = new Map<string, string>();
+export function memoryState(): PartitionState & { values: Map<string, Buffer>; written: string[] } {
+  const values = new Map<string, Buffer>();
   const state = {
     partition: 0,
     offset: undefined,
@@ -49,7 +50,7 @@ export function probe(address: string, atMs: number, n: number): ApiCall {
 }
 
 export function ndjson(records: readonly unknown[]): Buffer {
-  return Buffer.from(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+  return bodyOf(records.map((record) => Buffer.from(JSON.stringify(record))));
 }
 
 /** Values of every type that JSON can carry, and of sizes that nobody expects. */

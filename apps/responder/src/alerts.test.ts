@@ -1,3 +1,4 @@
+import { bodyOf } from '@tripline/bus';
 import { decide, parsePolicies } from '@tripline/policy';
 import { webhookMessage } from '@tripline/notify';
 import { describe, expect, it } from 'vitest';
@@ -50,11 +51,11 @@ describe('records of alerts that are JSON but no alert', () => {
     let malformed = 0;
     let alerts = 0;
     const take = (record: unknown): void => {
-      const parsed = parseAlerts(Buffer.from(`${JSON.stringify(record)}\n`), () => malformed++);
+      const parsed = parseAlerts(bodyOf([Buffer.from(JSON.stringify(record))]), () => malformed++);
       for (const alert of parsed) {
         alerts++;
         decide(policies.policies, alert);
-        webhookMessage('alert.raised', alert);
+        webhookMessage('w', { kind: 'alert', event: 'raised', alert });
       }
     };
     take(whole);
@@ -70,7 +71,8 @@ describe('records of alerts that are JSON but no alert', () => {
     expect(malformed).toBeGreaterThan(150);
     expect(alerts).toBeGreaterThan(20);
     const problems: string[] = [];
-    parseAlerts(Buffer.from('{"id":"a"}\nrubbish\n[]\n'), (problem) => problems.push(problem));
+    const body = bodyOf(['{"id":"a"}', 'rubbish', '[]'].map((text) => Buffer.from(text)));
+    parseAlerts(body, (problem) => problems.push(problem));
     expect(problems).toEqual([
       'the record is no alert: revision is missing or has another type',
       'the record is no JSON',

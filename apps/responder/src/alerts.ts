@@ -1,20 +1,20 @@
+import { recordsOf } from '@tripline/bus';
 import { alertProblem, type Alert } from '@tripline/model';
 
-/** The alerts of a batch of the bus. What is no alert is reported to `onMalformed`, without any of its values, and left out. */
+/** Parses the alerts of a batch of the bus. Records that are no alerts are reported, without their values, and left out. */
 export function parseAlerts(body: Buffer, onMalformed: (problem: string) => void): Alert[] {
   const alerts: Alert[] = [];
-  for (const line of body.toString().split('\n')) {
-    if (line === '') continue;
-    const problem = problemOf(line, alerts);
+  for (const record of recordsOf(body)) {
+    const problem = problemOf(record.toString(), alerts);
     if (problem !== undefined) onMalformed(problem);
   }
   return alerts;
 }
 
-function problemOf(line: string, alerts: Alert[]): string | undefined {
+function problemOf(text: string, alerts: Alert[]): string | undefined {
   let value: unknown;
   try {
-    value = JSON.parse(line);
+    value = JSON.parse(text);
   } catch {
     return 'the record is no JSON';
   }

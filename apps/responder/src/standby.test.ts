@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import type { Bus } from '@tripline/bus';
+import { type Bus, jsonRecord } from '@tripline/bus';
 import type { StateStore } from '@tripline/state';
 import { startResponder, type RunningResponder } from './responder.ts';
 import { StandbyError, startStandby } from './standby.ts';
@@ -44,7 +44,7 @@ function world(state?: (real: StateStore, who: string) => StateStore) {
           state: own,
           admin,
           policies,
-          webhooks: [],
+          channels: [],
           random: () => 1,
           sleep: clock.sleep,
         }),
@@ -53,7 +53,7 @@ function world(state?: (real: StateStore, who: string) => StateStore) {
     return Object.assign(standby, { lines: context.lines });
   };
   const publish = (consumer: string): Promise<void> =>
-    bus.publish('alerts', [{ key: consumer, value: JSON.stringify(anAlert({ consumer })) }]);
+    bus.publish('alerts', [jsonRecord(consumer, anAlert({ consumer }))]);
   return { clock, kong, start, publish, shared };
 }
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
-import { createEmbeddedBus, type Bus } from '@tripline/bus';
+import { bodyOf, type Bus, createEmbeddedBus } from '@tripline/bus';
 import {
   KongUnavailableError,
   type KongAdmin,
@@ -11,14 +11,15 @@ import {
   type KongPluginInput,
   type WriteOutcome,
 } from '@tripline/kong';
-import type { Alert, Policies, Policy, Response } from '@tripline/model';
+import type { Alert, Response } from '@tripline/model';
+import type { Policies, Policy } from '@tripline/policy';
 import {
   createEmbeddedState,
   type PartitionState,
   type StateChanges,
   type StateStore,
 } from '@tripline/state';
-import type { Sleep } from './pause.ts';
+import type { Sleep } from '@tripline/runtime';
 import type { PolicySource } from './policy-file.ts';
 
 export const startMs = 1_800_000_000_000;
@@ -266,7 +267,7 @@ export function anAlert(fields: Partial<Alert> & { consumer?: string } = {}): Al
 }
 
 export function asBatch(alerts: readonly Alert[], nextOffset: number) {
-  const body = Buffer.from(alerts.map((alert) => `${JSON.stringify(alert)}\n`).join(''));
+  const body = bodyOf(alerts.map((alert) => Buffer.from(JSON.stringify(alert))));
   return { topic: 'alerts' as const, partition: 0, firstOffset: 0, nextOffset, count: alerts.length, body };
 }
 
@@ -305,7 +306,8 @@ export class MemoryState implements StateStore {
   failures = 0;
 
   claim(partition: number): Promise<PartitionState> {
-    const values = (): Promise<Map<string, string>> => Promise.resolve(new Map(this.values));
+    const values = (): Promise<Map<string, Buffer>> =>
+      Promise.resolve(new Map([...this.values].map(([key, value]) => [key, Buffer.from(value)])));
     return Promise.resolve({
       partition,
       offset: this.position,
@@ -330,7 +332,7 @@ export class MemoryState implements StateStore {
     }
     for (const [key, value] of changes) {
       if (value === null) this.values.delete(key);
-      else this.values.set(key, value);
+      else this.values.set(key, value.toString());
     }
     this.position = offset;
     return Promise.resolve();
@@ -349,10 +351,10 @@ export class MemoryBus implements Bus {
   readonly responses: Response[] = [];
   full = false;
 
-  publish(topic: string, records: { value: string }[]): Promise<void> {
+  publish(topic: string, records: { value: Buffer }[]): Promise<void> {
     if (this.full) return Promise.reject(new Error('full'));
     if (topic === 'responses')
-      this.responses.push(...records.map((one) => JSON.parse(one.value) as Response));
+      this.responses.push(...records.map((one) => JSON.parse(one.value.toString()) as Response));
     return Promise.resolve();
   }
   consume(): never {

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { BeginAgainError, type Bus, type BusBatch, type BusRecord, type Subscription } from './bus.ts';
+import { jsonRecord, recordsOf } from './records.ts';
 
 /** A bus on storage of its own, which can be left and entered again. */
 export interface BusUnderTest {
@@ -29,7 +30,7 @@ export function busContract(name: string, create: (partitions: number) => Promis
       await seen.until(3);
       await bus.publish('alerts', records(3, 1000));
       await seen.until(1000);
-      expect(seen.values).toEqual(records(0, 1000).map((record) => record.value));
+      expect(seen.values).toEqual(records(0, 1000).map(({ value }) => value.toString()));
       const second = collect(bus, 'two');
       await second.until(1000);
       expect(second.values).toEqual(seen.values);
@@ -49,34 +50,34 @@ export function busContract(name: string, create: (partitions: number) => Promis
       const seen = collect(bus, 'g', {}, 'api-calls');
       for (let i = 0; i < 20; i++) await bus.publish('api-calls', records(i * 500, i * 500 + 500));
       await seen.until(10_000);
-      expect(seen.values).toEqual(records(0, 10_000).map((record) => record.value));
+      expect(seen.values).toEqual(records(0, 10_000).map(({ value }) => value.toString()));
       expectNumbered(seen.batches);
     });
 
     it('sends a record to the partition that it names, whatever its key', async () => {
       const bus = await open(3);
-      const named = [2, 0, 1].map((partition) => ({ key: 'k', value: `{"p":${partition}}`, partition }));
+      const named = [2, 0, 1].map((p) => ({ ...jsonRecord('k', { p }), partition: p }));
       for (const topic of ['alerts', 'api-calls'] as const) {
         const seen = collect(bus, 'g', {}, topic);
         await bus.publish(topic, named);
         await seen.until(3);
-        for (const { partition, lines } of seen.batches) expect(lines).toEqual([`{"p":${partition}}`]);
+        for (const { partition, values } of seen.batches) expect(values).toEqual([`{"p":${partition}}`]);
       }
     });
 
     it('keeps records of one key in order on one partition', async () => {
       const bus = await open(4);
       const seen = collect(bus, 'g');
-      const sent: { key: string; value: string }[] = [];
-      for (let i = 0; i < 400; i++) sent.push({ key: `actor-${i % 13}`, value: `{"k":${i % 13},"n":${i}}` });
+      const sent: BusRecord[] = [];
+      for (let i = 0; i < 400; i++) sent.push(jsonRecord(`actor-${i % 13}`, { k: i % 13, n: i }));
       for (let i = 0; i < 400; i += 20) await bus.publish('api-calls', sent.slice(i, i + 20));
       const calls = collect(bus, 'calls', {}, 'api-calls');
       await calls.until(400);
       const partitionOfKey = new Map<number, number>();
       const lastOfKey = new Map<number, number>();
       for (const batch of calls.batches) {
-        for (const line of batch.lines) {
-          const { k, n } = JSON.parse(line) as { k: number; n: number };
+        for (const value of batch.values) {
+          const { k, n } = JSON.parse(value) as { k: number; n: number };
           expect(partitionOfKey.get(k) ?? batch.partition).toBe(batch.partition);
           partitionOfKey.set(k, batch.partition);
           expect(n).toBeGreaterThan(lastOfKey.get(k) ?? -1);
@@ -97,7 +98,7 @@ export function busContract(name: string, create: (partitions: number) => Promis
       await again.publish('alerts', records(10, 20));
       const second = collect(again, 'g');
       await second.until(10);
-      expect(second.values).toEqual(records(10, 20).map((record) => record.value));
+      expect(second.values).toEqual(records(10, 20).map(({ value }) => value.toString()));
     });
 
     it('delivers a batch again whose handler failed, and tells of the failure', async () => {
@@ -119,7 +120,7 @@ export function busContract(name: string, create: (partitions: number) => Promis
       await bus.publish('alerts', records(0, 10));
       const seen = collect(bus, 'own', { startAt: () => Promise.resolve(4) });
       await seen.until(6);
-      expect(seen.values).toEqual(records(4, 10).map((record) => record.value));
+      expect(seen.values).toEqual(records(4, 10).map(({ value }) => value.toString()));
       expect(seen.batches[0]?.firstOffset).toBe(4);
     });
 
@@ -131,7 +132,7 @@ export function busContract(name: string, create: (partitions: number) => Promis
       const from = whole.batches[0]!.firstOffset + 4;
       const seen = collect(bus, 'own', { startAt: () => Promise.resolve(from) }, 'api-calls');
       await seen.until(6);
-      expect(seen.values).toEqual(records(4, 10).map((record) => record.value));
+      expect(seen.values).toEqual(records(4, 10).map(({ value }) => value.toString()));
       expect(seen.batches[0]?.firstOffset).toBe(from);
       expectNumbered(seen.batches);
     });
@@ -147,13 +148,13 @@ export function busContract(name: string, create: (partitions: number) => Promis
         await first.subscription.stop();
         const second = collect(bus, 'own', { startAt: () => Promise.resolve(undefined) }, topic);
         await second.until(3);
-        expect(second.values).toEqual(records(7, 10).map((record) => record.value));
+        expect(second.values).toEqual(records(7, 10).map(({ value }) => value.toString()));
       },
     );
 
     it('moves the position of a partition on after a restart although nothing comes on another', async () => {
       const bus = await open(2);
-      const both = [0, 1].map((partition) => ({ key: 'k', value: `{"p":${partition}}`, partition }));
+      const both = [0, 1].map((p) => ({ ...jsonRecord('k', { p }), partition: p }));
       await bus.publish('alerts', both);
       const startAt = (): Promise<undefined> => Promise.resolve(undefined);
       const first = collect(bus, 'own', { startAt });
@@ -187,7 +188,7 @@ export function busContract(name: string, create: (partitions: number) => Promis
           onBatch: ({ firstOffset, body }) => {
             happened.push(`batch at ${firstOffset}`);
             if (asked === 1) return Promise.reject(new BeginAgainError('somebody else has it'));
-            values.push(...body.toString().split('\n').slice(0, -1));
+            values.push(...textsOf(body));
             if (values.length === 7) resolve();
             return Promise.resolve();
           },
@@ -195,7 +196,7 @@ export function busContract(name: string, create: (partitions: number) => Promis
         subscription.stopped.catch(reject);
       });
       expect(happened.slice(0, 5)).toEqual(['asked', 'batch at 0', 'revoked', 'asked', 'batch at 3']);
-      expect(values).toEqual(records(3, 10).map((record) => record.value));
+      expect(values).toEqual(records(3, 10).map(({ value }) => value.toString()));
     });
 
     it('asks anew where to begin when it is told so between batches, also while a batch is under way', async () => {
@@ -251,7 +252,7 @@ export function busContract(name: string, create: (partitions: number) => Promis
       await seen.begun;
       await bus.publish('alerts', records(5, 6));
       await seen.until(1);
-      expect(seen.values).toEqual(records(5, 6).map((record) => record.value));
+      expect(seen.values).toEqual(records(5, 6).map(({ value }) => value.toString()));
     });
 
     it('tells how far each group is behind', async () => {
@@ -272,12 +273,50 @@ export function busContract(name: string, create: (partitions: number) => Promis
       ];
       await bus.publish(
         'alerts',
-        odd.map((value) => ({ key: 'k', value })),
+        odd.map((value) => ({ key: 'k', value: Buffer.from(value) })),
       );
       const seen = collect(bus, 'g');
       await seen.until(2);
       expect(seen.values).toEqual(odd);
     });
+
+    it.each(['alerts', 'api-calls'] as const)(
+      'carries any bytes on %s unchanged, also none',
+      async (topic) => {
+        const bus = await open();
+        const values = [
+          Buffer.of(),
+          ...[0, 1, 10, 0x7b, 0xff].map((byte) => Buffer.of(byte)),
+          Buffer.of(10, 10, 0, 0xff, 10),
+          Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)),
+          Buffer.alloc(100_000, 10),
+          Buffer.of(),
+        ];
+        await bus.publish(
+          topic,
+          values.map((value) => ({ key: 'k', value })),
+        );
+        const got: Buffer[] = [];
+        const counts: number[] = [];
+        await new Promise<void>((resolve, reject) => {
+          const subscription = bus.consume({
+            topic,
+            group: 'g',
+            onBatch: ({ body, count }) => {
+              got.push(...recordsOf(body));
+              counts.push(count);
+              if (got.length >= values.length) resolve();
+              return Promise.resolve();
+            },
+          });
+          subscription.stopped.catch(reject);
+        });
+        expect(got.map((value) => value.toString('hex'))).toEqual(
+          values.map((value) => value.toString('hex')),
+        );
+        expect(counts.reduce((sum, count) => sum + count, 0)).toBe(values.length);
+      },
+    );
   });
 }
 
@@ -290,12 +329,16 @@ function expectNumbered(batches: Pick<BusBatch, 'firstOffset' | 'nextOffset' | '
 }
 
 function records(from: number, to: number): BusRecord[] {
-  return Array.from({ length: to - from }, (_, i) => ({ key: 'k', value: `{"n":${from + i}}` }));
+  return Array.from({ length: to - from }, (_, i) => jsonRecord('k', { n: from + i }));
+}
+
+function textsOf(body: Buffer): string[] {
+  return Array.from(recordsOf(body), (value) => value.toString());
 }
 
 interface Collected {
   values: string[];
-  batches: (Omit<BusBatch, 'body'> & { lines: string[] })[];
+  batches: (Omit<BusBatch, 'body'> & { values: string[] })[];
   subscription: Subscription;
   until: (count: number) => Promise<void>;
   begun: Promise<unknown>;
@@ -315,9 +358,9 @@ function collect(
     group,
     ...options,
     onBatch: ({ body, ...rest }) => {
-      const lines = body.toString('utf8').split('\n').slice(0, -1);
-      values.push(...lines);
-      batches.push({ ...rest, lines });
+      const texts = textsOf(body);
+      values.push(...texts);
+      batches.push({ ...rest, values: texts });
       if (waiting && values.length >= waiting.count) waiting.resolve();
       return Promise.resolve();
     },

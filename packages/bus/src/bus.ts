@@ -1,9 +1,12 @@
 import type { Topic } from '@tripline/model';
 
-/** One record to publish: `value` is one JSON object without line breaks, `key` decides its partition and its order. */
+/**
+ * One record to publish. `value` is any bytes, also none; it must not change until `publish` has settled. `key` decides the
+ * partition and the order.
+ */
 export interface BusRecord {
   key: string;
-  value: string;
+  value: Buffer;
   /** Goes to this partition instead of the key's: for what every partition must hear. */
   partition?: number;
 }
@@ -21,7 +24,7 @@ export interface BusBatch {
   nextOffset: number;
   /** How many records there are. */
   count: number;
-  /** The records' values as NDJSON: each followed by one line feed. The handler may keep it. */
+  /** The records' values, to be read with `recordsOf`. The handler may keep it. */
   body: Buffer;
 }
 

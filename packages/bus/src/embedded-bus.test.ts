@@ -1,10 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { open as openLmdb } from 'lmdb';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createSmallDisk } from '../../../test/support/small-disk.ts';
 import { busContract } from './bus.contract.ts';
 import { BusFullError, type Bus } from './bus.ts';
+import { jsonRecord, recordsOf } from './records.ts';
 import { createEmbeddedBus, topicShares, type EmbeddedBusOptions } from './embedded-bus.ts';
 
 busContract('embedded bus', (partitions) => {
@@ -32,7 +34,7 @@ describe('embedded bus: bounded size', () => {
     await bus?.close();
     rmSync(path, { recursive: true, force: true });
   });
-  const kilobyte = { key: 'k', value: `{"pad":"${'x'.repeat(1000)}"}` };
+  const kilobyte = jsonRecord('k', { pad: 'x'.repeat(1000) });
 
   it('refuses to publish when a reader has not passed what fills it, and takes records again once it has', async () => {
     const full = open({ maxBytes: 10_000 / topicShares.alerts, keepBytes: 0 });
@@ -69,7 +71,7 @@ describe('embedded bus: bounded size', () => {
     for (let i = 0; i < 14; i++) await full.publish('api-calls', [kilobyte]);
     const together = await Promise.allSettled([
       full.publish('api-calls', [kilobyte]),
-      full.publish('alerts', [{ key: 'k', value: '{"tiny":1}' }]),
+      full.publish('alerts', [jsonRecord('k', { tiny: 1 })]),
     ]);
     expect(together.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
     await expect(full.publish('api-calls', [kilobyte])).rejects.toThrow(/^api-calls is full: .*75 % of bus/);
@@ -216,8 +218,7 @@ describe('embedded bus: a full disk', () => {
       topic: 'api-calls',
       group: 'g',
       onBatch: ({ body }) => {
-        for (const line of body.toString().split('\n').slice(0, -1))
-          seen.push((JSON.parse(line) as { n: number }).n);
+        for (const value of recordsOf(body)) seen.push((JSON.parse(value.toString()) as { n: number }).n);
         return Promise.resolve();
       },
     });
@@ -225,9 +226,8 @@ describe('embedded bus: a full disk', () => {
     let n = 0;
     const publish = async (): Promise<string> => {
       const mine = n++;
-      const value = JSON.stringify({ n: mine, pad: 'x'.repeat(100_000) });
       try {
-        await full.publish('api-calls', [{ key: 'k', value }]);
+        await full.publish('api-calls', [jsonRecord('k', { n: mine, pad: 'x'.repeat(100_000) })]);
         kept.push(mine);
         return 'taken';
       } catch (error) {
@@ -264,13 +264,57 @@ describe('embedded bus: a full disk', () => {
     undo.push(() => disk.empty());
     const full = createEmbeddedBus({ path: join(disk.path, 'bus') });
     disk.fill();
-    const value = JSON.stringify({ pad: 'x'.repeat(100_000) });
+    const large = jsonRecord('k', { pad: 'x'.repeat(100_000) });
     while (
-      await full.publish('api-calls', [{ key: 'k', value }]).then(
+      await full.publish('api-calls', [large]).then(
         () => true,
         () => false,
       )
     );
     await full.close();
+  });
+});
+
+describe('embedded bus: a log of version 0.1', () => {
+  const path = mkdtempSync(join(tmpdir(), 'tripline-bus-'));
+  afterEach(() => rmSync(path, { recursive: true, force: true }));
+
+  /** Blocks as version 0.1 wrote them: the number of records in 32 bits, and each record with a line feed. */
+  async function writeOldBlocks(blocks: readonly (readonly string[])[]): Promise<void> {
+    const root = openLmdb({ path, encoding: 'binary', maxDbs: 4 });
+    const db = root.openDB<Buffer, [string, number, number]>({ name: 'blocks', encoding: 'binary' });
+    let offset = 0;
+    for (const lines of blocks) {
+      const header = Buffer.alloc(4);
+      header.writeUInt32LE(lines.length);
+      await db.put(
+        ['api-calls', 0, offset],
+        Buffer.concat([header, Buffer.from(lines.map((line) => `${line}\n`).join(''))]),
+      );
+      offset += lines.length;
+    }
+    await root.close();
+  }
+
+  it('is read from any record on, and goes on with records of today', async () => {
+    await writeOldBlocks([['{"n":0}', '{"n":1}', '{"n":2}'], ['{"n":"ü"}']]);
+    const bus = createEmbeddedBus({ path });
+    await bus.publish('api-calls', [{ key: 'k', value: Buffer.of(10, 0, 10) }]);
+    const seen: string[] = [];
+    await new Promise<void>((resolve) => {
+      bus.consume({
+        topic: 'api-calls',
+        group: 'g',
+        startAt: () => Promise.resolve(1),
+        onBatch: ({ firstOffset, nextOffset, count, body }) => {
+          expect([firstOffset, count]).toEqual([1 + seen.length, nextOffset - firstOffset]);
+          for (const value of recordsOf(body)) seen.push(value.toString());
+          if (nextOffset === 5) resolve();
+          return Promise.resolve();
+        },
+      });
+    });
+    expect(seen).toEqual(['{"n":1}', '{"n":2}', '{"n":"ü"}', '\n\0\n']);
+    await bus.close();
   });
 });

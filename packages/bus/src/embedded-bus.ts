@@ -15,6 +15,8 @@ import {
   type Subscription,
 } from './bus.ts';
 import { partitionOf } from './partition.ts';
+import { bodyOfBlock, blockBytes, countOf, encodeBlock } from './embedded-blocks.ts';
+import { skipRecords } from './records.ts';
 
 export interface EmbeddedBusOptions {
   /** Directory of the log; made if absent. One process at a time. */
@@ -84,12 +86,10 @@ interface Waiting {
   reject: (error: unknown) => void;
 }
 
-const headerBytes = 4;
-
 /**
- * The bus as an append-only log in LMDB. All records that one commit takes to a partition are one entry: its key is the
- * offset of the first record, its value the number of records (4 bytes) and the records as NDJSON. So a line costs a
- * copy, not a tree insertion, on both sides.
+ * The bus as an append-only log in LMDB. All records that one commit takes to a partition are one block: its key is the
+ * offset of the first record, its value a header and the records. So a record costs a copy, not a tree insertion, on
+ * both sides.
  *
  * `publish` resolves after LMDB's commit: the data is then in the operating system's hands and survives a kill of the
  * process; LMDB flushes it to the disk right after, so that a power failure can cost the last moments.
@@ -171,7 +171,7 @@ class EmbeddedBus implements Bus {
       else if (part.end !== key[2])
         throw new BusDamagedError(`the records of ${key[0]}/${key[1]} before ${key[2]} end at ${part.end}`);
       previous = part;
-      part.end = key[2] + value.readUInt32LE(0);
+      part.end = key[2] + countOf(value);
       part.bytes += value.length;
     }
     for (const { key, value } of this.#positions.getRange({})) {
@@ -219,7 +219,7 @@ class EmbeddedBus implements Bus {
 
   /** One transaction: all of it is there afterwards, or nothing. */
   async #append(taken: readonly Waiting[]): Promise<void> {
-    const blocks = new Map<Partition, string[]>();
+    const blocks = new Map<Partition, Buffer[]>();
     for (const { topic, records } of taken) {
       for (const { key, value, partition } of records) {
         const part = this.#part(
@@ -269,7 +269,7 @@ class EmbeddedBus implements Bus {
   async #makeRoom(taken: readonly Waiting[]): Promise<Waiting[]> {
     const added = new Map<Topic, number>();
     for (const { topic, records } of taken) {
-      const bytes = records.reduce((sum, { value }) => sum + Buffer.byteLength(value) + 1, headerBytes);
+      const bytes = blockBytes(records.map(({ value }) => value));
       added.set(topic, (added.get(topic) ?? 0) + bytes);
     }
     const removals: Removal[] = [];
@@ -321,7 +321,7 @@ class EmbeddedBus implements Bus {
         end: [part.topic, part.number, Infinity],
       } as const;
       for (const { key, value } of this.#blocks.getRange(range as never)) {
-        const next = key[2] + value.readUInt32LE(0);
+        const next = key[2] + countOf(value);
         if (next > passed || wanted <= 0) break;
         removal.keys.push(key);
         removal.bytes += value.length;
@@ -484,12 +484,12 @@ class EmbeddedBus implements Bus {
       // Records of a commit still under way are not announced yet.
       if (key[2] >= part.end) break;
       if (bytes > 0 && bytes + value.length > maxBatchBytes) break;
-      let body = value.subarray(headerBytes);
-      if (key[2] < first) body = skipLines(body, first - key[2]);
+      let body = bodyOfBlock(value);
+      if (key[2] < first) body = skipRecords(body, first - key[2]);
       else if (bodies.length === 0) first = key[2];
       bodies.push(body);
       bytes += body.length;
-      next = key[2] + value.readUInt32LE(0);
+      next = key[2] + countOf(value);
     }
     if (bodies.length === 0) {
       // All of it is on its way out, and what is being published is announced when it is there.
@@ -546,22 +546,6 @@ class EmbeddedBus implements Bus {
     if (this.#unsaved.size > 0) await this.#commit(() => undefined).catch(() => undefined);
     await this.#commits.close();
   }
-}
-
-function encodeBlock(values: readonly string[]): Buffer {
-  const text = values.join('\n');
-  const bytes = Buffer.byteLength(text);
-  const block = Buffer.allocUnsafe(headerBytes + bytes + 1);
-  block.writeUInt32LE(values.length, 0);
-  block.write(text, headerBytes, bytes, 'utf8');
-  block[headerBytes + bytes] = 10;
-  return block;
-}
-
-function skipLines(body: Buffer, lines: number): Buffer {
-  let at = 0;
-  for (let skipped = 0; skipped < lines; skipped++) at = body.indexOf(10, at) + 1;
-  return body.subarray(at);
 }
 
 /** `topic/group/partition`; the group may itself hold slashes. */

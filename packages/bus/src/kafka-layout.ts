@@ -1,12 +1,13 @@
 import type { Topic } from '@tripline/model';
+import { bodyOfLines, framedBytes, writeBody } from './records.ts';
 
 /*
  * How records lie in Kafka, and how a position of the bus (one number per record) names a place there.
  *
  * On `api-calls`, where records are many and small, one Kafka message carries the records that one send had for a
- * partition, as NDJSON: exactly the `body` of a `BusBatch`. Record i of Kafka offset m has position m * 4096 + i, and the
- * next message begins at (m + 1) * 4096; whole up to m = 2^41. On all other topics each record is a message with its key
- * (compaction and foreign readers need that), and its position is the Kafka offset.
+ * partition: a version byte, then exactly the `body` of a `BusBatch`. Record i of Kafka offset m has position m * 4096 + i,
+ * and the next message begins at (m + 1) * 4096; whole up to m = 2^41. On all other topics each record is a message with
+ * its key (compaction and foreign readers need that), and its position is the Kafka offset.
  */
 
 /** Most records in one message of a packed topic. */
@@ -50,14 +51,18 @@ export function readCommitMetadata(metadata: string | null): { index: number; re
     : { index: 0, recordsPerMessage: 1 };
 }
 
-export function countLines(body: Buffer): number {
-  let count = 0;
-  for (let at = body.indexOf(10); at >= 0; at = body.indexOf(10, at + 1)) count++;
-  return count;
+/** First byte of a message whose records are a body, see `recordsOf`. No text begins with it. */
+const framedVersion = 1;
+
+/** The values as a message of a packed topic. */
+export function packMessage(values: readonly Buffer[]): Buffer {
+  const message = Buffer.allocUnsafe(values.reduce((sum, value) => sum + framedBytes({ value }), 1));
+  message[0] = framedVersion;
+  writeBody(values, message, 1);
+  return message;
 }
 
-export function skipLines(body: Buffer, lines: number): Buffer {
-  let at = 0;
-  for (let skipped = 0; skipped < lines; skipped++) at = body.indexOf(10, at) + 1;
-  return body.subarray(at);
+/** The body that a message of a packed topic carries. Any other message is text of one record a line, as up to version 0.1. */
+export function unpackMessage(message: Buffer): Buffer {
+  return message[0] === framedVersion ? message.subarray(1) : bodyOfLines(message);
 }

@@ -1,274 +1,324 @@
-import { actorKey, isPrivateAddress, type Alert, type ApiCall } from '@tripline/model';
-import { actorDetectors } from './detector.ts';
-import type { DetectionConfig } from './config.ts';
-import { dryRunMarker } from './alerts/dry-run.ts';
-import { addClosedEarly, continueRevisions, type ClosedEarly } from './alerts/early-close.ts';
-import { compileExceptions } from './exception.ts';
-import {
-  abnormalParameterReleasesAt,
-  abnormalParameterStateKey,
-  closeParameterEpisodes,
-  decodeAbnormalParameter,
-  decodeParameterEpisodes,
-  encodeAbnormalParameter,
-  encodeParameterEpisodes,
-  foldAbnormalParameter,
-  parameterEpisodesCloseAt,
-  parameterLimitsAt,
-  releaseAbnormalParameter,
-  type AbnormalParameterState,
-  type ParameterEpisodes,
-} from './detectors/abnormal-parameter/abnormal-parameter.ts';
-import { parseState } from './codec/state-text.ts';
-import {
-  decodeOnePlace,
-  encodeOnePlace,
-  newOnePlace,
-  restsAtOnePlace,
-  type EncodedOnePlace,
-  type OnePlace,
-} from './places/one-place.ts';
-import {
-  decodeSharedAddress,
-  encodeSharedAddress,
-  isSharedAddress,
-  newSharedAddress,
-  type EncodedSharedAddress,
-  type SharedAddress,
-} from './places/shared-address.ts';
-import { REQUEST_FLOORS } from './baseline/limits.ts';
-import { floorsAt, type PeersState as SpikePeers } from './baseline/profile.ts';
-import {
-  closeSpike,
-  decodeSpike,
-  encodeSpike,
-  foldSpike,
-  newSpikeState,
-  spikeClosesAt,
-  type EncodedSpike,
-  type SpikeState,
-} from './detectors/request-spike/own-traffic.ts';
-import { toleranceOf } from './baseline/sensitivity.ts';
+import { actorKey, isPrivateAddress, type AlertType, type ApiCall } from '@tripline/model';
+import { ActorCodec, type ActorState, type ConfiguredProfile, type OnRelearn } from './actor-state.ts';
+import { dryRunTypesOf } from './alerts/dry-run.ts';
+import { addClosedEarly } from './alerts/early-close.ts';
+import { ByteReader } from './codec/byte-reader.ts';
+import { ByteWriter } from './codec/byte-writer.ts';
+import type {
+  ActorProfileKind,
+  CallContext,
+  DetectionOutput,
+  Detector,
+  EndpointProfile,
+  SettingsOf,
+} from './detector.ts';
+import { HeldOutput } from './output.ts';
+import { decodePeers, encodePeers, newPeersState, type PeersState } from './peers.ts';
+import { restsAtOnePlace } from './places/one-place.ts';
+import { isSharedAddress, newSharedAddress } from './places/shared-address.ts';
+import { registry, settingsOf } from './registry.ts';
+import type { DetectorSettings } from './settings.ts';
 
-export type { ParameterEpisodes };
-/** What the actors of a service share. Opaque to the caller; mutated by `fold`. */
-export interface PeersState extends SpikePeers {
-  onePlace: OnePlace;
+export type { ActorState, PeersState };
+/** What is known of the calls of one endpoint, whoever makes them. Opaque to the caller. */
+export interface EndpointProfileState {
+  readonly endpoint: unique symbol;
 }
-/** What is known of the calls of one endpoint, whoever makes them. */
-export type ParametersState = AbnormalParameterState;
+/** What is open on all endpoints of a partition. Opaque to the caller. */
+export interface EndpointEpisodes {
+  readonly episodes: unique symbol;
+}
 
-/** What is kept per actor: one part per detector. Opaque to the caller; mutated by `fold` and `close`. */
-export interface ActorState {
-  /** Event time of the newest call, counted or not. */
-  lastSeenAt: number;
-  requestSpike: SpikeState;
-  /** In the order of the detectors; those that the actor's calls have not concerned yet are undefined. */
-  others: unknown[];
-  /** Of a private address. */
-  shared?: SharedAddress;
-  closedEarly?: ClosedEarly;
+/** How a kind of state is kept. */
+export interface StateKind<State, Bytes extends Buffer | null = Buffer | null> {
+  /** `undefined` is a state never seen. Throws on bytes that `encode` did not write, such as those of another version. */
+  decode(bytes: Buffer | undefined): State;
+  /** null: there is nothing to keep. */
+  encode(state: State): Bytes;
+}
+
+/** Keys of the states that a call is folded into. */
+export interface CallKeys {
+  actor: string;
+  /** Of the actors of the call's service. */
+  peers: string;
+  /** undefined if the call concerns no endpoint that is kept. */
+  endpoint: string | undefined;
 }
 
 /**
- * All detectors behind one boundary: pure functions of state and call, by event time only. The same calls in the same
- * order give the same alerts, in whatever batches they come and wherever the states are encoded in between.
+ * All profiles of actors and endpoints behind one boundary: pure functions of state and call, by event time only. The same calls in the
+ * same order give the same alerts, in whatever batches they come and wherever the states are encoded in between.
  */
 export interface Detection {
-  /** Key of the state of the call's actor. */
-  actorStateKey(call: ApiCall): string;
-  /** Key of the state that the actors of the call's service share. */
-  peersStateKey(call: ApiCall): string;
-  /** Key of the state of the call's endpoint; undefined if the call concerns none that is kept. */
-  parametersStateKey(call: ApiCall): string | undefined;
-  /** Whether a key is one of `parametersStateKey`. */
-  isParametersKey(key: string): boolean;
-  /** State from its text; `undefined` for an actor never seen. Throws on text that `encodeActor` did not write. */
-  decodeActor(text: string | undefined): ActorState;
-  /** Compact JSON, at most 750 bytes for an idle actor with one service. */
-  encodeActor(state: ActorState): string;
-  /** As `decodeActor`, for the state of a service's actors. */
-  decodePeers(text: string | undefined): PeersState;
-  encodePeers(state: PeersState): string;
-  /** As `decodeActor`, for the state of an endpoint. */
-  decodeParameters(text: string | undefined): ParametersState;
-  /** Compact JSON, 1 to 2 KB per parameter of the endpoint; null if there is nothing to keep. */
-  encodeParameters(state: ParametersState): string | null;
-  /** As `decodeActor`, for what is open on all endpoints: alerts are about actors, whichever endpoints they try. */
-  decodeParameterEpisodes(text: string | undefined): ParameterEpisodes;
-  /** Compact JSON, about 1 KB per open episode. */
-  encodeParameterEpisodes(episodes: ParameterEpisodes): string;
-  /** Folds one call in, mutating both states; returns the alert revisions to publish now, oldest first (usually none). */
-  fold(actor: ActorState, peers: PeersState, call: ApiCall): Alert[];
-  /** Folds a call of the endpoint in, beside `fold`. */
-  foldParameters(endpoint: ParametersState, episodes: ParameterEpisodes, call: ApiCall): Alert[];
-  /** Raises what has waited on the endpoint for long enough; before `closeParameterEpisodes` of the same time. */
-  releaseParameters(endpoint: ParametersState, episodes: ParameterEpisodes, nowMs: number): Alert[];
-  /** Event time from which `releaseParameters` has something to do; undefined if nothing waits. */
-  parametersReleaseAt(endpoint: ParametersState): number | undefined;
-  /** As `close` and `closesAt`, for the episodes of all endpoints. */
-  closeParameterEpisodes(episodes: ParameterEpisodes, nowMs: number): Alert[];
-  parameterEpisodesCloseAt(episodes: ParameterEpisodes): number | undefined;
-  /** Ends the actor's episodes that are over at event time `nowMs`. What it returns does not depend on how late it is called. */
-  close(actor: ActorState, nowMs: number): Alert[];
+  /** 400 to 600 bytes for an idle actor with one service. */
+  readonly actors: StateKind<ActorState, Buffer>;
+  readonly peers: StateKind<PeersState, Buffer>;
+  /** 1 to 2 KB per parameter of the endpoint. */
+  readonly endpoints: StateKind<EndpointProfileState>;
+  /** About 1 KB per open episode. One state per partition: alerts are about actors, whichever endpoints they try. */
+  readonly endpointEpisodes: StateKind<EndpointEpisodes, Buffer>;
+  keysOf(call: ApiCall): CallKeys;
+  /** Folds one call in, mutating both states; puts out the alert revisions to publish now, oldest first (usually none). */
+  fold(actor: ActorState, peers: PeersState, call: ApiCall, out: DetectionOutput): void;
+  /** Ends the actor's episodes that are over at event time `nowMs`. What it puts out does not depend on how late it is called. */
+  close(actor: ActorState, nowMs: number, out: DetectionOutput): void;
   /** Ends all episodes of the actor before their time: for when more are open than can be kept. */
-  closeEarly(actor: ActorState): Alert[];
+  closeEarly(actor: ActorState, out: DetectionOutput): void;
   /** Event time from which `close` has something to do; undefined if no episode is open. */
   closesAt(actor: ActorState): number | undefined;
-  /** Event time (ms) of the actor's newest call; 0 if there was none. */
-  lastSeenAt(actor: ActorState): number;
+  /** Folds a call of the endpoint in, beside `fold`. */
+  foldEndpoint(
+    endpoint: EndpointProfileState,
+    episodes: EndpointEpisodes,
+    call: ApiCall,
+    out: DetectionOutput,
+  ): void;
+  /** Raises what has waited on the endpoint for long enough; before `closeEndpointEpisodes` of the same time. */
+  releaseEndpoint(
+    endpoint: EndpointProfileState,
+    episodes: EndpointEpisodes,
+    nowMs: number,
+    out: DetectionOutput,
+  ): void;
+  /** Event time from which `releaseEndpoint` has something to do; undefined if nothing waits. */
+  endpointReleasesAt(endpoint: EndpointProfileState): number | undefined;
+  /** As `close` and `closesAt`, for the episodes of all endpoints. */
+  closeEndpointEpisodes(episodes: EndpointEpisodes, nowMs: number, out: DetectionOutput): void;
+  endpointEpisodesCloseAt(episodes: EndpointEpisodes): number | undefined;
 }
 
-/** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 4;
+export interface DetectionOptions {
+  detectors?: readonly Detector[];
+  /** A part of an actor's state could not be read and is learnt anew. Each problem is reported once. */
+  onRelearn?: OnRelearn;
+}
 
-type EncodedActor = [
-  version: number,
-  lastSeenAt: number,
-  requestSpike: EncodedSpike,
-  others?: Record<string, unknown>,
-  shared?: EncodedSharedAddress | 0,
-  closedEarly?: ClosedEarly,
-];
-type EncodedPeers = [
-  version: number,
-  hours: number,
-  mean: number,
-  deviation: number,
-  onePlace?: EncodedOnePlace,
-];
+/** Versions of the states other than those of actors. */
+const PEERS_VERSION = 5;
+const ENDPOINT_VERSION = 3;
+const EPISODES_VERSION = 1;
 
-/** `config` must have passed `detectionConfigSchema`. */
-export function createDetection(config: DetectionConfig): Detection {
-  const { enabled, sensitivity } = config.requestSpike;
-  const parameterLimits = parameterLimitsAt(toleranceOf(config.abnormalParameters.sensitivity));
-  const floors = floorsAt(REQUEST_FLOORS, toleranceOf(sensitivity));
-  const isExcepted = compileExceptions(config.requestSpike);
-  const others = actorDetectors(config);
-  const anyNeedsPlaces = others.some(({ needsPlaces }) => needsPlaces);
-  const isExceptedFromParameters = compileExceptions(config.abnormalParameters);
-  const marked = dryRunMarker(config);
-
-  const closeAll = (actor: ActorState, nowMs: number): Alert[] => {
-    const alerts = closeSpike(actor.requestSpike, nowMs);
-    for (const [at, detector] of others.entries()) {
-      const state = actor.others[at];
-      if (state !== undefined) for (const alert of detector.close(state, nowMs)) alerts.push(alert);
-    }
-    return continueRevisions(actor.closedEarly, marked(alerts));
-  };
-
-  const foldSpikes = (actor: ActorState, peers: PeersState, call: ApiCall): Alert[] => {
-    // What Kong turned away is neither judged nor learnt from: it may well be our own block.
-    if (!enabled || call.refused === true || isExcepted(call))
-      return closeSpike(actor.requestSpike, call.startedAt);
-    return foldSpike(actor.requestSpike, peers, call);
-  };
-
-  const restsForShared = (actor: ActorState, call: ApiCall): boolean => {
-    if (call.actorKind !== 'address') return false;
-    if (call.ip !== undefined && !isPrivateAddress(call.ip)) return false;
-    return isSharedAddress((actor.shared ??= newSharedAddress()), call);
+/** `config` must have passed the schema of the detectors' settings, by default `detectionConfigSchema`. */
+export function createDetection(
+  config: Readonly<Record<string, DetectorSettings>>,
+  { detectors = registry, onRelearn = () => undefined }: DetectionOptions = {},
+): Detection {
+  const settings = settingsOf(config, detectors);
+  const dryRunTypes = dryRunTypesOf(detectors, settings);
+  const actors = new ActorDetection(actorProfiles(detectors, settings), dryRunTypes, onRelearn);
+  const endpointProfile = endpointProfileOf(detectors, settings);
+  const held = new HeldOutput(dryRunTypes);
+  /** Puts out what a step on endpoints finds once the step is done. */
+  const putOut = (out: DetectionOutput, step: () => void): void => {
+    held.clear();
+    step();
+    held.release(out, undefined);
   };
 
   return {
-    actorStateKey: (call) => `a:${actorKey(call)}`,
-    peersStateKey: (call) => `p:${call.service ?? ''}`,
-    parametersStateKey: (call) =>
-      config.abnormalParameters.enabled && !isExceptedFromParameters(call)
-        ? abnormalParameterStateKey(call)
-        : undefined,
-
-    decodeActor(text) {
-      if (text === undefined)
-        return { lastSeenAt: 0, requestSpike: newSpikeState(floors), others: others.map(() => undefined) };
-      const encoded = parseState(text, STATE_VERSION, 'an actor') as EncodedActor;
-      const [, lastSeenAt, requestSpike, parts, shared, closedEarly] = encoded;
-      return {
-        ...(shared ? { shared: decodeSharedAddress(shared) } : {}),
-        lastSeenAt,
-        requestSpike: decodeSpike(requestSpike, lastSeenAt, floors),
-        others: others.map((detector) => {
-          const part = parts?.[detector.key];
-          return part === undefined ? undefined : detector.decode(part, lastSeenAt);
-        }),
-        ...(closedEarly ? { closedEarly } : {}),
-      };
+    actors: {
+      decode: (bytes) => (bytes === undefined ? actors.codec.create() : actors.codec.decode(bytes)),
+      encode: (state) => actors.codec.encode(state),
     },
-    encodeActor(state) {
-      const { lastSeenAt } = state;
-      const encoded: EncodedActor = [STATE_VERSION, lastSeenAt, encodeSpike(state.requestSpike, lastSeenAt)];
-      for (let at = 0; at < others.length; at++) {
-        const part = state.others[at];
-        if (part === undefined) continue;
-        const detector = others[at]!;
-        (encoded[3] ??= {})[detector.key] = detector.encode(part, lastSeenAt);
-      }
-      if (state.shared || state.closedEarly) {
-        encoded[3] ??= {};
-        encoded[4] = state.shared ? encodeSharedAddress(state.shared) : 0;
-        if (state.closedEarly) encoded[5] = state.closedEarly;
-      }
-      return JSON.stringify(encoded);
-    },
-    decodePeers(text) {
-      if (text === undefined) return { hours: 0, mean: 0, deviation: 0, onePlace: newOnePlace() };
-      const [, hours, mean, deviation, onePlace] = parseState(text, STATE_VERSION, 'peers') as EncodedPeers;
-      return { hours, mean, deviation, onePlace: onePlace ? decodeOnePlace(onePlace) : newOnePlace() };
-    },
-    encodePeers({ hours, mean, deviation, onePlace }) {
-      const encoded: EncodedPeers = [STATE_VERSION, hours, mean, deviation];
-      // Without databases it stays as it began.
-      if (onePlace.lastActor !== 0) encoded.push(encodeOnePlace(onePlace));
-      return JSON.stringify(encoded);
-    },
-
-    isParametersKey: (key) => key.startsWith('q:'),
-    decodeParameters: decodeAbnormalParameter,
-    encodeParameters: encodeAbnormalParameter,
-    decodeParameterEpisodes,
-    encodeParameterEpisodes,
-    foldParameters: (state, episodes, call) =>
-      marked(foldAbnormalParameter(state, episodes, call, parameterLimits)),
-    releaseParameters: (state, episodes, nowMs) =>
-      marked(releaseAbnormalParameter(state, episodes, nowMs, parameterLimits)),
-    parametersReleaseAt: abnormalParameterReleasesAt,
-    closeParameterEpisodes: (episodes, nowMs) => marked(closeParameterEpisodes(episodes, nowMs)),
-    parameterEpisodesCloseAt,
-
-    fold(actor, peers, call) {
-      if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;
-      // Neither judged nor learnt from, by any detector: their open episodes are ended by `close`.
-      if (restsForShared(actor, call)) return [];
-      const alerts = foldSpikes(actor, peers, call);
-      if (call.refused === true) return continueRevisions(actor.closedEarly, marked(alerts));
-      const inSpike = spikeClosesAt(actor.requestSpike) !== undefined;
-      const isOnePlace = anyNeedsPlaces && restsAtOnePlace(peers.onePlace, call);
-      for (let at = 0; at < others.length; at++) {
-        const detector = others[at]!;
-        // Its open episodes are ended by `close`.
-        if (isOnePlace && detector.needsPlaces) continue;
-        const state = (actor.others[at] ??= detector.create(call));
-        if (state === undefined) continue;
-        for (const alert of detector.fold(state, call, inSpike)) alerts.push(alert);
-      }
-      return continueRevisions(actor.closedEarly, marked(alerts));
-    },
-    close: closeAll,
-    closeEarly(actor) {
-      const alerts = closeAll(actor, Infinity);
-      if (alerts.length > 0) actor.closedEarly = addClosedEarly(actor.closedEarly, alerts);
-      return alerts;
-    },
-    closesAt(actor) {
-      let earliest = spikeClosesAt(actor.requestSpike);
-      for (let index = 0; index < others.length; index++) {
-        const state = actor.others[index];
-        const at = state === undefined ? undefined : others[index]!.closesAt(state);
-        if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
-      }
-      return earliest;
-    },
-    lastSeenAt: (actor) => actor.lastSeenAt,
+    peers: stateKind('the peers of a service', PEERS_VERSION, newPeersState, decodePeers, (state, writer) => {
+      encodePeers(state, writer);
+      return writer.take();
+    }),
+    endpoints: stateKind(
+      'an endpoint',
+      ENDPOINT_VERSION,
+      () => endpointProfile.create() as EndpointProfileState,
+      (reader) => endpointProfile.decode(reader) as EndpointProfileState,
+      (state, writer) => (endpointProfile.encode(state, writer) ? writer.take() : null),
+    ),
+    endpointEpisodes: stateKind(
+      'the open episodes of endpoints',
+      EPISODES_VERSION,
+      () => endpointProfile.createEpisodes() as EndpointEpisodes,
+      (reader) => endpointProfile.decodeEpisodes(reader) as EndpointEpisodes,
+      (episodes, writer) => {
+        endpointProfile.encodeEpisodes(episodes, writer);
+        return writer.take();
+      },
+    ),
+    keysOf: (call) => ({
+      actor: `a:${actorKey(call)}`,
+      peers: `p:${call.service ?? ''}`,
+      endpoint: endpointProfile.keyOf(call),
+    }),
+    fold: (actor, peers, call, out) => actors.fold(actor, peers, call, out),
+    close: (actor, nowMs, out) => actors.close(actor, nowMs, out),
+    closeEarly: (actor, out) => actors.closeEarly(actor, out),
+    closesAt: (actor) => actors.closesAt(actor),
+    foldEndpoint: (endpoint, episodes, call, out) =>
+      putOut(out, () => endpointProfile.fold(endpoint, episodes, call, held)),
+    releaseEndpoint: (endpoint, episodes, nowMs, out) =>
+      putOut(out, () => endpointProfile.release(endpoint, episodes, nowMs, held)),
+    endpointReleasesAt: (endpoint) => endpointProfile.releasesAt(endpoint),
+    closeEndpointEpisodes: (episodes, nowMs, out) =>
+      putOut(out, () => endpointProfile.close(episodes, nowMs, held)),
+    endpointEpisodesCloseAt: (episodes) => endpointProfile.closesAt(episodes),
   };
+}
+
+/** The profiles of the detectors that are switched on, each once, in the order in which they see a call. */
+function actorProfiles(detectors: readonly Detector[], settings: SettingsOf): ConfiguredProfile[] {
+  const kinds = new Map<number, ActorProfileKind>();
+  for (const { alertType, ofActor = [] } of detectors) {
+    if (!settings(alertType).enabled) continue;
+    for (const kind of ofActor) {
+      const known = kinds.get(kind.id) ?? kind;
+      if (known !== kind) throw new Error(`two profiles of actors have the id ${kind.id}; needed: one each`);
+      kinds.set(kind.id, kind);
+    }
+  }
+  return [...kinds.values()]
+    .sort((a, b) => a.id - b.id)
+    .map((kind) => ({ kind, profile: kind.create(settings) }));
+}
+
+function endpointProfileOf(detectors: readonly Detector[], settings: SettingsOf): EndpointProfile {
+  const [only, another] = detectors.filter(({ ofEndpoint }) => ofEndpoint !== undefined);
+  if (another)
+    throw new Error(
+      `${only!.alertType} and ${another.alertType} both have a profile of endpoints; one detector may`,
+    );
+  return only && settings(only.alertType).enabled ? only.ofEndpoint!.create(settings) : noEndpoints;
+}
+
+/** For when no detector looks at endpoints. */
+const noEndpoints: EndpointProfile = {
+  keyOf: () => undefined,
+  create: () => null,
+  createEpisodes: () => null,
+  fold: () => undefined,
+  release: () => undefined,
+  releasesAt: () => undefined,
+  close: () => undefined,
+  closesAt: () => undefined,
+  encode: () => false,
+  decode: () => null,
+  encodeEpisodes: () => undefined,
+  decodeEpisodes: () => null,
+};
+
+function stateKind<State, Bytes extends Buffer | null>(
+  whose: string,
+  version: number,
+  create: () => State,
+  decode: (reader: ByteReader) => State,
+  encode: (state: State, writer: ByteWriter) => Bytes,
+): StateKind<State, Bytes> {
+  const writer = new ByteWriter();
+  return {
+    decode(bytes) {
+      if (bytes === undefined) return create();
+      const reader = new ByteReader(bytes);
+      const found = reader.uint();
+      if (found !== version)
+        throw new Error(`expected version ${version} of the state of ${whose}, got ${found}`);
+      const state = decode(reader);
+      reader.expectEnd();
+      return state;
+    },
+    encode(state) {
+      writer.clear();
+      writer.uint(version);
+      return encode(state, writer);
+    },
+  };
+}
+
+/** The profiles of actors, over the state of one actor at a time. */
+class ActorDetection {
+  readonly codec: ActorCodec;
+  readonly #profiles: readonly ConfiguredProfile[];
+  readonly #needsPlaces: boolean;
+  readonly #held: HeldOutput;
+  /** One for all calls. */
+  readonly #context: CallContext = { peers: newPeersState(), inSpike: false };
+
+  constructor(
+    profiles: readonly ConfiguredProfile[],
+    dryRunTypes: ReadonlySet<AlertType>,
+    onRelearn: OnRelearn,
+  ) {
+    this.codec = new ActorCodec(profiles, onRelearn);
+    this.#profiles = profiles;
+    this.#needsPlaces = profiles.some(({ kind }) => kind.needsPlaces === true);
+    this.#held = new HeldOutput(dryRunTypes);
+  }
+
+  fold(actor: ActorState, peers: PeersState, call: ApiCall, out: DetectionOutput): void {
+    if (call.startedAt > actor.lastSeenAt) actor.lastSeenAt = call.startedAt;
+    // Neither judged nor learnt from, by any detector: open episodes are ended by `close`.
+    if (isOfManyClients(actor, call)) return;
+    const isRefused = call.refused === true;
+    const isOnePlace = !isRefused && this.#needsPlaces && restsAtOnePlace(peers.onePlace, call);
+    const context = this.#context;
+    context.peers = peers;
+    context.inSpike = false;
+    this.#held.clear();
+    for (let at = 0; at < this.#profiles.length; at++) {
+      const { kind } = this.#profiles[at]!;
+      // Open episodes are ended by `close`.
+      if ((isRefused && kind.seesRefused !== true) || (isOnePlace && kind.needsPlaces)) continue;
+      this.#foldInto(at, actor, call);
+    }
+    this.#held.release(out, actor.closedEarly);
+  }
+
+  #foldInto(at: number, actor: ActorState, call: ApiCall): void {
+    const { profile } = this.#profiles[at]!;
+    const isConcerned = profile.concerns?.(call) ?? true;
+    let part = actor.parts[at];
+    if (part === undefined && (isConcerned || this.codec.isOpen(actor, at)))
+      part = this.codec.part(actor, at) ?? (actor.parts[at] = profile.create(call));
+    if (part === undefined || (!isConcerned && profile.closesAt(part) === undefined)) return;
+    profile.fold(part, call, this.#context, this.#held);
+  }
+
+  close(actor: ActorState, nowMs: number, out: DetectionOutput): void {
+    this.#held.clear();
+    this.#closeAll(actor, nowMs);
+    this.#held.release(out, actor.closedEarly);
+  }
+
+  closeEarly(actor: ActorState, out: DetectionOutput): void {
+    this.#held.clear();
+    this.#closeAll(actor, Infinity);
+    const closed = [...this.#held.alerts];
+    this.#held.release(out, actor.closedEarly);
+    if (closed.length > 0) actor.closedEarly = addClosedEarly(actor.closedEarly, closed);
+  }
+
+  #closeAll(actor: ActorState, nowMs: number): void {
+    for (let at = 0; at < this.#profiles.length; at++) {
+      const part = this.#openPart(actor, at);
+      if (part !== undefined) this.#profiles[at]!.profile.close(part, nowMs, this.#held);
+    }
+  }
+
+  closesAt(actor: ActorState): number | undefined {
+    let earliest: number | undefined;
+    for (let at = 0; at < this.#profiles.length; at++) {
+      const part = this.#openPart(actor, at);
+      const closesAt = part === undefined ? undefined : this.#profiles[at]!.profile.closesAt(part);
+      if (closesAt !== undefined && (earliest === undefined || closesAt < earliest)) earliest = closesAt;
+    }
+    return earliest;
+  }
+
+  /** The profile's part of the state, unless it is not decoded and nothing is open in it. */
+  #openPart(actor: ActorState, at: number): unknown {
+    return actor.parts[at] ?? (this.codec.isOpen(actor, at) ? this.codec.part(actor, at) : undefined);
+  }
+}
+
+/** Notes a call of a private address, or without any; true if many clients share the address. */
+function isOfManyClients(actor: ActorState, call: ApiCall): boolean {
+  if (call.actorKind !== 'address') return false;
+  if (call.ip !== undefined && !isPrivateAddress(call.ip)) return false;
+  return isSharedAddress((actor.shared ??= newSharedAddress()), call);
 }

@@ -1,5 +1,5 @@
 import type { ApiCall } from '@tripline/model';
-import type { Exception, Scope } from './config.ts';
+import type { Exception, Scope } from './settings.ts';
 import { globToRegExp } from './glob.ts';
 
 /** What of a detector's settings decides which calls it leaves out. */

@@ -1,16 +1,27 @@
-export { detectionConfigSchema, exceptionSchema, type DetectionConfig, type Exception } from './config.ts';
+export type { DetectionOutput, Detector } from './detector.ts';
 export {
   createDetection,
   type ActorState,
+  type CallKeys,
   type Detection,
-  type ParameterEpisodes,
-  type ParametersState,
+  type DetectionOptions,
+  type EndpointEpisodes,
+  type EndpointProfileState,
   type PeersState,
+  type StateKind,
 } from './detection.ts';
+export {
+  alertTypes,
+  configSchemaOf,
+  describeDetectors,
+  detectionConfigSchema,
+  registry,
+  type DetectionConfig,
+  type DetectorDescription,
+} from './registry.ts';
+export { exceptionSchema, type Exception } from './settings.ts';
 export { idHash, RecentIds } from './sketches/recent-ids.ts';
 export {
-  decodeEndpointProfile,
-  encodeEndpointProfile,
   judgeParameters,
   learnParameters,
   newEndpointProfile,

@@ -24,7 +24,7 @@ describe('quality on a benign population with heavy tails', () => {
       );
       total += consumerDays(phases);
       const { alerts } = run(
-        createDetection(detectionConfigSchema.parse({ abnormalParameters: { enabled: false } })),
+        createDetection(detectionConfigSchema.parse({ abnormalParameter: { enabled: false } })),
         callsOf(phases, startMs, seed),
       );
       for (const alert of alerts) found.push(`seed ${seed}: ${alert.summary} (score ${alert.score})`);

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { alertTypes, severities, type Alert, type ApiCall } from '@tripline/model';
+import { severities, type Alert, type ApiCall } from '@tripline/model';
 import { z } from 'zod';
-import { createDetection, createEndpointDetection, detectionConfigSchema } from '../src/index.ts';
+import { alertTypes, createDetection, createEndpointDetection, detectionConfigSchema } from '../src/index.ts';
 import type { Sensitivity } from '../src/baseline/sensitivity.ts';
 import { loginsOf, loginsSchema } from './logins.ts';
 import { callsOf, phaseSchema } from './program.ts';
@@ -77,10 +77,11 @@ export function runGolden(
     bruteForce: { sensitivity },
     staleCredential: { sensitivity },
     objectEnumeration: { exceptions, sensitivity },
+    dataScraping: { exceptions, sensitivity },
     pathProbing: { exceptions, sensitivity },
     impossibleTravel: { sensitivity },
     credentialSharing: { sensitivity },
-    abnormalParameters: {
+    abnormalParameter: {
       exceptions,
       sensitivity,
       // Looks at every value that is asked for, so it costs the most; here it has something to see only where calls ask.

@@ -1,6 +1,7 @@
 import {
+  decodeEmission,
+  encodeEmission,
   ENDPOINT_WINDOW_MS,
-  isOneOfMany,
   MinuteHold,
   PreAggregator,
   type Emission,
@@ -15,14 +16,16 @@ export class EndpointRun {
   readonly states = new Map<string, EndpointState>();
   readonly hold: MinuteHold;
   readonly #detection: EndpointDetection;
+  readonly #sources: number;
 
   constructor(detection: EndpointDetection, sources: number) {
+    this.#sources = sources;
     this.#detection = detection;
     this.hold = new MinuteHold(sources);
   }
 
   take(emission: Emission): void {
-    for (const { step, minutes } of this.hold.take(JSON.parse(JSON.stringify(emission)) as Emission)) {
+    for (const { step, minutes } of this.hold.take(decodeEmission(encodeEmission(emission), this.#sources))) {
       this.close(step * ENDPOINT_WINDOW_MS);
       for (const whole of minutes) {
         const key = this.#detection.stateKey(whole);
@@ -57,11 +60,9 @@ export class EndpointPipeline {
     if (this.#source.unsent.length > 0) this.#send();
   }
 
-  /** Takes an alert that is passed on to its endpoint; false if it is none. */
-  report(alert: Alert): boolean {
-    if (!isOneOfMany(alert)) return false;
-    if (alert.status === 'open') this.#source.report(alert);
-    return true;
+  /** Takes an alert that goes to its endpoint, which ends its own alert by itself. */
+  report(alert: Alert): void {
+    if (alert.status === 'open') this.#source.addFinding(alert);
   }
 
   /** The input ends, and with it every episode. */

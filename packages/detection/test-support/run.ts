@@ -3,7 +3,8 @@ import {
   RecentIds,
   type ActorState,
   type Detection,
-  type ParametersState,
+  type DetectionOutput,
+  type EndpointProfileState,
   type PeersState,
 } from '../src/index.ts';
 import type { Alert, ApiCall } from '@tripline/model';
@@ -19,19 +20,19 @@ export interface Run {
 
 /**
  * What the processor does, without its transport: drop duplicates, load states, fold, close what is over at each minute
- * of event time, and everything at the end of the input. `everyCall` sees each call before it is folded; `report` takes alerts
- * that are passed on to the endpoint, if it says so.
+ * of event time, and everything at the end of the input. `everyCall` sees each call before it is folded; `toEndpoint` takes alerts
+ * that go to their endpoint, without it they are published.
  */
 export function run(
   detection: Detection,
   calls: Iterable<ApiCall>,
   everyCall?: (call: ApiCall, actors: Map<string, ActorState>, peers: Map<string, PeersState>) => void,
-  report: (alert: Alert) => boolean = () => false,
+  toEndpoint?: (alert: Alert) => void,
 ): Run {
   const actors = new Map<string, ActorState>();
   const peers = new Map<string, PeersState>();
-  const endpoints = new Map<string, ParametersState>();
-  const episodes = detection.decodeParameterEpisodes(undefined);
+  const endpoints = new Map<string, EndpointProfileState>();
+  const episodes = detection.endpointEpisodes.decode(undefined);
   /** Those with an open episode. */
   const open = new Set<ActorState>();
   const recent = new RecentIds(100_000);
@@ -39,37 +40,33 @@ export function run(
   let count = 0;
   let watermarkMs = 0;
   let closedMinute = 0;
-  const raise = (alerts: readonly Alert[]): void => {
-    for (const alert of alerts) if (!report(alert)) revisions.push(alert);
-  };
+  const publish = (alert: Alert): void => void revisions.push(alert);
+  const out: DetectionOutput = { alert: publish, toEndpoint: toEndpoint ?? publish };
   const close = (nowMs: number): void => {
     for (const state of open) {
-      raise(detection.close(state, nowMs));
+      detection.close(state, nowMs, out);
       if (detection.closesAt(state) === undefined) open.delete(state);
     }
-    for (const state of endpoints.values())
-      revisions.push(...detection.releaseParameters(state, episodes, nowMs));
-    revisions.push(...detection.closeParameterEpisodes(episodes, nowMs));
+    for (const state of endpoints.values()) detection.releaseEndpoint(state, episodes, nowMs, out);
+    detection.closeEndpointEpisodes(episodes, nowMs, out);
   };
 
   for (const call of calls) {
     if (recent.seen(idHash(call.id))) continue;
     count++;
     everyCall?.(call, actors, peers);
-    const actorKey = detection.actorStateKey(call);
-    let actor = actors.get(actorKey);
-    if (!actor) actors.set(actorKey, (actor = detection.decodeActor(undefined)));
-    const peersKey = detection.peersStateKey(call);
-    let ofService = peers.get(peersKey);
-    if (!ofService) peers.set(peersKey, (ofService = detection.decodePeers(undefined)));
-    raise(detection.fold(actor, ofService, call));
+    const keys = detection.keysOf(call);
+    let actor = actors.get(keys.actor);
+    if (!actor) actors.set(keys.actor, (actor = detection.actors.decode(undefined)));
+    let ofService = peers.get(keys.peers);
+    if (!ofService) peers.set(keys.peers, (ofService = detection.peers.decode(undefined)));
+    detection.fold(actor, ofService, call, out);
     if (detection.closesAt(actor) === undefined) open.delete(actor);
     else open.add(actor);
-    const endpointKey = detection.parametersStateKey(call);
-    if (endpointKey !== undefined) {
-      let endpoint = endpoints.get(endpointKey);
-      if (!endpoint) endpoints.set(endpointKey, (endpoint = detection.decodeParameters(undefined)));
-      revisions.push(...detection.foldParameters(endpoint, episodes, call));
+    if (keys.endpoint !== undefined) {
+      let endpoint = endpoints.get(keys.endpoint);
+      if (!endpoint) endpoints.set(keys.endpoint, (endpoint = detection.endpoints.decode(undefined)));
+      detection.foldEndpoint(endpoint, episodes, call, out);
     }
 
     watermarkMs = Math.max(watermarkMs, call.startedAt);

@@ -35,7 +35,7 @@ export const collections = [
 ] as const;
 export type Collection = (typeof collections)[number];
 
-/** What of Kong's schemas the stand-in knows, per kind of entity. `id` and times are Kong's own affair. */
+/** The part of Kong's schemas that the stand-in knows, per kind of entity. The store sets `id` and times. */
 export interface EntityKind {
   fields: Fields;
   /** Fields of which no two entities may have the same value; the first is also the name in paths. */
@@ -196,7 +196,7 @@ const address = (value: string): string | undefined => {
 const addresses: Field = { type: 'array', elements: { type: 'string', check: address } };
 const flag = (value: boolean): Field => ({ type: 'boolean', default: value });
 
-/** The plugins whose configuration is checked. Others that Kong has enabled are taken as they come. */
+/** The plugins whose configuration is checked. That of other enabled plugins is stored unchecked. */
 export const pluginKinds: Record<string, PluginKind> = {
   'tcp-log': {
     config: {
@@ -320,7 +320,7 @@ export const pluginKinds: Record<string, PluginKind> = {
   },
 };
 
-/** As the recorded node answered `GET /plugins/enabled`. */
+/** The answer of the recorded node to `GET /plugins/enabled`. */
 export const enabledPlugins = [
   ...[
     'redirect',

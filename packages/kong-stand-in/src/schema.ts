@@ -1,4 +1,4 @@
-/** What Kong says about a field that it does not take: a sentence, a list of sentences, or the same one level deeper. */
+/** Kong's complaint about a field: a sentence, a list of sentences, or the same one level deeper. */
 export type Violations = string | string[] | { [field: string]: Violations };
 
 export interface Field {
@@ -25,8 +25,8 @@ export const isRecord = (value: unknown): value is Values =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /**
- * Checks `input` as Kong's schema library does, fills in defaults and null for what is unset. With `fromForm`, strings
- * become what the field wants, as in a form-encoded body. Collects all violations instead of stopping at the first.
+ * Checks `input` as Kong's schema library does, and fills in defaults, and null for unset fields. With `fromForm`, strings
+ * are converted to the type of the field, as for a form-encoded body. Collects all violations instead of stopping at the first.
  */
 export function validate(
   fields: Fields,
@@ -115,7 +115,7 @@ function validateForeign(value: unknown): Checked {
   if (typeof value['id'] === 'string') {
     return isUuid(value['id']) ? { value } : { violation: { id: 'expected a valid UUID' } };
   }
-  // By its other unique name; the store looks it up.
+  // Another unique name stands for the id; the store looks it up.
   if (typeof value['name'] === 'string' || typeof value['username'] === 'string') return { value };
   return { violation: { id: 'missing primary key' } };
 }
@@ -151,7 +151,7 @@ export function violationsText(violations: Record<string, Violations>): string {
     : `${all.length} schema violations (${all.join('; ')})`;
 }
 
-/** As Penlight's pretty printer writes a table into Kong's messages. */
+/** A table in the form of Penlight's pretty printer, which Kong's messages use. */
 function luaTable(value: Exclude<Violations, string>): string {
   const text = (entry: Violations): string => (typeof entry === 'string' ? `"${entry}"` : luaTable(entry));
   const entries = Array.isArray(value)

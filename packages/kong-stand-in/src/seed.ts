@@ -66,7 +66,7 @@ export const demoKey = (consumer: { username?: string; custom_id?: string }): st
   `demo-key-${consumer.username ?? consumer.custom_id ?? ''}`;
 
 /**
- * The shop that the recordings were made of, without its laboratory: services `accounts`, `orders` and `catalog`, 15
+ * The shop of the recordings: services `accounts`, `orders` and `catalog`, 15
  * consumers (each but `anonymous` with a key, see `demoKey`; alice, dana and victor with basic-auth `{name}-password`),
  * key-auth on `orders` and `accounts-users`, basic-auth on `accounts-admin`, none on login, register and catalog, and
  * `anonymous` as the fallback on `catalog-search`. Ids are the same each time. No tcp-log plugin.

@@ -8,7 +8,7 @@ export interface Entity extends Values {
   id: string;
 }
 
-/** Entities to begin with, fields left out as in a body of the Admin API; `id` and times may be given. */
+/** Entities to begin with. Fields may be left out as in a body of the Admin API; `id` and times may be given. */
 export type Seed = Partial<Record<Collection, Values[]>>;
 
 /** An answer of the Admin API that is not a success. */
@@ -59,7 +59,7 @@ export class Store {
     this.#changed = options.changed;
   }
 
-  /** Takes the entities without the rules for writing (a DB-less Kong has entities too). */
+  /** Adds the entities without the checks of a write, since a DB-less Kong has entities too. */
   load(seed: Seed): void {
     for (const collection of collections) {
       for (const values of seed[collection] ?? []) {
@@ -72,7 +72,7 @@ export class Store {
     this.#changed();
   }
 
-  /** Sorted by id, as Kong lists. */
+  /** All entities of a kind, sorted by id as Kong lists them. */
   all(collection: Collection): Entity[] {
     return [...this.#rowsOf(collection).values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   }
@@ -81,7 +81,7 @@ export class Store {
     return this.#rowsOf(collection).get(id);
   }
 
-  /** By id, else by the name that may stand in a path (for consumers not the custom id). */
+  /** Finds an entity by its id, else by the name that may stand in a path (for a consumer not the custom id). */
   find(collection: Collection, idOrName: string): Entity | undefined {
     const byId = this.get(collection, idOrName);
     const name = entityKinds[collection].unique[0];
@@ -112,7 +112,7 @@ export class Store {
     return this.#put(collection, entity, existing);
   }
 
-  /** Records are merged, everything else is replaced. */
+  /** Changes the given fields: records are merged, everything else is replaced. */
   update(collection: Collection, existing: Entity, change: Values, fromForm = false): Entity {
     const { id, ...before } = existing;
     const entity = this.#checked(collection, merge(before, change, entityKinds[collection].fields), fromForm);
@@ -121,7 +121,7 @@ export class Store {
     return this.#put(collection, entity, existing);
   }
 
-  /** Takes what hangs on it along, except where Kong refuses. */
+  /** Removes the entity and those that refer to it; throws where Kong refuses that. */
   remove(collection: Collection, idOrName: string): void {
     this.#mayWrite('remove', collection);
     const entity = this.find(collection, idOrName);
@@ -147,7 +147,7 @@ export class Store {
     this.#changed();
   }
 
-  /** Checks a plugin as for a write, without one. */
+  /** Checks a plugin as a write would, without writing it. */
   checkPlugin(body: Values): void {
     this.#checked('plugins', body, false);
   }
@@ -180,7 +180,7 @@ export class Store {
       entity['updated_at'] = existing ? seconds : (entity['updated_at'] ?? entity['created_at']);
     }
     if (collection === 'basicauth_credentials' && !/^[0-9a-f]{40}$/.test(String(entity['password']))) {
-      // As Kong stores it; a password that looks like such a hash is taken for one (that is how a seed gives it).
+      // Kong stores the hash. A password that looks like one is taken as it is, because a seed gives hashes.
       const consumer = entity['consumer'] as { id: string };
       entity['password'] = passwordHash(String(entity['password']), consumer.id);
     }

@@ -2,13 +2,13 @@ import { createHmac } from 'node:crypto';
 import * as net from 'node:net';
 import * as tls from 'node:tls';
 
-/** The part of the plugin's configuration that matters for sending. */
+/** The part of the plugin's configuration that sending needs. */
 export interface TcpLogConfig {
   host: string;
   port: number;
-  /** To connect, ms. */
+  /** Longest time to connect, in ms. */
   timeout: number;
-  /** How long a connection may be idle before Kong closes it, ms. */
+  /** How long a connection may be idle before Kong closes it, in ms. */
   keepalive: number;
   tls: boolean;
   tls_sni: string | null;
@@ -17,12 +17,12 @@ export interface TcpLogConfig {
 
 export interface SendCounters {
   sent: number;
-  /** Dropped because the collector could not be reached or the connection broke; Kong never tries again. */
+  /** Lines that were dropped because the collector could not be reached or the connection broke; Kong never retries. */
   failed: number;
   connectionsOpened: number;
 }
 
-/** As nginx' `lua_max_pending_timers`: more lines than this are not held for one connection attempt. */
+/** Most lines that wait for one connection attempt: nginx' `lua_max_pending_timers`. */
 const maxWaitingLines = 16_384;
 
 /**
@@ -40,7 +40,7 @@ export class TcpLogSender {
     this.#workers = Array.from({ length: workers }, () => new Map<string, Connection>());
   }
 
-  /** @param line one JSON object without the line feed */
+  /** Sends one line, given without the line feed. */
   send(config: TcpLogConfig, line: string): void {
     const worker = this.#workers[this.#turn++ % this.#workers.length]!;
     const key = JSON.stringify([config.host, config.port, config.tls, config.tls_sni]);
@@ -74,7 +74,7 @@ class Connection {
   readonly #gone: () => void;
   #open = false;
   #closed = false;
-  /** Lines that wait for the connection, with whom to tell. */
+  /** Lines that wait for the connection, each with the callback for its outcome. */
   #waiting: { line: string; done: (sent: boolean) => void }[] = [];
 
   constructor(config: TcpLogConfig, gone: () => void) {
@@ -129,8 +129,7 @@ const hmac = (key: string, text: string): string =>
 /**
  * What `custom_fields_by_lua` adds to a line, for the three expressions that Tripline installs (see
  * `packages/kong/src/connect`): a literal, and HMAC-SHA1 of the Authorization header and of the basic-auth user in it,
- * in `pcall` or as they are.
- * Any other expression adds nothing. A dot in the name nests.
+ * in `pcall` or as they are. Any other expression adds nothing. A dot in the name nests.
  */
 export function customFields(
   expressions: Record<string, string> | null,

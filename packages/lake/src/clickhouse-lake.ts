@@ -1,14 +1,25 @@
 import { Readable } from 'node:stream';
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
-import type { Alert, Response } from '@tripline/model';
-import { LakeRefusedError, LakeTooNewError, type Lake, type LakeTable } from './lake.ts';
-import { foundation, keepFor, migrationsFor, tables } from './schema.ts';
-import { ratedCallsSql, riskParameters, sessionsSql, type RatedCall, type Session } from './sessions.ts';
+import { upgradeResponse, type Alert, type Response } from '@tripline/model';
+import { LakeRefusedError, type Lake, type LakeTable } from './lake.ts';
+import { migrateLake } from './migrate.ts';
+import { alertsSinceSql } from './queries/alerts.ts';
+import { responsesSql } from './queries/responses.ts';
+import {
+  ratedCallsSql,
+  riskParameters,
+  sessionsSql,
+  type RatedCall,
+  type Session,
+} from './queries/sessions.ts';
+import { quote } from './quote.ts';
+import { rowsOf, type Rows } from './rows.ts';
+import { tables } from './schema.ts';
 
 /**
- * What every query runs under, and nothing in its text can lift: bounds; each call, alert and response once and in its
- * latest state, also where the engine has not yet merged what is there twice; times in UTC and whole numbers as JSON
- * numbers, whatever a server's defaults are.
+ * Settings of every query, which its text cannot change: limits; each call, alert and response once and in its latest
+ * state, also before the engine has merged repeated rows; times in UTC and whole numbers as JSON numbers, whatever the
+ * defaults of a server are.
  */
 export const readSettings = {
   max_execution_time: 30,
@@ -16,7 +27,7 @@ export const readSettings = {
   result_overflow_mode: 'throw',
   final: 1,
   do_not_merge_across_partitions_select_final: 1,
-  // Conditions on columns of the order are looked at before the others are read: a call by its id for a tenth of the cost.
+  // Conditions on columns of the sorting key are checked before other columns are read: a call by its id costs a tenth.
   optimize_move_to_prewhere_if_final: 1,
   session_timezone: 'UTC',
   output_format_json_quote_64bit_integers: 0,
@@ -24,23 +35,23 @@ export const readSettings = {
 } as const;
 
 export interface LakeOptions {
-  /** Lends a client for one query, which must run under `readSettings`. */
+  /** Provides a client for one query, which runs under `readSettings`. */
   reading: <T>(work: (reader: ClickHouseClient) => Promise<T>) => Promise<T>;
   /**
-   * Hands a batch to the engine as a file, calls `work` with its absolute path, and takes it away again. Only for an
-   * engine on this machine; without it batches travel with the statement.
+   * Writes a batch to a file, calls `work` with its absolute path, and deletes it. Only for an engine on this machine;
+   * without it batches travel with the statement.
    */
-  stage?: (pieces: readonly Buffer[], work: (file: string) => Promise<void>) => Promise<void>;
-  /** Servers that are replicas of each other, by the name of their cluster: the tables are made and replicated on all. */
+  stage?: (rows: Buffer, work: (file: string) => Promise<void>) => Promise<void>;
+  /** Name of a cluster whose servers are replicas of each other: every server gets the tables, which are replicated. */
   cluster?: string | undefined;
   /** Runs after the writer was closed. */
   onClose?: () => Promise<void>;
 }
 
-/** The lake behind a client of `@clickhouse/client`, whatever its connection leads to. */
+/** The lake behind a client of `@clickhouse/client`, embedded or on a server. */
 export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake {
   const { reading, stage, cluster } = options;
-  // Shorter than a client waits, so that the server says which replica does not answer.
+  // Less than the client waits, so that the server can say which replica does not answer.
   const ddlSettings: ClickHouseSettings = cluster === undefined ? {} : { distributed_ddl_task_timeout: '45' };
 
   const query = <Row>(sql: string, parameters: Record<string, unknown> = {}): Promise<Row[]> =>
@@ -52,72 +63,28 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     await writer.command({ query: sql, clickhouse_settings: ddlSettings });
   };
 
-  const migrate = async ({ retentionDays }: { retentionDays: number }): Promise<void> => {
-    if (!Number.isInteger(retentionDays) || retentionDays < 1 || retentionDays > 3_650)
-      throw new RangeError(`retentionDays is ${retentionDays}: allowed are whole days from 1 to 3650.`);
-    const migrations = migrationsFor(cluster);
-    const version = await versionOfTables();
-    if (version > migrations.length) {
-      throw new LakeTooNewError(
-        `The lake has schema version ${version}, this version of Tripline knows up to ${migrations.length}: ` +
-          'a newer Tripline has upgraded it. Run that version, or start with an empty lake.',
-      );
-    }
-    // Nothing is run that is done already: a cluster takes no such statement while one of its replicas is away.
-    if (version < migrations.length) for (const statement of foundation(cluster)) await write(statement);
-    // Statements first, then the note that they were done: a crash between the two runs them again, which is harmless.
-    for (const [index, { name, neededIf, statements }] of migrations.entries()) {
-      if (index < version) continue;
-      if (neededIf === undefined || (await query<{ needed: number }>(neededIf))[0]?.needed)
-        for (const statement of statements) await write(statement);
-      await write(
-        `INSERT INTO tripline.migrations SELECT ${index + 1}, ${quote(name)}, now() SETTINGS async_insert = 0`,
-      );
-    }
-    for (const table of Object.keys(tables) as LakeTable[]) {
-      const found = /\bTTL\b.*?toIntervalDay\((\d+)\)/.exec(await definitionOf(tables[table].name));
-      if (Number(found?.[1]) !== retentionDays) await write(keepFor(table, retentionDays, cluster));
-    }
+  const insert = async (table: LakeTable, records: readonly Buffer[]): Promise<void> => {
+    if (records.length === 0) return;
+    for (const rows of rowsOf(table, records)) await insertRows(tables[table].name, rows);
   };
 
-  /** 0 where there is none. */
-  const versionOfTables = async (): Promise<number> => {
-    if ((await definitionOf('tripline.migrations')) === '') return 0;
-    const [row] = await query<{ version: number }>('SELECT max(version) AS version FROM tripline.migrations');
-    return row?.version ?? 0;
-  };
-
-  /** The CREATE statement of a table; empty if there is none. */
-  const definitionOf = async (table: string): Promise<string> => {
-    const [database, name] = table.split('.');
-    const [row] = await query<{ sql: string }>(
-      'SELECT create_table_query AS sql FROM system.tables WHERE database = {database:String} AND name = {name:String}',
-      { database, name },
-    );
-    return row?.sql ?? '';
-  };
-
-  const insert = async (table: LakeTable, ndjson: Buffer | readonly Buffer[]): Promise<void> => {
-    const pieces = Array.isArray(ndjson) ? (ndjson as readonly Buffer[]) : [ndjson as Buffer];
-    if (pieces.every(({ length }) => length === 0)) return;
-    const { name, columns, structure, format } = tables[table];
+  const insertRows = async (name: string, { columns, bytes }: Rows): Promise<void> => {
     // In the statement, not beside it: the embedded engine would keep them for the statements to come. One thread reads
     // one block, so that a batch becomes one part per day, which is either there or not. Equal ids in one batch are left
     // to the merges and to `final`: looking for them here would nearly double the cost of an insert.
-    const into = `INSERT INTO ${name} (${columns}) SETTINGS async_insert = 0, optimize_on_insert = 0,
-      max_insert_threads = 1, min_insert_block_size_rows = 10000000,
-      min_insert_block_size_bytes = 1000000000, max_partitions_per_insert_block = 0,
-      input_format_parallel_parsing = 0, input_format_skip_unknown_fields = 1, input_format_null_as_default = 0,
-      input_format_defaults_for_omitted_fields = 0`;
+    const into = `INSERT INTO ${name} (${columns.map((column) => column.name).join(', ')})
+      SETTINGS async_insert = 0, optimize_on_insert = 0, max_insert_threads = 1, min_insert_block_size_rows = 10000000,
+      min_insert_block_size_bytes = 1000000000, max_partitions_per_insert_block = 0`;
     try {
       if (stage) {
-        await stage(pieces, (file) =>
-          write(`${into} SELECT * FROM file(${quote(file)}, ${format}, ${quote(structure)})`),
+        const structure = columns.map((column) => `${column.name} ${column.type}`).join(', ');
+        await stage(bytes, (file) =>
+          write(`${into} SELECT * FROM file(${quote(file)}, RowBinary, ${quote(structure)})`),
         );
       } else {
         const done = await writer.exec({
-          query: `${into} FORMAT ${format}`,
-          values: Readable.from(pieces, { objectMode: false }),
+          query: `${into} FORMAT RowBinary`,
+          values: Readable.from([bytes], { objectMode: false }),
         });
         await done.stream.resume().toArray();
       }
@@ -128,23 +95,16 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
   };
 
   return {
-    migrate,
+    migrate: ({ retentionDays }) => migrateLake({ query, write, cluster }, retentionDays),
     insert,
     query,
     alertsSince: async (sinceMs) => {
-      const rows = await query<{ alert: string }>(
-        `SELECT alert FROM tripline.alerts
-         WHERE raisedAt >= fromUnixTimestamp64Milli({sinceMs:Int64}) ORDER BY raisedAt, id`,
-        { sinceMs },
-      );
+      const rows = await query<{ alert: string }>(alertsSinceSql, { sinceMs });
       return rows.map((row) => JSON.parse(row.alert) as Alert);
     },
     responses: async (limit) => {
-      const rows = await query<{ response: string }>(
-        'SELECT response FROM tripline.responses ORDER BY decidedAt DESC, id LIMIT {limit:UInt32}',
-        { limit },
-      );
-      return rows.map((row) => JSON.parse(row.response) as Response);
+      const rows = await query<{ response: string }>(responsesSql, { limit });
+      return rows.map((row) => upgradeResponse(JSON.parse(row.response)) as Response);
     },
     ratedCalls: async (filter) => query<RatedCall>(ratedCallsSql(filter), riskParameters(filter)),
     sessions: async (filter) => query<Session>(sessionsSql(filter), riskParameters(filter)),
@@ -170,17 +130,13 @@ const refusals = new Set([
   'VIOLATED_CONSTRAINT',
 ]);
 
-/** Told by the engine's name of the error, which both connections carry, each on an error class of its own. */
+/** By the engine's name of the error: both kinds of connection carry it, each on its own error class. */
 function aboutTheRows(error: unknown): boolean {
   const type = (error as { type?: string } | undefined)?.type ?? '';
   return refusals.has(type) || type.startsWith('CANNOT_PARSE_');
 }
 
-/** Behind it the engine quotes the row, which belongs neither into a log nor into a dead letter. */
+/** The message without the row that the engine quotes in it: rows belong neither into a log nor into a dead letter. */
 export function firstLine(error: unknown): string {
   return (error as Error).message.split(/\n| before: |: while |: \(|, Row | Expression/, 1)[0]!.slice(0, 200);
-}
-
-function quote(text: string): string {
-  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
 }

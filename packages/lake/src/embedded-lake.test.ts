@@ -6,9 +6,11 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { loadEngine, openEmbeddedLake } from './embedded-lake.ts';
 import { lakeContract, type LakeUnderTest } from './lake.contract.ts';
 import type { Lake } from './lake.ts';
+import { upgradeContract } from './upgrade.contract.ts';
 
 // The engine opens one directory at a time per process, so the suites of this file run one after the other.
 lakeContract('embedded lake', underTest);
+upgradeContract('embedded lake', underTest);
 
 async function underTest(): Promise<LakeUnderTest> {
   const path = mkdtempSync(join(tmpdir(), 'tripline-lake-'));
@@ -47,8 +49,8 @@ describe('embedded lake', () => {
     lake = await openEmbeddedLake({ path });
     expect(readdirSync(join(path, 'incoming'))).toEqual([]);
     await lake.migrate({ retentionDays: 30 });
-    await lake.insert('alerts', Buffer.from('{"id":"a"}\n'));
-    await expect(lake.insert('alerts', Buffer.from('[]\n'))).rejects.toThrow();
+    await lake.insert('alerts', [Buffer.from('{"id":"a"}')]);
+    await expect(lake.insert('alerts', [Buffer.from('[]')])).rejects.toThrow();
     expect(readdirSync(join(path, 'incoming'))).toEqual([]);
   });
 

@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { repeats } from '../../../test/support/thorough.ts';
 import { openEmbeddedLake } from './embedded-lake.ts';
 
-const rounds = 12;
+const rounds = repeats(4, 12);
 const rowsPerBatch = 400;
 const directory = mkdtempSync(join(tmpdir(), 'tripline-lake-kill-'));
 const child = join(directory, 'child.mjs');
@@ -20,7 +21,8 @@ const childSource = `
   await lake.migrate({ retentionDays: 30 });
   for (let batch = Number(from); ; batch++) {
     process.send({ begun: batch });
-    await lake.insert('apiCalls', Buffer.from(process.env.ROWS.replaceAll('#', String(batch))));
+    const rows = process.env.ROWS.replaceAll('#', String(batch)).split('\\n');
+    await lake.insert('apiCalls', rows.map((row) => Buffer.from(row)));
     process.send({ done: batch });
   }`;
 
@@ -45,8 +47,8 @@ function rowsOf(now: number): string {
     (_, i) =>
       `{"id":"batch-#-${i}","startedAt":${now - (i % 2) * 86_400_000},"actorKind":"address","actorId":"a${i % 7}",` +
       `"actorName":"a","method":"GET","path":"/","endpoint":"GET /","status":200,"source":"kong","requestBytes":1,` +
-      '"responseBytes":1,"latencyMs":1}\n',
-  ).join('');
+      '"responseBytes":1,"latencyMs":1}',
+  ).join('\n');
 }
 
 it(
@@ -81,7 +83,11 @@ it(
     const lake = await openEmbeddedLake({ path });
     try {
       // As the archiver does at its start: what was begun and not acknowledged is written again.
-      await lake.insert('apiCalls', Buffer.from(rows.replaceAll('#', String(begun))));
+      const last = rows.replaceAll('#', String(begun)).split('\n');
+      await lake.insert(
+        'apiCalls',
+        last.map((row) => Buffer.from(row)),
+      );
       const [all] = await lake.query<{ rows: number; ids: number }>(
         'SELECT toUInt32(count()) AS rows, toUInt32(uniqExact(id)) AS ids FROM tripline.api_calls',
       );

@@ -1,11 +1,15 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createClient, type ClickHouseClient } from '@clickhouse/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLake } from './clickhouse-lake.ts';
 import { loadEngine } from './embedded-lake.ts';
-import { foundation, keepFor, migrationsFor } from './schema.ts';
+import { foundation, retentionStatement } from './migrate.ts';
+import { forDeployment, migrationFiles, migrations, readMigration } from './migrations.ts';
+import { createFirstRelease, record } from './released-lakes.ts';
+import { apiCallColumns } from './schema.ts';
 
 const path = mkdtempSync(join(tmpdir(), 'tripline-lake-migrations-'));
 const days = 3;
@@ -38,25 +42,15 @@ async function reading<T>(work: (reader: ClickHouseClient) => Promise<T>): Promi
 const ask = <Row>(sql: string): Promise<Row[]> =>
   reading(async (reader) => (await reader.query({ query: sql, format: 'JSONEachRow' })).json<Row>());
 
-/**
- * As the first version left it: calls in a plain MergeTree, one of them twice, and tables that remember inserts; with or
- * without the note of version 1.
- */
-async function firstVersion(noted: boolean): Promise<void> {
-  const [first] = migrationsFor(undefined);
-  const run = (query: string): Promise<unknown> => client.command({ query });
+const run = async (query: string): Promise<void> => {
+  await client.command({ query });
+};
+
+/** As the first release left it, one call twice; with or without the record of version 1. */
+async function firstRelease(recorded: boolean): Promise<void> {
   await run('DROP DATABASE IF EXISTS tripline SYNC');
-  for (const statement of foundation(undefined))
-    await run(statement.replace('ReplacingMergeTree', 'MergeTree'));
-  for (const statement of first!.statements) {
-    const plain = statement
-      .replace(/(api_calls[^]*?)ReplacingMergeTree/, '$1MergeTree')
-      .replace(/PRIMARY KEY[^]*, id\)/, 'ORDER BY (actorKind, actorId, startedAt)')
-      .replace('SETTINGS ', 'SETTINGS non_replicated_deduplication_window = 1000, ');
-    await run(plain);
-  }
-  await run(keepFor('apiCalls', 30, undefined));
-  if (noted) await run(`INSERT INTO tripline.migrations SELECT 1, 'first', now()`);
+  await createFirstRelease(run);
+  if (recorded) await record(1, run);
   const of = (from: number, to: number): string =>
     `INSERT INTO tripline.api_calls (id, startedAt, actorKind, actorId, query)
      SELECT concat('call-', toString(number)), now64(3) - toIntervalDay(number % ${days}), 'address', 'a', map('q', [toString(number)])
@@ -81,7 +75,7 @@ async function expectUpgraded(): Promise<void> {
     { name: 'responses', engine: 'ReplacingMergeTree' },
   ]);
   const [version] = await ask('SELECT max(version) AS version FROM tripline.migrations');
-  expect(version).toEqual({ version: 4 });
+  expect(version).toEqual({ version: migrations.length });
   const [definition] = await ask('SHOW CREATE TABLE tripline.api_calls');
   expect(JSON.stringify(definition)).toContain('toIntervalDay(7)');
   const remembering = await ask(
@@ -109,14 +103,14 @@ describe('the upgrade from version 1', () => {
   it.each([
     ['before a statement', true, false],
     ['behind a statement', true, true],
-    ['before a statement, when the first version had crashed before it noted itself', false, false],
+    ['before a statement, when the first version had crashed before it recorded itself', false, false],
   ])(
     'keeps every call, whichever step a crash falls %s',
     { timeout: 120_000 },
-    async (_, noted, afterEffect) => {
+    async (_, recorded, afterEffect) => {
       let crashes = 0;
       for (let crashed = true; crashed;) {
-        await firstVersion(noted);
+        await firstRelease(recorded);
         const failure: unknown = await createLake(crashing(crashes, afterEffect), { reading })
           .migrate({ retentionDays: 7 })
           .then(
@@ -137,7 +131,7 @@ describe('the upgrade from version 1', () => {
   );
 
   it('keeps every call after several crashes in a row', async () => {
-    await firstVersion(true);
+    await firstRelease(true);
     for (const left of [4, 6, 3, 5, 2, 7])
       await createLake(crashing(left, true), { reading })
         .migrate({ retentionDays: 7 })
@@ -147,7 +141,7 @@ describe('the upgrade from version 1', () => {
   });
 
   it('makes the tables take an insert that they have had, though they remembered it before', async () => {
-    await firstVersion(true);
+    await firstRelease(true);
     const insert = `INSERT INTO tripline.alerts (alert) SELECT '{"id":"again"}'
                     SETTINGS async_insert = 0, insert_deduplication_token = 'again'`;
     const parts = `SELECT toUInt32(count()) AS parts FROM system.parts WHERE database = 'tripline' AND table = 'alerts' AND active`;
@@ -167,11 +161,14 @@ describe('the upgrade from version 1', () => {
 
 describe('statements for a cluster', () => {
   // No Keeper here to run them: the engine's parser and formatter read them, and tell what it made of them.
-  const statements = [
-    ...foundation('edge'),
-    ...migrationsFor('edge').flatMap((migration) => migration.statements),
-    ...(['apiCalls', 'alerts', 'responses'] as const).map((table) => keepFor(table, 30, 'edge')),
-  ].filter((statement) => !statement.startsWith('INSERT'));
+  const all = [
+    ...foundation,
+    ...migrations.flatMap((migration) => migration.statements),
+    ...(['apiCalls', 'alerts', 'responses'] as const).map((table) => retentionStatement(table, 30)),
+  ];
+  const statements = all
+    .filter((statement) => !statement.startsWith('INSERT'))
+    .map((statement) => forDeployment(statement, 'edge'));
 
   it.each(statements.map((statement) => [statement.split(' (', 1)[0]!, statement]))(
     'are read by the engine as meant for every server: %s',
@@ -189,13 +186,121 @@ describe('statements for a cluster', () => {
     for (const statement of created) expect(statement).toMatch(/ENGINE = Replicated(Replacing)?MergeTree/);
   });
 
-  it('are those for a server on its own but for that', () => {
-    const plain = [...foundation(undefined), ...migrationsFor(undefined).flatMap((one) => one.statements)];
-    const clustered = [...foundation('edge'), ...migrationsFor('edge').flatMap((one) => one.statements)];
+  it('leave no placeholder, on a cluster or on a server on its own', () => {
+    for (const cluster of ['edge', undefined])
+      for (const statement of all) expect(forDeployment(statement, cluster)).not.toMatch(/[{}]/);
+  });
+});
+
+describe('migration files', () => {
+  // A released file never changes: lakes that have applied it would differ from those that have not.
+  const sha256 = {
+    '001-api-calls-alerts-responses.sql': '57e124960102dd8d8f26df86f6b970882ea78130b9df113f49a8edd316fd06c2',
+    '002-api-calls-count-once.sql': '27f844f43ec5ce12b0b83a70599eab5fb2adece164ae745e44af510d06ed1085',
+    '003-inserts-are-not-remembered.sql': '6f737a199721c6efa87b071691284b412403d41108100297d5d55f6626bd8e2f',
+    '004-who-acts-and-credentials.sql': 'c2bdd1af03c7c735f3bc1ddfe00b94404732338291617f5d74903137dcddae53',
+    '005-responses-have-targets.sql': 'c8ab800b16f53f7b38efb7cf232befb6c92934cf1f1f9f6308ccccf99df414b6',
+  };
+
+  it('are as they were released, each listed with its hash', () => {
+    const hashes = Object.entries(migrationFiles).map(([file, text]) => [
+      file,
+      createHash('sha256').update(text).digest('hex'),
+    ]);
     expect(
-      clustered.map((statement) =>
-        statement.replaceAll(" ON CLUSTER 'edge'", '').replace('= Replicated', '= '),
-      ),
-    ).toEqual(plain);
+      Object.fromEntries(hashes),
+      'A released migration must not change. Undo the change and write it as a new file; list the new file here.',
+    ).toEqual(sha256);
+  });
+
+  it('are all in the list of migrations.ts, numbered from 1 without a gap', () => {
+    const files = readdirSync(new URL('../migrations', import.meta.url)).sort();
+    expect(
+      Object.keys(migrationFiles),
+      'Each file in packages/lake/migrations needs its line in migrations.ts.',
+    ).toEqual(files);
+    expect(files.map((file) => Number(/^([0-9]{3})-[a-z0-9-]+\.sql$/.exec(file)?.[1]))).toEqual(
+      files.map((_, index) => index + 1),
+    );
+  });
+
+  it.each([
+    [
+      'no name',
+      'SELECT 1;\n',
+      /^005\.sql: the first line is "SELECT 1;"; it must be "-- NAME OF THE STEP"\.$/,
+    ],
+    [
+      'no end',
+      '-- A step\n\nSELECT 1\n',
+      /^005\.sql: "SELECT 1" begins a statement that no line ends with ";"\.$/,
+    ],
+  ])('are refused with what is wrong: %s', (_, text, message) => {
+    expect(() => readMigration('005.sql', text)).toThrow(message);
+  });
+
+  it('keep a condition apart from statements, leave comments out and may have semicolons within a line', () => {
+    const text =
+      "-- A step\n-- why\n\n-- needed if\nSELECT 1\n  AS needed;\n\nSELECT ';' AS a,\n-- b\n  2;\nSELECT 3;\n";
+    expect(readMigration('005.sql', text)).toEqual({
+      name: 'A step',
+      neededIf: 'SELECT 1\n  AS needed',
+      statements: ["SELECT ';' AS a,\n  2", 'SELECT 3'],
+    });
+  });
+});
+
+describe('the columns of api_calls', () => {
+  /** What to do so that the tables have the column of each field: nothing if the migrations make exactly these columns. */
+  function toDo(fields: Record<string, string>, made: Record<string, string>): string[] {
+    const next = String(migrations.length + 1).padStart(3, '0');
+    const add = (column: string, type: string): string =>
+      `write packages/lake/migrations/${next}-NAME.sql: ` +
+      `ALTER TABLE tripline.api_calls {onCluster} ADD COLUMN IF NOT EXISTS ${column} ${type};`;
+    return [
+      ...Object.entries(fields)
+        .filter(([column]) => !(column in made))
+        .map(([column, type]) => `No migration makes the column ${column}: ${add(column, type)}`),
+      ...Object.entries(fields)
+        .filter(([column, type]) => column in made && made[column] !== type)
+        .map(
+          ([column, type]) => `apiCallColumns says ${column} ${type}, the migrations make ${made[column]}.`,
+        ),
+      ...Object.keys(made)
+        .filter((column) => !(column in fields))
+        .map(
+          (column) =>
+            `The migrations make ${column}, which apiCallColumns does not name: inserts would leave it empty.`,
+        ),
+    ];
+  }
+  const made = async (): Promise<Record<string, string>> => {
+    await run('DROP DATABASE IF EXISTS tripline SYNC');
+    await createLake(client, { reading }).migrate({ retentionDays: 7 });
+    const columns = await ask<{ name: string; type: string }>(
+      "SELECT name, type FROM system.columns WHERE database = 'tripline' AND table = 'api_calls'",
+    );
+    return Object.fromEntries(columns.map(({ name, type }) => [name, type]));
+  };
+
+  it('are those that the migrations make', async () => {
+    expect(toDo(apiCallColumns, await made())).toEqual([]);
+  });
+
+  it('are missed with what to write, if a field comes without a migration', async () => {
+    const next = String(migrations.length + 1).padStart(3, '0');
+    expect(
+      toDo({ ...apiCallColumns, tlsVersion: 'LowCardinality(String)', status: 'UInt8' }, await made()),
+    ).toEqual([
+      `No migration makes the column tlsVersion: write packages/lake/migrations/${next}-NAME.sql: ` +
+        'ALTER TABLE tripline.api_calls {onCluster} ADD COLUMN IF NOT EXISTS tlsVersion LowCardinality(String);',
+      'apiCallColumns says status UInt8, the migrations make UInt16.',
+    ]);
+    const fewer = Object.fromEntries(
+      Object.entries(apiCallColumns).filter(([column]) => column !== 'pathGone'),
+    );
+    expect(toDo(fewer, await made())).toEqual([
+      'The migrations make pathGone, which apiCallColumns does not name: inserts would leave it empty.',
+    ]);
   });
 });

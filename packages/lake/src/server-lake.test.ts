@@ -8,11 +8,16 @@ import {
   type Clickhouse,
   type ClickhouseFront,
 } from '../../../test/engines/clickhouse.ts';
-import { lakeContract } from './lake.contract.ts';
+import { lakeContract, type LakeUnderTest } from './lake.contract.ts';
 import type { Lake } from './lake.ts';
+import { migrations } from './migrations.ts';
 import { openServerLake, refuseOldServer } from './server-lake.ts';
+import { upgradeContract } from './upgrade.contract.ts';
 
-lakeContract('lake on a server', async () => {
+lakeContract('lake on a server', underTest);
+upgradeContract('lake on a server', underTest);
+
+async function underTest(): Promise<LakeUnderTest> {
   const server = await startClickhouse();
   let lake = openServerLake(server);
   return {
@@ -28,7 +33,7 @@ lakeContract('lake on a server', async () => {
       await server.dispose();
     },
   };
-});
+}
 
 async function command({ url, username, password }: Clickhouse, sql: string): Promise<void> {
   const client = createClient({ url, username, password });
@@ -36,16 +41,15 @@ async function command({ url, username, password }: Clickhouse, sql: string): Pr
   await client.close();
 }
 
-function calls(batch: string, from: number, to: number): Buffer {
+function calls(batch: string, from: number, to: number): Buffer[] {
   const startedAt = Math.floor(Date.now() / 3_600_000) * 3_600_000;
-  const lines = Array.from(
-    { length: to - from },
-    (_, i) =>
+  return Array.from({ length: to - from }, (_, i) =>
+    Buffer.from(
       `{"id":"${batch}-${from + i}","startedAt":${startedAt - (i % 2) * 86_400_000},"actorKind":"address","actorId":"a",` +
-      '"actorName":"a","method":"GET","path":"/","endpoint":"GET /","status":200,"source":"kong","requestBytes":1,' +
-      '"responseBytes":1,"latencyMs":1}\n',
+        '"actorName":"a","method":"GET","path":"/","endpoint":"GET /","status":200,"source":"kong","requestBytes":1,' +
+        '"responseBytes":1,"latencyMs":1}',
+    ),
   );
-  return Buffer.from(lines.join(''));
 }
 
 /** Rows as every reader of the lake sees them. */
@@ -105,7 +109,7 @@ describe('lake on a server that fails', () => {
       );
       expect(await counted(lakes[0]!, 'process-')).toEqual({ rows: 200, ids: 200 });
       const versions = await lakes[0]!.query('SELECT version FROM tripline.migrations ORDER BY version');
-      expect(versions).toEqual([{ version: 1 }, { version: 2 }, { version: 3 }, { version: 4 }]);
+      expect(versions).toEqual(migrations.map((_, index) => ({ version: index + 1 })));
     } finally {
       for (const one of lakes) await one.close();
       await fresh.dispose();

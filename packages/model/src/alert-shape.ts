@@ -1,4 +1,4 @@
-import { severities, type Alert, type AlertActor, type AlertSource } from './alert.ts';
+import { isAlertType, severities, type Alert, type AlertActor, type AlertSource } from './alert.ts';
 import {
   createShapeCheck,
   isArrayOf,
@@ -49,12 +49,12 @@ const sourceProblem = createShapeCheck<AlertSource>({
 
 /**
  * Is a record of the bus an alert? Gives the name of a field that is missing or of another type, see `createShapeCheck`. Types of
- * alerts and kinds of actors that this version does not know are let through: policies do not name them.
+ * alerts and kinds of actors that this version does not know are accepted: policies do not name them.
  */
 export const alertProblem = createShapeCheck<Alert>({
   id: required(isText),
   revision: required(isCount),
-  type: required(isText),
+  type: required(isAlertType),
   severity: required(isOneOf(...severities)),
   score: required(isNumber),
   actor: required(isActor),

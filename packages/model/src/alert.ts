@@ -1,16 +1,11 @@
-export const alertTypes = [
-  'request-spike',
-  'credential-stuffing',
-  'brute-force',
-  'stale-credential',
-  'impossible-travel',
-  'credential-sharing',
-  'data-scraping',
-  'object-enumeration',
-  'abnormal-parameter',
-  'path-probing',
-] as const;
-export type AlertType = (typeof alertTypes)[number];
+/** In kebab case, such as `request-spike`: one per detector. Which there are is known to the registry of detectors only. */
+export type AlertType = string;
+
+export const alertTypeShape = /^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,7}$/;
+
+export function isAlertType(value: unknown): value is AlertType {
+  return typeof value === 'string' && alertTypeShape.test(value);
+}
 
 /**
  * While it grows, an alert is published again at most this often, and when this share of its age (from `raisedAt`) has passed:

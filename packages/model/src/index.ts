@@ -1,9 +1,15 @@
 export * from './address.ts';
 export * from './api-call.ts';
 export * from './alert.ts';
+export * from './glob.ts';
+export * from './nearest.ts';
 export * from './response.ts';
-export * from './policy.ts';
+export * from './target.ts';
+export * from './duration.ts';
 export * from './topics.ts';
-export { apiCallProblem } from './api-call-shape.ts';
+export { encodeApiCall } from './api-call-record/encode.ts';
+export { apiCallFields } from './api-call-record/fields.ts';
+export { readApiCall } from './api-call-record/read.ts';
+export { apiCallRow } from './api-call-record/row.ts';
 export { alertProblem } from './alert-shape.ts';
 export { isArrayOf, isCount, isInteger, isNumber, isOneOf, isString, type Check } from './shape.ts';

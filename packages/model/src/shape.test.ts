@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { alertProblem, apiCallProblem, apiCallSchema, type Alert, type ApiCall } from './index.ts';
+import { apiCallProblem } from './api-call-shape.ts';
+import { alertProblem, apiCallSchema, type Alert, type ApiCall } from './index.ts';
 
 const call: Required<ApiCall> = {
   id: 'abcdefgh.1',

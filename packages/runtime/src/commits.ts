@@ -1,9 +1,11 @@
 import { statfsSync } from 'node:fs';
+import { Backoff } from './backoff.ts';
+import { resultWithin } from './deadline.ts';
 
-/** Thrown when LMDB could not commit: nothing of the transaction is there. */
+/** Thrown when LMDB could not commit. Nothing of the transaction was written. */
 export class CommitFailedError extends Error {
   override name = 'CommitFailedError';
-  /** True: there is no room. False: the disk fails in another way. */
+  /** True if there is no room, false if the disk fails in another way. */
   readonly diskFull: boolean;
 
   constructor(message: string, diskFull: boolean, cause: unknown) {
@@ -12,7 +14,7 @@ export class CommitFailedError extends Error {
   }
 }
 
-/** What is used of LMDB's root database, which must be opened with `eventTurnBatching: false`. */
+/** The part of LMDB's root database that is used here. It must be opened with `eventTurnBatching: false`. */
 interface Lmdb {
   batch(work: () => void): Promise<unknown>;
   readonly flushed: PromiseLike<unknown>;
@@ -23,31 +25,30 @@ export interface CommitsOptions {
   lmdb: Lmdb;
   /** Directory of the files. */
   path: string;
-  /** What is kept there, in words: `the bus`. */
+  /** Name of the data for messages: `the bus`. */
   what: string;
   onLog?: (level: 'info' | 'error', message: string, detail?: Record<string, unknown>) => void;
 }
 
 interface Failure {
   error: CommitFailedError;
-  /** When it was last seen, by the monotonic clock, ms; with the free bytes of the disk then. */
+  /** When it last happened, by the monotonic clock in ms. */
   failedAt: number;
+  /** Free bytes of the disk then. */
   freeBytes: number;
-  /** No further try before (monotonic clock, ms), unless the disk gets room. */
-  nextTryAt: number;
-  waitMs: number;
+  /** The next attempt is made at this time (monotonic clock, ms), or as soon as the disk has room. */
+  nextAttemptAt: number;
 }
 
-const retryMs = 1_000;
-const retryMaxMs = 10_000;
+const retryLimits = { firstMs: 1_000, maxMs: 10_000 };
 /**
- * No commit is tried with less free than this and twice what it writes. A write for which LMDB (3.5) finds no room overruns the
- * buffer of its error message, which can hang or end the process; so LMDB does not get that far on a full disk.
+ * A commit is attempted only with so many bytes free, and twice what it writes. A write for which LMDB (3.5) finds no room
+ * overruns the buffer of its error message, which can hang or end the process, so LMDB must not get that far on a full disk.
  */
 const roomBytes = 2 ** 20;
-/** A commit that succeeds so long (ms) after the last failure means that the disk is well, also without more room. */
+/** A commit that succeeds so long after the last failure shows that the disk works, also without more room. */
 const calmMs = 10_000;
-/** LMDB itself gives the reason of a failed commit after the failure; usually at once. */
+/** LMDB gives the reason of a failed commit after the failure, usually at once. */
 const reasonWithinMs = 1_000;
 const flushWithinMs = 5_000;
 /** ENOSPC, EDQUOT and EFBIG of Linux and macOS, and LMDB's own MDB_MAP_FULL. */
@@ -55,23 +56,27 @@ const fullCodes = [28, 122, 69, 27, -30792];
 
 /**
  * Transactions of one LMDB environment. A failed one rejects its caller and nobody else, and leaves the environment usable:
- * when the disk has room again, the next one succeeds. (LMDB reports a full disk as an I/O error where it could write a part.)
+ * the next one succeeds once the disk has room again. (LMDB reports a full disk as an I/O error where it could write a part.)
  *
- * A full disk is found out before LMDB is asked, and so is that it has room again. While commits fail for another reason, further
- * ones are refused without a try, but for one every 1 to 10 s: LMDB prints a stack for each.
+ * Free space is checked before LMDB is called. While commits fail for another reason, one attempt is made every 1 to 10 s and
+ * all others are refused without one, because LMDB prints a stack for each failure.
  */
 export class Commits {
   readonly #options: CommitsOptions;
+  readonly #backoff = new Backoff(retryLimits);
   #failure: Failure | undefined;
 
   constructor(options: CommitsOptions) {
     this.#options = options;
   }
 
-  /** Commits all writes that `work` makes, or none of them; rejects with `CommitFailedError`. `bytes`: about what it writes. */
+  /**
+   * Commits all writes that `work` makes, or none of them; rejects with a `CommitFailedError`. `bytes` is about what it
+   * writes.
+   */
   async run(work: () => void, bytes = 0): Promise<void> {
     const failing = this.#failure;
-    if (failing && performance.now() < failing.nextTryAt && !this.#gotRoom(failing)) throw failing.error;
+    if (failing && performance.now() < failing.nextAttemptAt && !this.#gotRoom(failing)) throw failing.error;
     const free = freeBytesOf(this.#options.path);
     if (free < roomBytes + 2 * bytes)
       throw this.#failed(
@@ -86,13 +91,14 @@ export class Commits {
     if (!this.#failure) return;
     // On a full disk small commits still succeed, in pages that others have freed, between larger ones that fail.
     const { failedAt } = this.#failure;
-    this.#failure.nextTryAt = -Infinity;
+    this.#failure.nextAttemptAt = -Infinity;
     if (performance.now() - failedAt < calmMs && !this.#gotRoom(this.#failure)) return;
     this.#failure = undefined;
+    this.#backoff.succeeded();
     this.#options.onLog?.('info', `${this.#options.what} can be written again`);
   }
 
-  /** Why nothing can be written at the moment, in words; null if something can, as far as is known. */
+  /** Why nothing can be written at the moment, in words; null if no problem is known. */
   problem(): string | null {
     const failing = this.#failure;
     return failing && !this.#gotRoom(failing) ? failing.error.message : null;
@@ -101,10 +107,10 @@ export class Commits {
   /** Flushes to the disk and closes. */
   async close(): Promise<void> {
     const { lmdb } = this.#options;
-    // After a failed commit LMDB waits for a flush that never comes, until a commit succeeds: one without writes always does.
+    // After a failed commit LMDB waits for a flush that comes only with the next commit; one without writes always succeeds.
     if (this.#failure) await lmdb.batch(() => undefined).catch(reasonOf);
-    await within(flushWithinMs, lmdb.flushed);
-    await within(flushWithinMs, lmdb.close());
+    await resultWithin(flushWithinMs, lmdb.flushed);
+    await resultWithin(flushWithinMs, lmdb.close());
   }
 
   #failed(reason: Error & { code?: number }, isFull = false): CommitFailedError {
@@ -115,10 +121,9 @@ export class Commits {
       ? `the disk of ${path} is full, so ${what} cannot be written: free some space, and it goes on by itself`
       : `${what} in ${path} cannot be written: ${reason.message}`;
     const error = new CommitFailedError(message, diskFull, reason);
-    const waitMs = Math.min((this.#failure?.waitMs ?? retryMs / 2) * 2, retryMaxMs);
     if (this.#failure?.error.message !== message) onLog?.('error', message, { err: reason, freeBytes });
     const failedAt = performance.now();
-    this.#failure = { error, failedAt, freeBytes, waitMs, nextTryAt: failedAt + waitMs };
+    this.#failure = { error, failedAt, freeBytes, nextAttemptAt: failedAt + this.#backoff.failed() };
     return error;
   }
 
@@ -127,26 +132,15 @@ export class Commits {
   }
 }
 
-/** A failed commit carries its reason as a promise, which would reject unhandled if nobody asked for it. */
+/** The reason of a failed commit. It comes as a promise, which would reject unhandled if nobody waited for it. */
 async function reasonOf(error: unknown): Promise<Error> {
   const { commitError } = error as { commitError?: Promise<never> };
   if (commitError === undefined) return error as Error;
   const reason = commitError.catch((cause: unknown) => cause as Error);
-  return (await within(reasonWithinMs, reason)) ?? (error as Error);
+  return (await resultWithin(reasonWithinMs, reason)) ?? (error as Error);
 }
 
-/** Undefined if it takes longer. */
-async function within<T>(ms: number, work: PromiseLike<T>): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), ms)));
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Free bytes of the disk that holds a path, for a user without privileges; Infinity if it cannot be told. */
+/** Free bytes of the disk that holds a path, for a user without privileges; Infinity if the system does not say. */
 export function freeBytesOf(path: string): number {
   try {
     const { bavail, bsize } = statfsSync(path);

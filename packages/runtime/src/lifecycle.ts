@@ -1,3 +1,4 @@
+import { resultWithin } from './deadline.ts';
 import type { Logger } from './logger.ts';
 
 /**
@@ -18,13 +19,11 @@ export class Shutdown {
   }
 
   async #runAll(logger: Logger, deadlineMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const deadline = new Promise<'late'>((resolve) => {
-      timer = setTimeout(() => resolve('late'), deadlineMs);
-    });
+    const endsAt = performance.now() + deadlineMs;
     for (const step of this.#steps.reverse()) {
       try {
-        if ((await Promise.race([Promise.resolve(step.run()), deadline])) === 'late') {
+        const ended = Promise.resolve(step.run()).then(() => true);
+        if (!(await resultWithin(Math.max(0, endsAt - performance.now()), ended))) {
           logger.error({ step: step.name, deadlineMs }, 'stopping took too long: left undone');
           break;
         }
@@ -32,7 +31,6 @@ export class Shutdown {
         logger.error({ step: step.name, err: error }, 'stopping failed');
       }
     }
-    clearTimeout(timer);
   }
 }
 

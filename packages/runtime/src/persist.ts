@@ -1,15 +1,16 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { Backoff } from './backoff.ts';
 import type { Logger } from './logger.ts';
+import { sleep } from './pause.ts';
 
 export interface PersistOptions {
   logger: Logger;
-  /** Ends the waiting between tries. */
+  /** Ends the wait between two attempts. */
   stopped: AbortSignal;
   now: () => number;
-  /** Wait before the first retry, in ms, default 200; doubles up to `retryMaxMs`, default 10,000. */
+  /** Wait before the second attempt, in ms, default 200. It doubles up to `retryMaxMs`, default 10,000. */
   retryMs?: number;
   retryMaxMs?: number;
-  /** Called after each try that failed and is not final. */
+  /** Called after each failed attempt that another one follows. */
   onFailure?: () => void;
 }
 
@@ -19,15 +20,21 @@ export class StoppedError extends Error {
   override message = 'The role is stopping.';
 }
 
-/** Work that must succeed in the end: tried with back-off until it does. Told once when it fails and when it works again. */
+/**
+ * Runs work that must succeed in the end: again and again, with back-off, until it does. Logs one line when a work begins to
+ * fail, when its problem changes, and when it works again.
+ */
 export interface Persist {
-  /** `what` names the work in words. What `isFinal` says yes to is thrown at once; `StoppedError` when the role stops. */
+  /**
+   * `what` names the work in words, for the log and `failing`. Rejects at once with an error for which `isFinal` returns true,
+   * and with a `StoppedError` when the role stops first.
+   */
   run<T>(what: string, work: () => Promise<T>, isFinal?: (error: unknown) => boolean): Promise<T>;
-  /** What fails at the moment, with the last problem, in words. */
+  /** Works that fail at the moment, each with its last problem in words. */
   failing(): ReadonlyMap<string, string>;
-  /** What has been under way for longer than `ms` without an answer. */
+  /** A work whose present attempt has taken longer than `ms`. */
   stalled(ms: number): string | undefined;
-  /** From now on a failure is final. */
+  /** From now on each work has one attempt: its failure rejects with a `StoppedError`. */
   lastTry(): void;
 }
 
@@ -38,7 +45,8 @@ export function createPersist(options: PersistOptions): Persist {
   let last = false;
   return {
     async run(what, work, isFinal = () => false) {
-      for (let waitMs = retryMs; ; waitMs = Math.min(waitMs * 2, retryMaxMs)) {
+      const backoff = new Backoff({ firstMs: retryMs, maxMs: retryMaxMs });
+      for (;;) {
         busySince.set(what, now());
         try {
           const done = await work();
@@ -49,7 +57,7 @@ export function createPersist(options: PersistOptions): Persist {
             failing.delete(what);
             throw error;
           }
-          // Whoever stops takes away what this needs: no failure to tell of.
+          // A role that stops closes what the work needs; that is no failure to log.
           if (stopped.aborted) throw new StoppedError();
           options.onFailure?.();
           const problem = error instanceof Error ? error.message.split('\n', 1)[0]! : String(error);
@@ -60,7 +68,7 @@ export function createPersist(options: PersistOptions): Persist {
         } finally {
           busySince.delete(what);
         }
-        await sleep(waitMs, undefined, { signal: stopped }).catch(() => {
+        await sleep(backoff.failed(), stopped).catch(() => {
           throw new StoppedError();
         });
       }

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { configSchema } from './config.ts';
+import { configSchema } from './config/index.ts';
 import { isLoopbackHost, takesLinesFromStrangers } from './strangers.ts';
 
 it.each([

@@ -1,4 +1,4 @@
-import type { Config } from './config.ts';
+import type { Config } from './config/index.ts';
 
 /** Is this a name or address of this machine that no other machine can reach? */
 export function isLoopbackHost(host: string): boolean {

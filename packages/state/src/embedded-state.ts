@@ -20,8 +20,14 @@ export interface EmbeddedStateOptions {
   onLog?: CommitsOptions['onLog'];
 }
 
-/** `[partition, key]` to value and the second it was written in, for expiry. */
-type Entry = [writtenAtSeconds: number, value: string];
+interface Entry {
+  writtenAtSeconds: number;
+  value: Buffer;
+}
+
+/** First byte of an entry; behind it the second in which it was written (32 bits, little-endian), then the value. */
+const entryFormat = 1;
+const entryHeadBytes = 5;
 
 /** How many entries a checkpoint looks at in passing to find idle ones: the sweep never stops the loop. */
 const sweepPerCheckpoint = 200;
@@ -32,8 +38,8 @@ export function createEmbeddedState(options: EmbeddedStateOptions): StateStore {
 }
 
 class EmbeddedState implements StateStore {
-  readonly #root: RootDatabase<Entry, string>;
-  readonly #entries: Database<Entry, [number, string]>;
+  readonly #root: RootDatabase<number, string>;
+  readonly #entries: Database<Buffer, [number, string]>;
   readonly #offsets: Database<number, number>;
   readonly #commits: Commits;
   readonly #idleExpiryMs: number | undefined;
@@ -48,14 +54,14 @@ class EmbeddedState implements StateStore {
   constructor(options: EmbeddedStateOptions) {
     const { path } = options;
     mkdirSync(path, { recursive: true });
-    this.#root = open<Entry, string>({ path, encoding: 'json', maxDbs: 4, eventTurnBatching: false });
+    this.#root = open<number, string>({ path, encoding: 'json', maxDbs: 4, eventTurnBatching: false });
     this.#commits = new Commits({
       lmdb: this.#root,
       path,
       what: 'the state',
       ...(options.onLog ? { onLog: options.onLog } : {}),
     });
-    this.#entries = this.#root.openDB({ name: 'entries', encoding: 'msgpack' });
+    this.#entries = this.#root.openDB({ name: 'entries', encoding: 'binary' });
     this.#offsets = this.#root.openDB({ name: 'offsets', encoding: 'json' });
     this.#idleExpiryMs = options.idleExpiryMs;
     this.#now = options.now ?? Date.now;
@@ -100,11 +106,11 @@ class EmbeddedState implements StateStore {
     return this.#commits.problem();
   }
 
-  #load(partition: number, keys: readonly string[]): Map<string, string> {
-    const found = new Map<string, string>();
+  #load(partition: number, keys: readonly string[]): Map<string, Buffer> {
+    const found = new Map<string, Buffer>();
     for (const key of keys) {
       const entry = this.#entry([partition, key]);
-      if (entry) found.set(key, entry[1]);
+      if (entry) found.set(key, entry.value);
     }
     return found;
   }
@@ -117,25 +123,17 @@ class EmbeddedState implements StateStore {
     }
   }
 
-  /** Bytes that this store did not write come as an empty state of long ago: whoever reads it begins anew. */
   #entry(key: [number, string]): Entry | undefined {
-    try {
-      const entry: unknown = this.#entries.get(key);
-      if (entry === undefined) return undefined;
-      if (Array.isArray(entry) && typeof entry[0] === 'number' && typeof entry[1] === 'string')
-        return entry as Entry;
-    } catch {
-      // Not of this store's encoding.
-    }
-    return [0, ''];
+    const bytes = this.#entries.getBinary(key);
+    return bytes && decodeEntry(bytes);
   }
 
-  #loadAll(partition: number): Map<string, string> {
-    const found = new Map<string, string>();
+  #loadAll(partition: number): Map<string, Buffer> {
+    const found = new Map<string, Buffer>();
     // Keys sort by partition first; strings of any length lie between '' and the next partition.
     for (const key of this.#entries.getKeys({ start: [partition, ''], end: [partition + 1, ''] })) {
       const entry = this.#entry(key);
-      if (entry) found.set(key[1], entry[1]);
+      if (entry) found.set(key[1], entry.value);
     }
     return found;
   }
@@ -150,7 +148,7 @@ class EmbeddedState implements StateStore {
     await this.#commits.run(() => {
       for (const [key, value] of changes) {
         if (value === null) void this.#entries.remove([partition, key]);
-        else void this.#entries.put([partition, key], [seconds, value]);
+        else void this.#entries.put([partition, key], encodeEntry(seconds, value));
       }
       for (const key of idle) void this.#entries.remove(key);
       void this.#offsets.put(partition, offset);
@@ -172,7 +170,7 @@ class EmbeddedState implements StateStore {
       looked++;
       sweptTo = key;
       const fresh = key[0] === partition && changes.has(key[1]);
-      const writtenAt = this.#entry(key)?.[0] ?? seconds;
+      const writtenAt = this.#entry(key)?.writtenAtSeconds ?? seconds;
       if (!fresh && (seconds - writtenAt) * 1000 > this.#idleExpiryMs) idle.push(key);
     }
     return { idle, sweptTo: looked < sweepPerCheckpoint ? [0, ''] : sweptTo };
@@ -183,7 +181,7 @@ class EmbeddedState implements StateStore {
     let bytes = 0;
     for (const key of this.#entries.getKeys({})) {
       keys++;
-      bytes += Buffer.byteLength(this.#entry(key)?.[1] ?? '');
+      bytes += this.#entry(key)?.value.length ?? 0;
     }
     return Promise.resolve({ keys, bytes });
   }
@@ -191,4 +189,18 @@ class EmbeddedState implements StateStore {
   close(): Promise<void> {
     return this.#commits.close();
   }
+}
+
+function encodeEntry(writtenAtSeconds: number, value: Buffer): Buffer {
+  const bytes = Buffer.allocUnsafe(entryHeadBytes + value.length);
+  bytes[0] = entryFormat;
+  bytes.writeUInt32LE(writtenAtSeconds, 1);
+  value.copy(bytes, entryHeadBytes);
+  return bytes;
+}
+
+/** Bytes of another format are given whole, as a value of long ago, which its role does not recognise. */
+function decodeEntry(bytes: Buffer): Entry {
+  if (bytes[0] !== entryFormat || bytes.length < entryHeadBytes) return { writtenAtSeconds: 0, value: bytes };
+  return { writtenAtSeconds: bytes.readUInt32LE(1), value: bytes.subarray(entryHeadBytes) };
 }

@@ -2,17 +2,14 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { inspect } from 'node:util';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import {
-  skipWithoutRedis,
-  startRedis,
-  type RedisEngine,
-  type RedisEngineOptions,
-} from '../../../test/engines/redis.ts';
+import { skipWithout } from '../../../test/engines/needs.ts';
+import { startRedis, type RedisEngine, type RedisEngineOptions } from '../../../test/engines/redis.ts';
 import { createRedisState, type RedisStateOptions } from './redis-state.ts';
 import { FencedError, StateLostError, type StateChanges, type StateStore } from './state-store.ts';
 import { stateContract } from './state.contract.ts';
+import { bytesOf, textsOf } from './test-support.ts';
 
-const skip = await skipWithoutRedis();
+const skip = await skipWithout('the state on Redis', 'Redis');
 const hourMs = 3_600_000;
 
 let prefixes = 0;
@@ -92,13 +89,13 @@ describe.skipIf(skip)('Redis', () => {
     const keyPrefix = freshPrefix();
     const state = createRedisState({ name: 'processor', keyPrefix, url: redis.url, idleExpiryMs: 400 });
     const claimed = await state.claim(0);
-    await claimed.checkpoint(new Map([['idle', '1']]), 1);
+    await claimed.checkpoint(bytesOf([['idle', '1']]), 1);
     let offset = 1;
     await until(async () => {
-      await claimed.checkpoint(new Map([['busy', `${offset}`]]), ++offset);
+      await claimed.checkpoint(bytesOf([['busy', `${offset}`]]), ++offset);
       return !(await claimed.load(['idle'])).has('idle');
     }, 'the idle state is gone');
-    expect(await claimed.loadAll()).toEqual(new Map([['busy', `${offset - 1}`]]));
+    expect(await claimed.loadAll()).toEqual(bytesOf([['busy', `${offset - 1}`]]));
     expect(await redis.command('PTTL', `{${keyPrefix}:processor:0}owner`)).toBe(-1);
     await state.close();
   });
@@ -106,7 +103,7 @@ describe.skipIf(skip)('Redis', () => {
   it('keeps states without expiry for ever', async () => {
     const keyPrefix = freshPrefix();
     const state = createRedisState({ name: 'responder', keyPrefix, url: redis.url });
-    await (await state.claim(0)).checkpoint(new Map([['a', '1']]), 1);
+    await (await state.claim(0)).checkpoint(bytesOf([['a', '1']]), 1);
     expect(await redis.command('PTTL', `{${keyPrefix}:responder:0}states`)).toBe(-1);
     await state.close();
   });
@@ -124,13 +121,13 @@ describe.skipIf(skip)('Redis', () => {
       url: redis.url,
       idleExpiryMs: hourMs,
     });
-    const values = new Map(Array.from({ length: 8_000 }, (_, n) => [`actor ${n}`, '0'.repeat(400)] as const));
+    const values = bytesOf(Array.from({ length: 8_000 }, (_, n) => [`actor ${n}`, '0'.repeat(400)] as const));
     await (await state.claim(0)).checkpoint(values, 1);
     await (await others.claim(0)).checkpoint(values, 1);
     const { keys, bytes } = await state.size();
     expect(keys).toBeGreaterThan(6_000);
     expect(keys).toBeLessThan(10_000);
-    expect(bytes / keys).toBeCloseTo(351, 0);
+    expect(bytes / keys).toBeCloseTo(400, 0);
     await Promise.all([state.close(), others.close()]);
   });
 });
@@ -167,7 +164,7 @@ describe.skipIf(skip)('Redis Cluster', () => {
       idleExpiryMs: hourMs,
     });
     for (let partition = 0; partition < 12; partition++) {
-      const values = new Map(['a:consumer:{anna}', 'p:orders', 'progress'].map((key) => [key, '1']));
+      const values = bytesOf(['a:consumer:{anna}', 'p:orders', 'progress'].map((key) => [key, '1'] as const));
       await (await state.claim(partition)).checkpoint(values, 1);
     }
     const keys = (await redis.command('KEYS', `{${keyPrefix}:*`)) as string[];
@@ -209,17 +206,17 @@ describe.skipIf(skip)('when Redis fails', () => {
     return Object.assign(state, { log });
   };
   const values = (count: number, text: string): StateChanges =>
-    new Map(Array.from({ length: count }, (_, n) => [`actor ${n}`, text]));
+    bytesOf(Array.from({ length: count }, (_, n) => [`actor ${n}`, text] as const));
 
   it('goes on where it was when Redis comes back with its data', async () => {
     const redis = await start();
     const state = open(redis.url);
     const claimed = await state.claim(0);
-    await claimed.checkpoint(new Map([['a', '1']]), 1);
+    await claimed.checkpoint(bytesOf([['a', '1']]), 1);
 
     await redis.kill();
     const began = Date.now();
-    await expect(claimed.checkpoint(new Map([['a', '2']]), 2)).rejects.toThrow(
+    await expect(claimed.checkpoint(bytesOf([['a', '2']]), 2)).rejects.toThrow(
       /127\.0\.0\.1:\d+ cannot be reached/,
     );
     await expect(claimed.load(['a'])).rejects.toThrow(/cannot be reached/);
@@ -227,9 +224,9 @@ describe.skipIf(skip)('when Redis fails', () => {
     expect(state.problem()).toMatch(/cannot be reached: .*ECONNREFUSED/);
 
     await redis.restart();
-    await eventually(() => claimed.checkpoint(new Map([['a', '2']]), 2));
+    await eventually(() => claimed.checkpoint(bytesOf([['a', '2']]), 2));
     expect(state.problem()).toBeNull();
-    expect(await claimed.load(['a'])).toEqual(new Map([['a', '2']]));
+    expect(await claimed.load(['a'])).toEqual(bytesOf([['a', '2']]));
     expect((await state.claim(0)).offset).toBe(2);
     // Told once each, however many commands failed: that it broke, perhaps why, and that it works again.
     expect(state.log[0]).toMatch(/^error: Redis at 127\.0\.0\.1:\d+ cannot be reached/);
@@ -243,11 +240,11 @@ describe.skipIf(skip)('when Redis fails', () => {
     const claimed = await state.claim(0);
     await redis.pause();
     const began = Date.now();
-    await expect(claimed.checkpoint(new Map([['a', '1']]), 1)).rejects.toThrow('gives no answer within 5 s');
+    await expect(claimed.checkpoint(bytesOf([['a', '1']]), 1)).rejects.toThrow('gives no answer within 5 s');
     expect(Date.now() - began).toBeLessThan(7_000);
     expect(state.problem()).toContain('gives no answer');
     await redis.resume();
-    await eventually(() => claimed.checkpoint(new Map([['a', '1']]), 1));
+    await eventually(() => claimed.checkpoint(bytesOf([['a', '1']]), 1));
     expect(state.problem()).toBeNull();
   });
 
@@ -255,43 +252,43 @@ describe.skipIf(skip)('when Redis fails', () => {
     const redis = await start();
     const state = open(redis.url);
     const claimed = await state.claim(0);
-    await claimed.checkpoint(new Map([['a', '1']]), 1);
+    await claimed.checkpoint(bytesOf([['a', '1']]), 1);
     await redis.flush();
-    await expect(claimed.checkpoint(new Map([['b', '1']]), 2)).rejects.toThrow(StateLostError);
+    await expect(claimed.checkpoint(bytesOf([['b', '1']]), 2)).rejects.toThrow(StateLostError);
     expect(await redis.command('DBSIZE')).toBe(0);
     const again = await state.claim(0);
     expect(again.offset).toBeUndefined();
-    await expect(claimed.checkpoint(new Map([['b', '1']]), 2)).rejects.toThrow(FencedError);
-    await again.checkpoint(new Map([['c', '1']]), 3);
-    expect(await again.loadAll()).toEqual(new Map([['c', '1']]));
+    await expect(claimed.checkpoint(bytesOf([['b', '1']]), 2)).rejects.toThrow(FencedError);
+    await again.checkpoint(bytesOf([['c', '1']]), 3);
+    expect(await again.loadAll()).toEqual(bytesOf([['c', '1']]));
   });
 
   it('tells an owner that Redis came back with older data, and goes on from those with the next claim', async () => {
     const redis = await start({ appendonly: 'no' });
     const state = open(redis.url);
     const claimed = await state.claim(0);
-    await claimed.checkpoint(new Map([['a', '1']]), 1);
+    await claimed.checkpoint(bytesOf([['a', '1']]), 1);
     await redis.command('SAVE');
-    await claimed.checkpoint(new Map([['a', '2']]), 2);
+    await claimed.checkpoint(bytesOf([['a', '2']]), 2);
     await redis.kill();
     await redis.restart();
-    const next = eventually(() => claimed.checkpoint(new Map([['b', '3']]), 3));
+    const next = eventually(() => claimed.checkpoint(bytesOf([['b', '3']]), 3));
     await expect(next).rejects.toThrow(StateLostError);
     const again = await state.claim(0);
     expect(again.offset).toBe(1);
-    expect(await again.loadAll()).toEqual(new Map([['a', '1']]));
+    expect(await again.loadAll()).toEqual(bytesOf([['a', '1']]));
   });
 
   it('tells the present owner that Redis failed over to a copy without its claim', async () => {
     const redis = await start({ appendonly: 'no' });
     const [former, present] = [open(redis.url), open(redis.url)];
     const before = await former.claim(0);
-    await before.checkpoint(new Map([['a', '1']]), 1);
+    await before.checkpoint(bytesOf([['a', '1']]), 1);
     await redis.command('SAVE');
     const after = await present.claim(0);
     await redis.kill();
     await redis.restart();
-    const next = eventually(() => after.checkpoint(new Map([['a', '2']]), 2));
+    const next = eventually(() => after.checkpoint(bytesOf([['a', '2']]), 2));
     await expect(next).rejects.toThrow(StateLostError);
     expect((await present.claim(0)).offset).toBe(1);
   });
@@ -300,15 +297,15 @@ describe.skipIf(skip)('when Redis fails', () => {
     const redis = await start();
     const [former, present] = [open(redis.url), open(redis.url)];
     const before = await former.claim(0);
-    await before.checkpoint(new Map([['a', 'former']]), 1);
+    await before.checkpoint(bytesOf([['a', 'former']]), 1);
     const after = await present.claim(0);
-    await after.checkpoint(new Map([['a', 'present']]), 2);
-    const late: StateChanges = new Map([
+    await after.checkpoint(bytesOf([['a', 'present']]), 2);
+    const late = bytesOf([
       ['a', null],
       ['b', 'late'],
     ]);
     await expect(before.checkpoint(late, 3)).rejects.toThrow(FencedError);
-    expect(await after.loadAll()).toEqual(new Map([['a', 'present']]));
+    expect(await after.loadAll()).toEqual(bytesOf([['a', 'present']]));
     expect((await present.claim(0)).offset).toBe(2);
   });
 
@@ -318,29 +315,29 @@ describe.skipIf(skip)('when Redis fails', () => {
     opened.push(proxy);
     const state = open(`redis://127.0.0.1:${proxy.port}`);
     const claimed = await state.claim(0);
-    await claimed.checkpoint(new Map([['a', '1']]), 1);
+    await claimed.checkpoint(bytesOf([['a', '1']]), 1);
 
     proxy.loseNextAnswer();
-    await expect(claimed.checkpoint(new Map([['a', '2']]), 2)).rejects.toThrow(
+    await expect(claimed.checkpoint(bytesOf([['a', '2']]), 2)).rejects.toThrow(
       'the connection broke before the answer came',
     );
     expect(await redis.command('HGET', '{tripline:processor:0}owner', 'offset')).toBe('2');
-    await claimed.checkpoint(new Map([['a', '2']]), 2);
-    expect(await claimed.loadAll()).toEqual(new Map([['a', '2']]));
+    await claimed.checkpoint(bytesOf([['a', '2']]), 2);
+    expect(await claimed.loadAll()).toEqual(bytesOf([['a', '2']]));
 
     proxy.loseNextAnswer();
-    await expect(claimed.checkpoint(new Map([['a', '3']]), 3)).rejects.toThrow(
+    await expect(claimed.checkpoint(bytesOf([['a', '3']]), 3)).rejects.toThrow(
       'the connection broke before the answer came',
     );
     await claimed.checkpoint(
-      new Map([
+      bytesOf([
         ['a', '4'],
         ['b', '4'],
       ]),
       4,
     );
-    await claimed.checkpoint(new Map([['b', null]]), 5);
-    expect(await claimed.loadAll()).toEqual(new Map([['a', '4']]));
+    await claimed.checkpoint(bytesOf([['b', null]]), 5);
+    expect(await claimed.loadAll()).toEqual(bytesOf([['a', '4']]));
     expect((await state.claim(0)).offset).toBe(5);
   });
 
@@ -350,14 +347,14 @@ describe.skipIf(skip)('when Redis fails', () => {
     opened.push(proxy);
     const state = open(`redis://127.0.0.1:${proxy.port}`);
     const claimed = await state.claim(0);
-    await claimed.checkpoint(new Map([['a', '1']]), 1);
+    await claimed.checkpoint(bytesOf([['a', '1']]), 1);
     const late = proxy.holdNextRequest();
-    await expect(claimed.checkpoint(new Map([['a', '2']]), 2)).rejects.toThrow(
+    await expect(claimed.checkpoint(bytesOf([['a', '2']]), 2)).rejects.toThrow(
       'the connection broke before the answer came',
     );
-    await claimed.checkpoint(new Map([['a', '3']]), 3);
+    await claimed.checkpoint(bytesOf([['a', '3']]), 3);
     expect(await (await late)()).toContain('overtaken');
-    expect(await claimed.load(['a'])).toEqual(new Map([['a', '3']]));
+    expect(await claimed.load(['a'])).toEqual(bytesOf([['a', '3']]));
     expect((await state.claim(0)).offset).toBe(3);
   });
 
@@ -365,7 +362,7 @@ describe.skipIf(skip)('when Redis fails', () => {
     const redis = await start({ appendonly: 'no' });
     const state = open(redis.url);
     const claimed = await state.claim(0);
-    await claimed.checkpoint(new Map([...values(2_000, '0'), ['gone with success', '1']]), 0);
+    await claimed.checkpoint(new Map([...values(2_000, '0'), ...bytesOf([['gone with success', '1']])]), 0);
     const info = String(await redis.command('INFO', 'memory'));
     const used = Number(/^used_memory:(\d+)/m.exec(info)![1]);
     let offset = 0;
@@ -374,18 +371,22 @@ describe.skipIf(skip)('when Redis fails', () => {
       await redis.command('CONFIG', 'SET', 'maxmemory', used + room * 500_000);
       // Values that need more room each time, and a removal first: what frees memory is not done either.
       const text = `${room},`.repeat(400 + 20 * room);
-      const changes = new Map([['gone with success', null], ...values(2_000, text), [`new ${room}`, text]]);
+      const changes: StateChanges = new Map([
+        ...bytesOf([['gone with success', null]]),
+        ...values(2_000, text),
+        ...bytesOf([[`new ${room}`, text]]),
+      ]);
       const outcome = await claimed.checkpoint(changes, offset + 1).then(
         () => 'saved',
         (error: unknown) => String(error),
       );
       await redis.command('CONFIG', 'SET', 'maxmemory', 0);
       const owner = await redis.command('HGET', '{tripline:processor:0}owner', 'offset');
-      const held = await claimed.load([...changes.keys()]);
+      const held = textsOf(await claimed.load([...changes.keys()]));
       if (outcome === 'saved') {
         offset++;
         changes.delete('gone with success');
-        expect(held).toEqual(changes);
+        expect(held).toEqual(textsOf(changes));
       } else {
         refused++;
         expect(outcome).toContain('is full (maxmemory) and takes no writes: raise maxmemory');
@@ -408,13 +409,13 @@ describe.skipIf(skip)('when Redis fails', () => {
     const redis = await start();
     const state = open(redis.url);
     const claimed = await state.claim(0);
-    await claimed.checkpoint(new Map([['a', '1']]), 1);
+    await claimed.checkpoint(bytesOf([['a', '1']]), 1);
     await redis.command('REPLICAOF', '127.0.0.1', '1');
-    await expect(claimed.checkpoint(new Map([['a', '2']]), 2)).rejects.toThrow('is a read-only replica');
-    expect(await eventually(() => claimed.load(['a']))).toEqual(new Map([['a', '1']]));
+    await expect(claimed.checkpoint(bytesOf([['a', '2']]), 2)).rejects.toThrow('is a read-only replica');
+    expect(await eventually(() => claimed.load(['a']))).toEqual(bytesOf([['a', '1']]));
     expect(state.problem()).toContain('the address must lead to the primary');
     await redis.command('REPLICAOF', 'NO', 'ONE');
-    await eventually(() => claimed.checkpoint(new Map([['a', '2']]), 2));
+    await eventually(() => claimed.checkpoint(bytesOf([['a', '2']]), 2));
     expect(state.problem()).toBeNull();
   });
 

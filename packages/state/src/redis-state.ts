@@ -1,4 +1,3 @@
-import { pack, unpack } from './pack.ts';
 import { RedisConnection, scriptOf, type Argument, type RedisConnectionOptions } from './redis-connection.ts';
 import {
   FencedError,
@@ -177,23 +176,23 @@ class RedisState implements StateStore {
   }
 
   #save(tag: string, owner: string, head: Argument[], changes: StateChanges): Promise<number> {
-    const kept: [key: string, value: string][] = [];
+    const kept: [key: string, value: Buffer][] = [];
     const gone: string[] = [];
     for (const [key, value] of changes) {
       if (value === null) gone.push(key);
       else kept.push([key, value]);
     }
     if (this.#idleExpiryMs === undefined) {
-      const fields = kept.flatMap(([key, value]): Argument[] => [key, pack(value)]);
+      const fields = kept.flat();
       const args = [...head, kept.length, ...fields, ...gone];
       return this.#redis.run(checkpointHash, [owner, `${tag}states`], args);
     }
     const keys = [owner, ...kept.map(([key]) => `${tag}.${key}`), ...gone.map((key) => `${tag}.${key}`)];
-    const args = [...head, this.#idleExpiryMs, ...kept.map(([, value]) => pack(value))];
+    const args = [...head, this.#idleExpiryMs, ...kept.map(([, value]) => value)];
     return this.#redis.run(checkpointKeys, keys, args);
   }
 
-  async #load(tag: string, keys: readonly string[]): Promise<Map<string, string>> {
+  async #load(tag: string, keys: readonly string[]): Promise<Map<string, Buffer>> {
     const parts: string[][] = [];
     for (let at = 0; at < keys.length; at += keysPerLoad) parts.push(keys.slice(at, at + keysPerLoad));
     const answers = await Promise.all(
@@ -206,20 +205,18 @@ class RedisState implements StateStore {
             ),
       ),
     );
-    const found = new Map<string, string>();
+    const found = new Map<string, Buffer>();
     for (const [at, part] of parts.entries()) {
-      for (const [index, value] of answers[at]!.entries())
-        if (value !== null) found.set(part[index]!, unpack(value));
+      for (const [index, value] of answers[at]!.entries()) if (value !== null) found.set(part[index]!, value);
     }
     return found;
   }
 
-  async #loadAll(tag: string): Promise<Map<string, string>> {
+  async #loadAll(tag: string): Promise<Map<string, Buffer>> {
     if (this.#idleExpiryMs === undefined) {
       const answer = await this.#redis.call<Buffer[]>('HGETALL', [`${tag}states`]);
-      const found = new Map<string, string>();
-      for (let at = 0; at < answer.length; at += 2)
-        found.set(answer[at]!.toString(), unpack(answer[at + 1]!));
+      const found = new Map<string, Buffer>();
+      for (let at = 0; at < answer.length; at += 2) found.set(answer[at]!.toString(), answer[at + 1]!);
       return found;
     }
     // Looks at every key of the server: roles that read all of their state have one that does not expire.

@@ -1,5 +1,5 @@
 /** What one checkpoint changes: null removes the key. */
-export type StateChanges = Map<string, string | null>;
+export type StateChanges = Map<string, Buffer | null>;
 
 /**
  * Keyed state of one role, split by bus partition, saved together with the bus position that it includes. So a role that
@@ -31,10 +31,13 @@ export interface PartitionState {
   readonly partition: number;
   /** Position up to which the partition's records were included when it was claimed; undefined before the first checkpoint. */
   readonly offset: number | undefined;
-  /** The values of those keys that exist. One round trip. What is no value of this store comes as text that is no JSON. */
-  load(keys: readonly string[]): Promise<Map<string, string>>;
+  /**
+   * The values of those keys that exist, in one round trip. A value that an earlier version of the store wrote comes as the
+   * bytes that stand there: each role recognises its own values and learns anew from those that are not.
+   */
+  load(keys: readonly string[]): Promise<Map<string, Buffer>>;
   /** Every key and value of the partition; for roles with little state. */
-  loadAll(): Promise<Map<string, string>>;
+  loadAll(): Promise<Map<string, Buffer>>;
   /**
    * Saves changes and position in one atomic step: after a crash either all of it is there or nothing. Rejects with
    * `FencedError` or `StateLostError` (then nothing was saved and this claim is void), with any other error if a later

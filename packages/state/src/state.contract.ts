@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { FencedError, type StateStore } from './state-store.ts';
+import { bytesOf, textsOf } from './test-support.ts';
 
 export interface StateUnderTest {
   state: StateStore;
@@ -27,7 +28,7 @@ export function stateContract(name: string, create: () => Promise<StateUnderTest
     });
 
     it('keeps values and position of a checkpoint over a restart', async () => {
-      const values = new Map([
+      const values = bytesOf([
         ['a', '{"n":1}'],
         ['b', 'Søren 😀\u0000'],
         ['', ''],
@@ -42,43 +43,82 @@ export function stateContract(name: string, create: () => Promise<StateUnderTest
       expect(await again.loadAll()).toEqual(values);
     });
 
+    it('gives back any bytes as they are, each value in a buffer of its own', async () => {
+      const anyBytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+      const values = new Map<string, Buffer>([
+        ['empty', Buffer.alloc(0)],
+        ['a zero', Buffer.from([0])],
+        ['zeros', Buffer.alloc(5_000)],
+        ['no UTF-8', Buffer.from([0xff, 0xfe, 0xc0, 0x80, 0xed, 0xa0, 0x80])],
+        ['lines', Buffer.from('\r\n$-1\r\n*0\r\n')],
+        ['all', anyBytes],
+        ['part of a larger one', anyBytes.subarray(7, 9)],
+        ['large', Buffer.concat(Array.from({ length: 1_000 }, () => anyBytes))],
+        // As the first bytes of other formats: an array of MessagePack, text of seven bits a character, JSON.
+        ...[0x92, 8, 0x5b, 1].map((byte) => [`begins with ${byte}`, Buffer.from([byte, 1, 2, 3])] as const),
+      ]);
+      const claimed = await (await open()).claim(0);
+      await claimed.checkpoint(values, 1);
+      const loaded = await claimed.load([...values.keys()]);
+      const all = await claimed.loadAll();
+      for (const found of [loaded, all]) {
+        expect([...found.keys()].sort()).toEqual([...values.keys()].sort());
+        for (const [key, value] of values) {
+          expect(Buffer.isBuffer(found.get(key)), key).toBe(true);
+          expect(found.get(key)!.equals(value), key).toBe(true);
+        }
+      }
+      loaded.get('all')!.fill(0);
+      expect((await claimed.load(['all'])).get('all')!.equals(anyBytes)).toBe(true);
+    });
+
+    it('does not change what was loaded or saved before when values are written again', async () => {
+      const claimed = await (await open()).claim(0);
+      const saved = Buffer.from('first');
+      await claimed.checkpoint(new Map([['a', saved]]), 1);
+      const loaded = (await claimed.load(['a'])).get('a')!;
+      await claimed.checkpoint(bytesOf([['a', 'after']]), 2);
+      await claimed.load(['a']);
+      expect([saved, loaded].map(String)).toEqual(['first', 'first']);
+    });
+
     it('replaces and removes values', async () => {
       const state = await open();
       const claimed = await state.claim(0);
       await claimed.checkpoint(
-        new Map([
+        bytesOf([
           ['a', '1'],
           ['b', '2'],
         ]),
         1,
       );
       await claimed.checkpoint(
-        new Map<string, string | null>([
+        bytesOf([
           ['b', null],
           ['never there', null],
           ['a', '3'],
         ]),
         2,
       );
-      expect(await claimed.loadAll()).toEqual(new Map([['a', '3']]));
+      expect(await claimed.loadAll()).toEqual(bytesOf([['a', '3']]));
       expect((await state.claim(0)).offset).toBe(2);
     });
 
     it('keeps partitions apart', async () => {
       const state = await open();
       const [zero, one, eleven] = [await state.claim(0), await state.claim(1), await state.claim(11)];
-      await zero.checkpoint(new Map([['a', 'zero']]), 5);
+      await zero.checkpoint(bytesOf([['a', 'zero']]), 5);
       await one.checkpoint(
-        new Map([
+        bytesOf([
           ['a', 'one'],
           ['z', '26'],
         ]),
         7,
       );
-      await eleven.checkpoint(new Map([['a', 'eleven']]), 0);
-      expect(await zero.loadAll()).toEqual(new Map([['a', 'zero']]));
+      await eleven.checkpoint(bytesOf([['a', 'eleven']]), 0);
+      expect(await zero.loadAll()).toEqual(bytesOf([['a', 'zero']]));
       expect(await one.loadAll()).toEqual(
-        new Map([
+        bytesOf([
           ['a', 'one'],
           ['z', '26'],
         ]),
@@ -96,14 +136,14 @@ export function stateContract(name: string, create: () => Promise<StateUnderTest
     it('takes the same checkpoint again', async () => {
       const state = await open();
       const claimed = await state.claim(0);
-      const changes = new Map<string, string | null>([
+      const changes = bytesOf([
         ['a', '1'],
         ['b', null],
       ]);
       for (let time = 0; time < 3; time++) await claimed.checkpoint(changes, 9);
       const next = await state.claim(0);
       expect(next.offset).toBe(9);
-      expect(await next.loadAll()).toEqual(new Map([['a', '1']]));
+      expect(await next.loadAll()).toEqual(bytesOf([['a', '1']]));
     });
 
     it('saves thousands of values in one checkpoint, and loads them at once', async () => {
@@ -111,14 +151,14 @@ export function stateContract(name: string, create: () => Promise<StateUnderTest
       const values = new Map(
         Array.from({ length: 10_000 }, (_, n) => [`key ${n}`, `${n},`.repeat(100)] as const),
       );
-      await claimed.checkpoint(values, 1);
-      expect(await claimed.load([...values.keys()])).toEqual(values);
+      await claimed.checkpoint(bytesOf(values), 1);
+      expect(textsOf(await claimed.load([...values.keys()]))).toEqual(values);
     });
 
     it('saves nothing of an owner whose partition was claimed by another since, who may still read', async () => {
       const state = await open();
       const former = await state.claim(0);
-      const changes = new Map<string, string | null>([
+      const changes = bytesOf([
         ['a', 'former'],
         ['b', 'former'],
       ]);
@@ -126,22 +166,31 @@ export function stateContract(name: string, create: () => Promise<StateUnderTest
 
       const present = await state.claim(0);
       expect(present.offset).toBe(1);
-      const stale = former.checkpoint(new Map([...changes, ['b', null], ['c', 'stale']]), 2);
+      const stale = former.checkpoint(
+        new Map([
+          ...changes,
+          ...bytesOf([
+            ['b', null],
+            ['c', 'stale'],
+          ]),
+        ]),
+        2,
+      );
       await expect(stale).rejects.toThrow(FencedError);
-      expect(await former.load(['a', 'c'])).toEqual(new Map([['a', 'former']]));
+      expect(await former.load(['a', 'c'])).toEqual(bytesOf([['a', 'former']]));
       expect(await present.loadAll()).toEqual(changes);
 
-      await present.checkpoint(new Map([['a', 'present']]), 3);
+      await present.checkpoint(bytesOf([['a', 'present']]), 3);
       await expect(former.checkpoint(changes, 2)).rejects.toThrow(FencedError);
       expect((await state.claim(0)).offset).toBe(3);
-      expect(await present.load(['a'])).toEqual(new Map([['a', 'present']]));
+      expect(await present.load(['a'])).toEqual(bytesOf([['a', 'present']]));
     });
 
     it('does not void a claim by one on another partition', async () => {
       const state = await open();
       const claimed = await state.claim(0);
       await state.claim(1);
-      await claimed.checkpoint(new Map([['a', '1']]), 1);
+      await claimed.checkpoint(bytesOf([['a', '1']]), 1);
       expect((await claimed.loadAll()).size).toBe(1);
     });
 
@@ -178,7 +227,7 @@ export function stateContract(name: string, create: () => Promise<StateUnderTest
       const state = await open();
       const claimed = await state.claim(0);
       await claimed.checkpoint(
-        new Map([
+        bytesOf([
           ['a', '12345'.repeat(100)],
           ['b', 'é'],
         ]),

@@ -1,3 +1,4 @@
+import { alertsFrom } from '../../test-support/collect.ts';
 import type { Alert, ApiCall } from '@tripline/model';
 import { expect, it } from 'vitest';
 import { createDetection, detectionConfigSchema } from '../index.ts';
@@ -7,8 +8,8 @@ const startMs = Date.parse('2026-03-02T12:00:00Z');
 /** A burst of 500 calls within 10 s, and what follows: raised and closed. */
 function alertsOf(settings: unknown): Alert[] {
   const detection = createDetection(detectionConfigSchema.parse(settings));
-  const actor = detection.decodeActor(undefined);
-  const peers = detection.decodePeers(undefined);
+  const actor = detection.actors.decode(undefined);
+  const peers = detection.peers.decode(undefined);
   const burst = Array.from({ length: 500 }, (_, n): ApiCall => ({
     id: `call-${n}`.padStart(8, '0'),
     startedAt: startMs + n * 20,
@@ -27,8 +28,8 @@ function alertsOf(settings: unknown): Alert[] {
     responseBytes: 200,
     latencyMs: 5,
   }));
-  const alerts = burst.flatMap((call) => detection.fold(actor, peers, call));
-  return [...alerts, ...detection.close(actor, startMs + 86_400_000)];
+  const alerts = burst.flatMap((call) => alertsFrom((out) => detection.fold(actor, peers, call, out)));
+  return [...alerts, ...alertsFrom((out) => detection.close(actor, startMs + 86_400_000, out))];
 }
 
 it('marks every revision of the alerts of a detector that is only tried out, and changes nothing else', () => {

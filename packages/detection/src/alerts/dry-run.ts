@@ -1,27 +1,15 @@
 import type { Alert, AlertType } from '@tripline/model';
-import type { DetectionConfig } from '../config.ts';
+import type { Detector, SettingsOf } from '../detector.ts';
 
-/** The settings that alerts of a type answer to. */
-const settingsOf: Record<AlertType, keyof DetectionConfig> = {
-  'request-spike': 'requestSpike',
-  'credential-stuffing': 'credentialStuffing',
-  'brute-force': 'bruteForce',
-  'stale-credential': 'staleCredential',
-  'impossible-travel': 'impossibleTravel',
-  'credential-sharing': 'credentialSharing',
-  'data-scraping': 'objectEnumeration',
-  'object-enumeration': 'objectEnumeration',
-  'path-probing': 'pathProbing',
-  'abnormal-parameter': 'abnormalParameters',
-};
+/** The types of alerts that are only tried out. */
+export function dryRunTypesOf(detectors: readonly Detector[], settingsOf: SettingsOf): Set<AlertType> {
+  return new Set(
+    detectors.map(({ alertType }) => alertType).filter((alertType) => settingsOf(alertType).dryRun),
+  );
+}
 
-/**
- * Marks the alerts of the types that are only tried out. By type, not by detector: one detector may raise several. Alerts are
- * what a detector just made and nobody else has, so they are marked in place.
- */
-export function dryRunMarker(config: DetectionConfig): (alerts: Alert[]) => Alert[] {
-  return (alerts) => {
-    for (const alert of alerts) if (config[settingsOf[alert.type]].dryRun) alert.dryRun = true;
-    return alerts;
-  };
+/** Marks alerts of types that are only tried out. They are marked in place: nobody else has them yet. */
+export function markDryRuns(alerts: Alert[], dryRunTypes: ReadonlySet<AlertType>): Alert[] {
+  for (const alert of alerts) if (dryRunTypes.has(alert.type)) alert.dryRun = true;
+  return alerts;
 }

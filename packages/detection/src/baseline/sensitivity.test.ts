@@ -1,3 +1,4 @@
+import { alertsFrom } from '../../test-support/collect.ts';
 import type { Alert } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { goldenCases, runGolden, type GoldenCase } from '../../test-support/golden.ts';
@@ -28,7 +29,7 @@ const detectionAt = (sensitivity: Sensitivity): Detection =>
     detectionConfigSchema.parse({
       requestSpike: { sensitivity },
       pathProbing: { sensitivity },
-      abnormalParameters: { enabled: false },
+      abnormalParameter: { enabled: false },
     }),
   );
 
@@ -40,20 +41,20 @@ function changedAt(
   after: Sensitivity,
 ): Alert[] {
   let detection = detectionAt(before);
-  let actor = detection.decodeActor(undefined);
-  const peers = detection.decodePeers(undefined);
+  let actor = detection.actors.decode(undefined);
+  const peers = detection.peers.decode(undefined);
   const alerts: Alert[] = [];
   let isChanged = false;
   for (const call of callsOf(traffic, startMs, 1)) {
     if (!isChanged && call.startedAt >= startMs + offsetMs(at)) {
       isChanged = true;
-      const text = detection.encodeActor(actor);
+      const text = detection.actors.encode(actor);
       detection = detectionAt(after);
-      actor = detection.decodeActor(text);
+      actor = detection.actors.decode(text);
     }
-    alerts.push(...detection.fold(actor, peers, call));
+    alerts.push(...alertsFrom((out) => detection.fold(actor, peers, call, out)));
   }
-  return [...alerts, ...detection.close(actor, Number.MAX_SAFE_INTEGER)];
+  return [...alerts, ...alertsFrom((out) => detection.close(actor, Number.MAX_SAFE_INTEGER, out))];
 }
 
 const scanOf = (paths: number): GoldenCase =>

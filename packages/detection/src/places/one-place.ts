@@ -1,4 +1,6 @@
 import type { ApiCall } from '@tripline/model';
+import type { ByteReader } from '../codec/byte-reader.ts';
+import type { ByteWriter } from '../codec/byte-writer.ts';
 import {
   ONE_PLACE_ACTORS,
   ONE_PLACE_ELSEWHERE,
@@ -79,23 +81,26 @@ function bitsOf(bits: number): number {
   return count;
 }
 
-export type EncodedOnePlace = [
-  asn: number,
-  country: string,
-  latitude: number,
-  longitude: number,
-  level: number,
-  actors: number,
-  lastActor: number,
-  isResting: 0 | 1,
-];
-
-export function encodeOnePlace(state: OnePlace): EncodedOnePlace {
-  const { asn, country, latitude, longitude, level, actors, lastActor, isResting } = state;
-  return [asn, country, latitude, longitude, level, actors, lastActor, isResting ? 1 : 0];
+export function encodeOnePlace(state: OnePlace, writer: ByteWriter): void {
+  writer.number(state.asn);
+  writer.text(state.country);
+  writer.number(state.latitude);
+  writer.number(state.longitude);
+  writer.uint(state.level);
+  writer.hash32(state.actors >>> 0);
+  writer.hash32(state.lastActor);
+  writer.boolean(state.isResting);
 }
 
-export function decodeOnePlace(encoded: EncodedOnePlace): OnePlace {
-  const [asn, country, latitude, longitude, level, actors, lastActor, resting] = encoded;
-  return { asn, country, latitude, longitude, level, actors, lastActor, isResting: resting === 1 };
+export function decodeOnePlace(reader: ByteReader): OnePlace {
+  return {
+    asn: reader.number(),
+    country: reader.text(),
+    latitude: reader.number(),
+    longitude: reader.number(),
+    level: reader.uint(),
+    actors: reader.hash32() | 0,
+    lastActor: reader.hash32(),
+    isResting: reader.boolean(),
+  };
 }

@@ -1,6 +1,7 @@
 import { isPrivateAddress, type ApiCall } from '@tripline/model';
 import { DAY_MS } from '../baseline/limits.ts';
-import { fromDigits, fromNumerals, toDigits, toNumerals } from '../codec/digits.ts';
+import type { ByteReader } from '../codec/byte-reader.ts';
+import type { ByteWriter } from '../codec/byte-writer.ts';
 import { clientFamily, finishHash } from './client-family.ts';
 
 /** So many kinds of client (user agents without their version numbers) behind one private address are many people. */
@@ -10,8 +11,6 @@ const CLIENTS = 16;
 /** Clients that are remembered to see them come again: a browser that changes a cookie with each call never does. */
 const RECENT_MOST = 16;
 const WEEK_MS = 7 * DAY_MS;
-/** Of 24 bits. */
-const HASH_DIGITS = 4;
 
 /** How many different clients call from one private address. */
 export interface SharedAddress {
@@ -81,24 +80,23 @@ function bitsOf(bits: number): number {
   return count;
 }
 
-export type EncodedSharedAddress = [numbers: string, recent: string];
-
-/** At most 90 characters. */
-export function encodeSharedAddress(state: SharedAddress): EncodedSharedAddress {
+/** At most 80 bytes. */
+export function encodeSharedAddress(state: SharedAddress, writer: ByteWriter): void {
   const { week, families, clients, recent, wasShared } = state;
-  return [
-    toNumerals([week, families >>> 0, clients[0] >>> 0, clients[1] >>> 0, wasShared ? 1 : 0]),
-    toDigits(recent, HASH_DIGITS),
-  ];
+  writer.uint(week);
+  writer.boolean(wasShared);
+  writer.hash32(families >>> 0);
+  writer.hash32(clients[0] >>> 0);
+  writer.hash32(clients[1] >>> 0);
+  writer.hashes24(recent);
 }
 
-export function decodeSharedAddress([numbers, recent]: EncodedSharedAddress): SharedAddress {
-  const [week = 0, families = 0, low = 0, high = 0, wasShared = 0] = fromNumerals(numbers);
+export function decodeSharedAddress(reader: ByteReader): SharedAddress {
   return {
-    week,
-    families: families | 0,
-    clients: [low | 0, high | 0],
-    recent: fromDigits(recent, HASH_DIGITS),
-    wasShared: wasShared === 1,
+    week: reader.uint(),
+    wasShared: reader.boolean(),
+    families: reader.hash32() | 0,
+    clients: [reader.hash32() | 0, reader.hash32() | 0],
+    recent: reader.hashes24(),
   };
 }

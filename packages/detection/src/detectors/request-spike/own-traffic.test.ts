@@ -1,3 +1,4 @@
+import { alertsFrom } from '../../../test-support/collect.ts';
 import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema } from '../../../test-support/program.ts';
@@ -5,7 +6,7 @@ import { run } from '../../../test-support/run.ts';
 import { createDetection, detectionConfigSchema, type ActorState } from '../../index.ts';
 
 const startMs = Date.parse('2026-03-02T12:00:00Z');
-const detection = createDetection(detectionConfigSchema.parse({ abnormalParameters: { enabled: false } }));
+const detection = createDetection(detectionConfigSchema.parse({ abnormalParameter: { enabled: false } }));
 
 let calls = 0;
 function call(atMs: number, changes: Partial<ApiCall> = {}): ApiCall {
@@ -39,12 +40,13 @@ function flood(
   perSecond: number,
   changes: Partial<ApiCall> = {},
   using = detection,
-  actor: ActorState = using.decodeActor(undefined),
+  actor: ActorState = using.actors.decode(undefined),
 ): { alerts: Alert[]; actor: ActorState } {
-  const peers = using.decodePeers(undefined);
+  const peers = using.peers.decode(undefined);
   const alerts: Alert[] = [];
   for (let i = 0; i < seconds * perSecond; i++) {
-    alerts.push(...using.fold(actor, peers, call(Math.floor((i * 1000) / perSecond), changes)));
+    const one = call(Math.floor((i * 1000) / perSecond), changes);
+    alerts.push(...alertsFrom((out) => using.fold(actor, peers, one, out)));
   }
   return { alerts, actor };
 }
@@ -94,7 +96,7 @@ describe('the alert of a request spike', () => {
 
   it('counts all calls from the first exceeded window to the last', () => {
     const { actor } = flood(40, 50);
-    const [closed] = detection.close(actor, Infinity);
+    const [closed] = alertsFrom((out) => detection.close(actor, Infinity, out));
     expect(closed).toMatchObject({
       status: 'closed',
       count: 2_000,
@@ -102,28 +104,33 @@ describe('the alert of a request spike', () => {
       lastSeenAt: startMs + 39_980,
     });
     expect(detection.closesAt(actor)).toBeUndefined();
-    expect(detection.close(actor, Infinity)).toEqual([]);
+    expect(alertsFrom((out) => detection.close(actor, Infinity, out))).toEqual([]);
   });
 
   it('closes with the same content by a later call as by `close`', () => {
     const byClose = flood(40, 50);
-    const byCall = { actor: detection.decodeActor(detection.encodeActor(byClose.actor)) };
+    const byCall = { actor: detection.actors.decode(detection.actors.encode(byClose.actor)) };
     const later = detection.closesAt(byClose.actor)! + 5_000;
-    const folded = detection.fold(byCall.actor, detection.decodePeers(undefined), call(later - startMs));
-    expect(folded).toEqual(detection.close(byClose.actor, later + 1_000_000));
+    const folded = alertsFrom((out) =>
+      detection.fold(byCall.actor, detection.peers.decode(undefined), call(later - startMs), out),
+    );
+    expect(folded).toEqual(alertsFrom((out) => detection.close(byClose.actor, later + 1_000_000, out)));
   });
 
   it('names no service and no endpoint when none has four fifths of the calls', () => {
-    const actor = detection.decodeActor(undefined);
+    const actor = detection.actors.decode(undefined);
     const alerts: Alert[] = [];
     for (let i = 0; i < 900; i++) {
       const service = ['orders', 'catalog', 'accounts'][i % 3]!;
       const at = Math.floor((i * 1000) / 90);
       alerts.push(
-        ...detection.fold(
-          actor,
-          detection.decodePeers(undefined),
-          call(at, { service, endpoint: `GET /${service}` }),
+        ...alertsFrom((out) =>
+          detection.fold(
+            actor,
+            detection.peers.decode(undefined),
+            call(at, { service, endpoint: `GET /${service}` }),
+            out,
+          ),
         ),
       );
     }
@@ -131,7 +138,7 @@ describe('the alert of a request spike', () => {
   });
 
   it('keeps at most 20 sources and a bounded state, however many addresses, endpoints and services there are', () => {
-    const actor = detection.decodeActor(undefined);
+    const actor = detection.actors.decode(undefined);
     const alerts: Alert[] = [];
     for (let i = 0; i < 6_000; i++) {
       const changes = {
@@ -140,10 +147,14 @@ describe('the alert of a request spike', () => {
         route: `r${i}`,
         service: `s${i % 40}`,
       };
-      alerts.push(...detection.fold(actor, detection.decodePeers(undefined), call(i * 10, changes)));
+      alerts.push(
+        ...alertsFrom((out) =>
+          detection.fold(actor, detection.peers.decode(undefined), call(i * 10, changes), out),
+        ),
+      );
     }
     expect(alerts.at(-1)!.sources).toHaveLength(20);
-    expect(detection.encodeActor(actor).length).toBeLessThan(16_384);
+    expect(detection.actors.encode(actor).length).toBeLessThan(16_384);
   });
 });
 
@@ -151,8 +162,8 @@ describe('what a request spike is not', () => {
   it('is not raised by calls that Kong refused, nor do they count for anything', () => {
     const { alerts, actor } = flood(60, 100, { refused: true, status: 403, source: 'kong' });
     expect(alerts).toEqual([]);
-    expect(actor.requestSpike).toEqual(detection.decodeActor(undefined).requestSpike);
-    expect(detection.lastSeenAt(actor)).toBe(startMs + 59_990);
+    const untouched = { ...detection.actors.decode(undefined), lastSeenAt: startMs + 59_990 };
+    expect(detection.actors.encode(actor)).toEqual(detection.actors.encode(untouched));
   });
 
   it('is not raised by retries of calls that the server failed', () => {
@@ -183,11 +194,14 @@ describe('what a request spike is not', () => {
   });
 
   it('is not raised by calls that come more than ten minutes late; they are counted as late', () => {
-    const actor = detection.decodeActor(undefined);
-    const peers = detection.decodePeers(undefined);
-    detection.fold(actor, peers, call(700_000));
-    for (let i = 0; i < 2_000; i++) expect(detection.fold(actor, peers, call(i))).toEqual([]);
-    expect(actor.requestSpike.late).toBe(2_000);
+    const actor = detection.actors.decode(undefined);
+    const peers = detection.peers.decode(undefined);
+    alertsFrom((out) => detection.fold(actor, peers, call(700_000), out));
+    for (let i = 0; i < 2_000; i++)
+      expect(alertsFrom((out) => detection.fold(actor, peers, call(i), out))).toEqual([]);
+    const inTime = Array.from({ length: 1_000 }, (_, i) => call(701_000 + i));
+    const [alert] = inTime.flatMap((one) => alertsFrom((out) => detection.fold(actor, peers, one, out)));
+    expect(alert!.evidence['lateCalls']).toBe(2_000);
   });
 });
 
@@ -236,16 +250,20 @@ describe('configuration and states', () => {
     );
   });
 
-  it('refuses a state that it did not write, and says what to do', () => {
-    expect(() => detection.decodeActor('[99,0]')).toThrow(/expected version 4 .* delete the processor state/);
-    expect(() => detection.decodePeers('{')).toThrow(/not JSON/);
+  it('refuses a state that it did not write, such as the text of an earlier version', () => {
+    const ofText = Buffer.from('[4,1772452800000,["A"]]');
+    expect(() => detection.actors.decode(ofText)).toThrow("expected version 5 of an actor's state, got 91");
+    expect(() => detection.peers.decode(ofText)).toThrow(
+      'expected version 5 of the state of the peers of a service, got 91',
+    );
+    expect(() => detection.peers.decode(Buffer.from([5, 1]))).toThrow('ends in the middle of a field');
   });
 
   it('keys the states by actor and by service', () => {
-    expect(detection.actorStateKey(call(0))).toBe('a:consumer:c-1');
-    expect(detection.peersStateKey(call(0))).toBe('p:orders');
+    expect(detection.keysOf(call(0)).actor).toBe('a:consumer:c-1');
+    expect(detection.keysOf(call(0)).peers).toBe('p:orders');
     const without = call(0);
     delete without.service;
-    expect(detection.peersStateKey(without)).toBe('p:');
+    expect(detection.keysOf(without).peers).toBe('p:');
   });
 });

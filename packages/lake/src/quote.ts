@@ -1,0 +1,4 @@
+/** Text as a literal in SQL. */
+export function quote(text: string): string {
+  return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`;
+}
