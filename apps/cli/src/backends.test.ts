@@ -19,7 +19,7 @@ it('forgets actors and endpoints after processor.retention.actorDays, and never 
   });
   const keptAfter = async (role: StatefulRole): Promise<string[]> => {
     const began = now;
-    const claimed = await backends.state(role).claim(0);
+    const claimed = await (await backends.state(role)).claim(0);
     const save = (key: string): Promise<void> => claimed.checkpoint(new Map([[key, Buffer.from('1')]]), 1);
     await save('old');
     now = began + 2.5 * dayMs;

@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { unwatchFile, watchFile } from 'node:fs';
 import { parsePolicies, type Policies, type PolicyProblem } from '@tripline/policy';
-import { UserError, type RoleContext } from '@tripline/runtime';
-import { createQueue } from './pause.ts';
+import { createSerialQueue, UserError, type RoleContext } from '@tripline/runtime';
 
 /** The policies in effect. */
 export interface PolicySource {
@@ -89,7 +88,7 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
     for (const listener of listeners) listener();
   };
 
-  const queue = createQueue();
+  const queue = createSerialQueue();
   const check = (): void => {
     queue(read).catch((error: unknown) =>
       logger.error({ path, err: error }, 'the policy file cannot be read'),

@@ -4,19 +4,23 @@ import type { Response } from '@tripline/model';
 import type { Channel } from '@tripline/notify';
 import { actions as allActions, type ActionRegistry } from '@tripline/policy';
 import {
+  backoffMs,
   Counter,
+  createPause,
   createPersist,
+  sleep,
   StoppedError,
+  type Pause,
   type Persist,
   type RoleContext,
   type RoleHealth,
   type RunningRole,
+  type Sleep,
 } from '@tripline/runtime';
 import type { StateStore } from '@tripline/state';
 import { createDeliveryMetrics, type ChannelStatus } from './notifications/metrics.ts';
 import { Notifier } from './notifications/notifier.ts';
 import type { NotificationRetention } from './notifications/outbox.ts';
-import { createPause, sleepForReal, type Pause, type Sleep } from './pause.ts';
 import type { PolicySource } from './policy-file.ts';
 import type { ControllerLimits } from './responses/admission.ts';
 import type { ResponseRetention } from './responses/book.ts';
@@ -85,10 +89,10 @@ class Responder implements RunningResponder {
 
   constructor(options: ResponderOptions) {
     this.#options = options;
-    const { logger, now, policies, actions = allActions, sleep = sleepForReal } = options;
+    const { logger, now, policies, actions = allActions, sleep: sleepFor = sleep } = options;
     this.#actions = actions;
-    this.#sleep = sleep;
-    this.#pause = createPause(sleep, this.#stopping.signal);
+    this.#sleep = sleepFor;
+    this.#pause = createPause(sleepFor, this.#stopping.signal);
     this.#persist = createPersist({ logger, now, stopped: this.#stopping.signal });
     for (const { type, id, proxyHost } of options.channels)
       if (proxyHost !== undefined)
@@ -159,7 +163,7 @@ class Responder implements RunningResponder {
     const unreadable: string[] = [];
     const state = await this.#openState(unreadable);
     const common = { ...options, state, actions: this.#actions };
-    const controller = new Controller({ ...common, wake: () => this.#pause.kick() });
+    const controller = new Controller({ ...common, wake: () => this.#pause.wake() });
     const deliveries = createDeliveryMetrics(options.metrics, () => this.channels());
     const notifiers = options.channels.map(
       (channel) =>
@@ -177,7 +181,7 @@ class Responder implements RunningResponder {
         { entries: unreadable.length, first: unreadable.slice(0, 10) },
         'entries of the state cannot be read, as another version wrote them or the store is damaged: they are forgotten. ' +
           'Blocks and limits among them are taken off Kong, also permanent ones, and come back if their alert goes on; ' +
-          'webhooks may be told of an alert again. See `tripline responses list` for what is in force',
+          'webhooks may be notified of an alert again. See `tripline responses list` for what is in force',
       );
     }
     return (this.#parts = { state, controller, notifiers });
@@ -220,7 +224,7 @@ class Responder implements RunningResponder {
       group: 'responder',
       startAt: (partition) => Promise.resolve(state.offset(partition)),
       async onBatch(batch) {
-        for (let attempts = 0; ; attempts++) {
+        for (let failures = 1; ; failures++) {
           if (signal.aborted) throw new StoppedError();
           try {
             await controller.decide(batch);
@@ -232,7 +236,7 @@ class Responder implements RunningResponder {
             if (problem !== logged)
               logger.error({ err: error as Error }, 'alerts cannot be decided; trying again');
             logged = problem;
-            await retry.wait(Math.min(1_000 * 2 ** attempts, 30_000));
+            await retry.wait(backoffMs(failures, { firstMs: 1_000, maxMs: 30_000 }));
           }
         }
       },

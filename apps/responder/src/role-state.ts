@@ -1,5 +1,5 @@
 import { FencedError, StateLostError, type PartitionState, type StateStore } from '@tripline/state';
-import { createQueue } from './pause.ts';
+import { createSerialQueue } from '@tripline/runtime';
 
 /** What one save changes: null removes the key. */
 export type RoleStateChanges = Map<string, string | null>;
@@ -60,7 +60,7 @@ export async function openRoleState(
     on.restored?.();
   };
 
-  const queue = createQueue();
+  const queue = createSerialQueue();
   return {
     read(prefix, decode) {
       return slices.flatMap(({ values, unreadable }, partition) =>

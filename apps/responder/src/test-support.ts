@@ -19,7 +19,7 @@ import {
   type StateChanges,
   type StateStore,
 } from '@tripline/state';
-import type { Sleep } from './pause.ts';
+import type { Sleep } from '@tripline/runtime';
 import type { PolicySource } from './policy-file.ts';
 
 export const startMs = 1_800_000_000_000;

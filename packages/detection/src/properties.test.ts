@@ -162,7 +162,7 @@ describe('request spike, properties', () => {
     );
   });
 
-  it('needs at most 750 bytes for an idle actor with one service, whatever its traffic was', () => {
+  it('needs at most 500 bytes for an idle actor with one service, whatever its traffic was', () => {
     const rates: PhaseInput['rate'][] = [
       { kind: 'poisson', perMinute: 3 },
       { kind: 'constant', perMinute: 0.2 },
@@ -173,7 +173,7 @@ describe('request spike, properties', () => {
       const phase = phaseSchema.parse({ consumer: 'acme', from: '0d', until: '21d', rate });
       const { actors } = run(detection, callsOf([phase], startMs, 1));
       const text = detection.actors.encode(actors.get('a:consumer:acme')!);
-      expect(text.length, text.toString('latin1')).toBeLessThanOrEqual(900);
+      expect(text.length, text.toString('latin1')).toBeLessThanOrEqual(500);
     }
   });
 });

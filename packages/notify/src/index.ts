@@ -10,4 +10,3 @@ export {
 export { addToDigest, emptyDigest, type AlertDigest, type AlertEvent, type DigestCount } from './digest.ts';
 export { proxyFromEnvironment, type ProxySettings } from './http/proxy.ts';
 export { isPublicAddress, PrivateTargetError } from './http/target.ts';
-export { retryDelayMs } from './retry-delay.ts';

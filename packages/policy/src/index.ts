@@ -17,7 +17,7 @@ export {
 } from './actions/action.ts';
 export { ActionRegistry } from './actions/registry.ts';
 export { occupiedBy } from './actions/words.ts';
-export { isLiteral, matches, matchesGlob } from './match.ts';
+export { matches } from './match.ts';
 export {
   actionIds,
   decide,

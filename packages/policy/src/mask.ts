@@ -1,4 +1,4 @@
-import { isLiteral } from './match.ts';
+import { isLiteral } from '@tripline/model';
 import type { PolicyMatch } from './policy-match.ts';
 import type { Policies } from './policy.ts';
 

@@ -1,42 +1,6 @@
-import { severities, type Alert } from '@tripline/model';
+import { matchesGlob, severities, type Alert } from '@tripline/model';
 import { networksOverlap, parseNetwork } from './network.ts';
 import type { PolicyMatch } from './policy-match.ts';
-
-/** True if the pattern has no wildcard, so that it matches exactly one text. */
-export function isLiteral(pattern: string): boolean {
-  return !/[*?]/.test(pattern);
-}
-
-/**
- * Matches a whole text against a pattern, case-sensitively; `*` stands for any run of characters, `?` for one. Takes
- * time of at most pattern length × text length, whatever the pattern: on a mismatch only the last `*` takes one
- * character more.
- */
-export function matchesGlob(pattern: string, text: string): boolean {
-  if (isLiteral(pattern)) return pattern === text;
-  const wanted = Array.from(pattern);
-  const given = Array.from(text);
-  let at = 0;
-  let star = -1;
-  let starEnd = 0;
-  let position = 0;
-  while (position < given.length) {
-    if (wanted[at] === '*') {
-      star = at++;
-      starEnd = position;
-    } else if (at < wanted.length && (wanted[at] === '?' || wanted[at] === given[position])) {
-      at++;
-      position++;
-    } else if (star !== -1) {
-      at = star + 1;
-      position = ++starEnd;
-    } else {
-      return false;
-    }
-  }
-  while (wanted[at] === '*') at++;
-  return at === wanted.length;
-}
 
 type OneOrMore<T> = T | T[];
 

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { format, resolveConfig } from 'prettier';
 import { describe, expect, test } from 'vitest';
 import { alertTypes } from '@tripline/detection';
+import { actions } from './actions/index.ts';
 import { JsonSyntaxError, lineAndColumn, readJson } from './json.ts';
 import { matches } from './match.ts';
 import { parsePolicies, policiesJsonSchema } from './parse.ts';
@@ -36,6 +37,12 @@ describe('a valid policy file', () => {
     });
     // If this fails: npx vitest run packages/policy --update
     await expect(text).toMatchFileSnapshot(path);
+  });
+
+  test('the table of actions in the README is that of the list of actions', async () => {
+    const path = fileURLToPath(new URL('../README.md', import.meta.url));
+    const table = await format(actions.table(), { ...(await resolveConfig(path)), parser: 'markdown' });
+    expect(readFileSync(path, 'utf8'), `The README needs this table:\n${table}`).toContain(table);
   });
 
   test('the examples of the README are valid', () => {

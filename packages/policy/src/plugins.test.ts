@@ -102,6 +102,15 @@ describe('desired plugins', () => {
 
   test('the uuid of a plugin is a valid version 5 uuid, and always the same', () => {
     expect(pluginId('c-1', 'request-termination')).toBe('c1c7bff3-ecb4-539c-b8ba-4cdfd823e7ef');
+    // What is in force in a Kong carries these ids, whatever makes them.
+    expect(pluginId('c-1', 'rate-limiting', { route: 'r' })).toBe('47a7d934-8df3-5b94-976d-b249c6aabcf6');
+    expect(pluginId('c-1', 'rate-limiting', { route: 'r', service: 's' })).toBe(
+      '1074e441-6f81-566b-b8f1-ec31d0bca924',
+    );
+    expect(pluginId('4ad3…ü', 'rate-limiting', { service: 's' })).toBe(
+      '92e1d2f3-70fc-5f2b-a985-7f300f9af044',
+    );
+    expect(pluginId('\ud800', 'request-termination')).toBe('fb832d12-a5a5-5f1f-af16-851cf4499dd1');
     fc.assert(
       fc.property(fc.string(), fc.string(), (consumer, name) =>
         /^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(

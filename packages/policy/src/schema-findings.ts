@@ -1,3 +1,4 @@
+import { editDistance } from '@tripline/model';
 import type { z } from 'zod';
 import { nodeAt, show, showPath, type Finding, type Path } from './findings.ts';
 import type { JsonNode } from './json.ts';
@@ -92,7 +93,7 @@ function namesAllowedAt(path: Path, root: unknown, jsonSchema: object): string[]
 function suggestion(given: unknown, allowed: readonly string[]): string {
   if (typeof given !== 'string') return '';
   const ranked = allowed
-    .map((word) => ({ word, distance: editDistance(given.toLowerCase(), word.toLowerCase()) }))
+    .map((word) => ({ word, distance: editDistance(beginningOf(given), beginningOf(word)) }))
     .sort((a, b) => a.distance - b.distance);
   const best = ranked[0];
   return best && best.distance <= Math.max(1, Math.floor(best.word.length / 3))
@@ -100,17 +101,7 @@ function suggestion(given: unknown, allowed: readonly string[]): string {
     : '';
 }
 
-/** Levenshtein; of long texts only the beginning, which is enough to tell a typo. */
-function editDistance(a: string, b: string): number {
-  const [from, to] = [a.slice(0, 40), b.slice(0, 40)];
-  let row = Array.from({ length: to.length + 1 }, (_, at) => at);
-  for (let i = 1; i <= from.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= to.length; j++) {
-      const replaced = row[j - 1]! + (from[i - 1] === to[j - 1] ? 0 : 1);
-      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
-    }
-    row = next;
-  }
-  return row.at(-1)!;
+/** The beginning of a long text is enough to recognise a typing mistake. */
+function beginningOf(text: string): string {
+  return text.slice(0, 40).toLowerCase();
 }

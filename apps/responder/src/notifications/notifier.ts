@@ -3,10 +3,17 @@ import { jsonRecord, type Bus } from '@tripline/bus';
 import type { Alert, DeadLetter } from '@tripline/model';
 import type { Channel, Delivery, DeliveryFailure } from '@tripline/notify';
 import { decide, type ActionRegistry } from '@tripline/policy';
-import { StoppedError, type Persist, type RoleContext } from '@tripline/runtime';
+import {
+  createPause,
+  createSerialQueue,
+  StoppedError,
+  type Pause,
+  type Persist,
+  type RoleContext,
+  type Sleep,
+} from '@tripline/runtime';
 import { FencedError } from '@tripline/state';
 import { parseAlerts } from '../alerts.ts';
-import { createPause, createQueue, type Pause, type Sleep } from '../pause.ts';
 import type { PolicySource } from '../policy-file.ts';
 import type { RoleState, RoleStateChanges } from '../role-state.ts';
 import type { ChannelStatus, DeliveryMetrics } from './metrics.ts';
@@ -50,8 +57,8 @@ export class Notifier {
   readonly #name: string;
   readonly #outbox: Outbox;
   readonly #pause: Pause;
-  readonly #oneSave = createQueue();
-  readonly #oneBatch = createQueue();
+  readonly #oneSave = createSerialQueue();
+  readonly #oneBatch = createSerialQueue();
   readonly #inFlight = new Set<Promise<void>>();
   #failure: { error: unknown } | undefined;
   #problem: string | null = null;
@@ -127,7 +134,7 @@ export class Notifier {
       this.#outbox.take(alert, this.#policyFor(alert), now());
     deliveries.collected.inc({ webhook: this.#channel.id }, this.#outbox.collected - collectedBefore);
     await this.#save();
-    this.#pause.kick();
+    this.#pause.wake();
   }
 
   /** The first policy that notifies this channel of the alert. */
@@ -166,7 +173,7 @@ export class Notifier {
       })
       .finally(() => {
         this.#inFlight.delete(attempt);
-        this.#pause.kick();
+        this.#pause.wake();
       });
     this.#inFlight.add(attempt);
   }

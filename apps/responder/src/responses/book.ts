@@ -1,9 +1,8 @@
 import { jsonRecord, type Bus } from '@tripline/bus';
 import { describeTarget, type Response } from '@tripline/model';
 import { isWanted, type ActionRegistry } from '@tripline/policy';
-import type { RoleContext } from '@tripline/runtime';
+import { createSerialQueue, type RoleContext } from '@tripline/runtime';
 import { messageOf } from '../errors.ts';
-import { createQueue } from '../pause.ts';
 import type { RoleState } from '../role-state.ts';
 import {
   encode,
@@ -68,7 +67,7 @@ export class ResponseBook {
   readonly #forgotten = new Set<Entry>();
   /** Published since the last save. If they are never saved again, they are published once more after a start. */
   readonly #publishedUnsaved = new Set<Entry>();
-  readonly #oneFlush = createQueue();
+  readonly #oneFlush = createSerialQueue();
   #saveProblem: string | null = null;
   #publishProblem: string | null = null;
 

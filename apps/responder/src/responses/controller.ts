@@ -2,9 +2,8 @@ import type { Bus } from '@tripline/bus';
 import type { KongAdmin } from '@tripline/kong';
 import type { Response } from '@tripline/model';
 import { actions as allActions, type ActionRegistry } from '@tripline/policy';
-import type { RoleContext } from '@tripline/runtime';
+import { backoffMs, createSerialQueue, type RoleContext } from '@tripline/runtime';
 import { FencedError } from '@tripline/state';
-import { createQueue } from '../pause.ts';
 import type { PolicySource } from '../policy-file.ts';
 import type { RoleState } from '../role-state.ts';
 import { Admission, defaultLimits, type ControllerLimits } from './admission.ts';
@@ -67,8 +66,8 @@ export class Controller {
   readonly #reconciler: Reconciler | undefined;
   readonly #retention: ResponseRetention;
 
-  readonly #oneBatch = createQueue();
-  readonly #onePass = createQueue();
+  readonly #oneBatch = createSerialQueue();
+  readonly #onePass = createSerialQueue();
   #nextFullAt = -Infinity;
   #retryAt = Infinity;
   #failedPasses = 0;
@@ -130,8 +129,8 @@ export class Controller {
       this.#retryAt = Infinity;
       if (full) this.#nextFullAt = nowMs + fullCompareMs;
     } else {
-      const delayMs = Math.min(1_000 * 2 ** Math.min(this.#failedPasses++, 10), fullCompareMs);
-      this.#retryAt = now() + delayMs * (0.5 + random() / 2);
+      const limits = { firstMs: 1_000, maxMs: fullCompareMs, random };
+      this.#retryAt = now() + backoffMs(++this.#failedPasses, limits);
     }
     this.#book.forgetOld(nowMs);
     await published;
