@@ -1,11 +1,8 @@
+import { recordsOf } from '@tripline/bus';
 import {
-  asEmission,
-  asHold,
-  asStep,
+  decodeEmission,
   ENDPOINT_WINDOW_MS,
   MinuteHold,
-  type EncodedHold,
-  type EncodedStep,
   type EndpointDetection,
   type EndpointState,
   type ReadyStep,
@@ -15,7 +12,6 @@ import type { PartitionState, StateChanges } from '@tripline/state';
 import type { OnUnreadable } from './call-reader.ts';
 import { isSlotCount, OpenEpisodes, savedKeys } from './open-episodes.ts';
 import type { Fold } from './partition-worker.ts';
-import { parseRecords } from './records.ts';
 import { SilentSources } from './silent-sources.ts';
 import { loadMissing, StateCache, type CachedState } from './state-cache.ts';
 
@@ -41,10 +37,11 @@ const maxEndpointsInMemory = 10_000;
 /** Endpoints with an open episode: 30 KB each in the store. */
 const defaultMaxOpenEpisodes = 2_000;
 
-/** The value under `progressKey`, as JSON: where the sources stand, the steps that are held, and slots of `OpenEpisodes`. */
+/** The value under `progressKey`, as JSON. */
 interface Progress {
-  hold: EncodedHold;
-  steps: number[];
+  /** Where the sources stand, and which steps are held: the bytes of `MinuteHold` as base64. */
+  hold: string;
+  /** Slots of `OpenEpisodes`. */
   slots: number;
 }
 const progressKey = 'progress';
@@ -70,8 +67,11 @@ export class AggregateFold implements Fold {
     if (now) this.#silent = new SilentSources(now);
     this.#endpoints = new StateCache({
       kind: {
-        decode: (bytes) => (bytes === undefined ? null : detection.decode(bytes.toString())),
-        encode: (state) => state && Buffer.from(detection.encode(state)),
+        decode: (bytes) =>
+          bytes === undefined
+            ? null
+            : detection.decode(bytes, (problem) => this.#relearnt('part of an endpoint', problem)),
+        encode: (state) => state && detection.encode(state),
       },
       maxStates: () => maxEndpointsInMemory,
       beginAnew: (broken) => broken && detection.create(broken),
@@ -101,26 +101,26 @@ export class AggregateFold implements Fold {
   async open(): Promise<void> {
     const { state } = this.#options;
     const saved = (await state.load([progressKey])).get(progressKey);
-    const progress = saved && this.#read(progressKey, saved, asProgress);
+    const progress = saved && this.#read(progressKey, () => asProgress(JSON.parse(saved.toString())));
     if (!progress) return;
-    const { hold, steps, slots } = progress;
+    const { hold, slots } = progress;
+    const steps = this.#read(progressKey, () => this.#hold.restore(Buffer.from(hold, 'base64'))) ?? [];
     const values = await state.load([...steps.map(stepKey), ...savedKeys(slots)]);
-    this.#hold.restore(hold, this.#readSteps(steps, values));
+    this.#restoreSteps(steps, values);
     this.#open.restore(slots, values, (key, problem) => this.#relearnt(key, problem));
   }
 
   async fold(body: Buffer): Promise<Alert[]> {
     const alerts: Alert[] = [];
-    for (const record of parseRecords(body)) {
+    for (const record of recordsOf(body)) {
       let ready: ReadyStep[];
       try {
-        const emission = asEmission(record, this.#options.sources);
+        const emission = decodeEmission(record, this.#options.sources);
         ready = this.#hold.take(emission);
         this.#silent?.heard(emission.from);
       } catch (error) {
         this.counts.unreadable++;
-        const shown = typeof record === 'string' ? record : JSON.stringify(record);
-        this.#options.onUnreadable(shown, (error as Error).message);
+        this.#options.onUnreadable(record.toString('latin1'), (error as Error).message);
         continue;
       }
       this.counts.emissions++;
@@ -146,11 +146,9 @@ export class AggregateFold implements Fold {
   async checkpoint(offset: number): Promise<void> {
     const changes: StateChanges = new Map();
     this.#endpoints.save(changes);
-    for (const [step, held] of this.#hold.changedSteps())
-      changes.set(stepKey(step), held && Buffer.from(JSON.stringify(held)));
+    for (const [step, held] of this.#hold.changedSteps()) changes.set(stepKey(step), held);
     const progress: Progress = {
-      hold: this.#hold.encode(),
-      steps: this.#hold.heldSteps,
+      hold: this.#hold.encode().toString('base64'),
       slots: this.#open.save(changes),
     };
     changes.set(progressKey, Buffer.from(JSON.stringify(progress)));
@@ -232,8 +230,7 @@ export class AggregateFold implements Fold {
     return loadMissing([this.#endpoints], (missing) => this.#options.state.load(missing));
   }
 
-  #readSteps(steps: readonly number[], values: ReadonlyMap<string, Buffer>): [number, EncodedStep][] {
-    const read: [number, EncodedStep][] = [];
+  #restoreSteps(steps: readonly number[], values: ReadonlyMap<string, Buffer>): void {
     for (const step of steps) {
       const key = stepKey(step);
       const saved = values.get(key);
@@ -241,16 +238,14 @@ export class AggregateFold implements Fold {
         this.#options.onRelearn(key, 'what was held of this minute is gone from the store');
         continue;
       }
-      const minutes = this.#read(key, saved, asStep);
-      if (minutes) read.push([step, minutes]);
+      this.#read(key, () => this.#hold.restoreStep(step, saved));
     }
-    return read;
   }
 
   /** What another version or a damaged store left is begun anew, and reported: it must not stop the stream. */
-  #read<Value>(key: string, bytes: Buffer, as: (value: unknown) => Value): Value | undefined {
+  #read<Value>(key: string, read: () => Value): Value | undefined {
     try {
-      return as(JSON.parse(bytes.toString()));
+      return read();
     } catch (error) {
       this.#relearnt(key, (error as Error).message);
       return undefined;
@@ -269,8 +264,8 @@ function stepKey(step: number): string {
 }
 
 function asProgress(value: unknown): Progress {
-  const { hold, steps, slots } = (value ?? {}) as Partial<Progress>;
-  if (!Array.isArray(steps) || !steps.every(Number.isInteger)) throw new Error('it has no numbers of steps');
+  const { hold, slots } = (value ?? {}) as Partial<Progress>;
+  if (typeof hold !== 'string') throw new Error('it does not say where the partitions of api-calls stand');
   if (!isSlotCount(slots)) throw new Error('its slots are no number of slots');
-  return { hold: asHold(hold), steps, slots };
+  return { hold, slots };
 }

@@ -271,7 +271,7 @@ export class CallFold implements Fold {
 
   /** What was found about one address among many is put together with others by their endpoint, which also ends the alert. */
   #sendReports(): void {
-    for (const alert of this.#output.takeReports()) this.#states.aggregator!.report(alert);
+    for (const alert of this.#output.takeReports()) this.#states.aggregator!.addFinding(alert);
   }
 
   /** Earliest event time at which an episode may end. */

@@ -74,8 +74,8 @@ export class CallStates {
     });
     this.#aggregators = new StateCache({
       kind: {
-        decode: (bytes) => (aggregates ? new PreAggregator(state.partition, bytes?.toString()) : null),
-        encode: (aggregator) => aggregator && Buffer.from(aggregator.encode()),
+        decode: (bytes) => (aggregates ? new PreAggregator(state.partition, bytes) : null),
+        encode: (aggregator) => aggregator && aggregator.encode(),
       },
       maxStates: () => Infinity,
       onRelearn,

@@ -175,7 +175,10 @@ export interface Excess {
 }
 
 /** What is accepted, in the words of an alert's summary. `high` in units of what is counted. */
-export function acceptedUpTo(high: number, { learning, learntHours }: Excess): string {
+export function acceptedUpTo(
+  high: number,
+  { learning, learntHours }: Pick<Excess, 'learning' | 'learntHours'>,
+): string {
   return learning === 'cold'
     ? `up to ${high} is accepted without a baseline (${learntHours} h learnt so far)`
     : `normal is up to ${high} (learnt from ${learntHours} h of its own traffic)`;
