@@ -84,7 +84,7 @@ function fill(slots: Value[], index: number, bytes: Buffer, at: number): number 
       return Number.isSafeInteger(slots[index]) ? at + 8 : -1;
     case 'DateTime64(3)':
       slots[index] = readUInt64(bytes, at);
-      return (slots[index]) <= latestTimeMs ? at + 8 : -1;
+      return slots[index] <= latestTimeMs ? at + 8 : -1;
     case 'Nullable(UInt16)':
       if (bytes[at] !== 0) return bytes[at] === 1 ? at + 1 : -1;
       slots[index] = readUInt16(bytes, at + 1);
