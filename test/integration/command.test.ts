@@ -8,6 +8,7 @@ import type { Alert } from '@tripline/model';
 import { afterEach, describe, expect, it } from 'vitest';
 import { recording, scratchDir, until } from '../support/parts.ts';
 import {
+  cleanEnvironment,
   callLine,
   caughtUp,
   freePort,
@@ -580,7 +581,7 @@ describe('the command line', () => {
     const child = spawn('/bin/sh', ['-c', 'LISTEN_PID=$$ exec "$0" "$@"', process.execPath, program, 'up'], {
       cwd,
       stdio: ['ignore', 'ignore', 'pipe', fd],
-      env: { ...process.env, LISTEN_FDS: '1' },
+      env: { ...cleanEnvironment(), LISTEN_FDS: '1' },
     });
     let stderr = '';
     child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));

@@ -4,7 +4,14 @@ import { join, resolve } from 'node:path';
 import { defaultSeed, demoKey, startKongStandIn, type KongStandIn } from '@tripline/kong-stand-in';
 import { afterEach, describe, expect, it } from 'vitest';
 import { scratchDir, until } from '../support/parts.ts';
-import { freePort, runProgram, startProgram, statusOf, type Ended } from '../support/running.ts';
+import {
+  cleanEnvironment,
+  freePort,
+  runProgram,
+  startProgram,
+  statusOf,
+  type Ended,
+} from '../support/running.ts';
 import { createSmallDisk, type SmallDisk } from '../support/small-disk.ts';
 
 const undo: (() => unknown)[] = [];
@@ -235,7 +242,7 @@ describe('a full disk under `tripline up`', () => {
     disk.fill();
     const child = spawn(process.execPath, [resolve('dist/tripline.js'), 'up'], {
       cwd,
-      env: { ...process.env, ...env, TRIPLINE_DATA_DIR: join(cwd, 'data') },
+      env: { ...cleanEnvironment(), ...env, TRIPLINE_DATA_DIR: join(cwd, 'data') },
       stdio: ['ignore', 'ignore', file],
     });
     closeSync(file);

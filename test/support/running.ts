@@ -20,7 +20,7 @@ export async function freePort(): Promise<number> {
 }
 
 /** Without the settings of the shell that runs the tests. */
-function cleanEnvironment(): Record<string, string | undefined> {
+export function cleanEnvironment(): Record<string, string | undefined> {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TRIPLINE_')));
 }
 
