@@ -111,7 +111,7 @@ function cpuSecondsOf(pid: number): number {
 }
 
 /** Four weeks of an actor with one service, some 20 calls an hour by day, as the store keeps it. */
-function learntState(): string {
+function learntState(): Buffer {
   const detection = createDetection(detectionConfigSchema.parse({}));
   const nowhere = { alert: () => undefined, toEndpoint: () => undefined };
   const actor = detection.actors.decode(undefined);
@@ -125,7 +125,7 @@ function learntState(): string {
       detection.fold(actor, peers, { ...template, id: `${hour}.${n}`, startedAt }, nowhere);
     }
   }
-  return detection.actors.encode(actor).toString('base64');
+  return detection.actors.encode(actor);
 }
 
 /** Gives every actor of the sender (see sender.mjs) a learnt state, before anybody claims the partitions. */
@@ -136,7 +136,7 @@ async function fillStates(engines: Engines, keyPrefix: string, actors: number): 
     name: 'processor',
     idleExpiryMs: 35 * 86_400_000,
   });
-  const value = Buffer.from(learntState());
+  const value = learntState();
   const waiting = new Map<number, Map<string, Buffer>>();
   const claims = await Promise.all(
     Array.from({ length: partitions }, (_, partition) => state.claim(partition)),

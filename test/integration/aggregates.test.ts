@@ -1,6 +1,12 @@
 import { aggregateRecords, startAggregates, startProcessor } from '@tripline/app-processor';
-import { type Bus, type BusRecord, type ConsumeOptions, createEmbeddedBus } from '@tripline/bus';
-import { createDetection, createEndpointDetection, detectionConfigSchema } from '@tripline/detection';
+import { type Bus, type BusRecord, type ConsumeOptions, createEmbeddedBus, recordsOf } from '@tripline/bus';
+import {
+  createDetection,
+  createEndpointDetection,
+  decodeEmission,
+  detectionConfigSchema,
+  encodeEmission,
+} from '@tripline/detection';
 import {
   actorKey,
   type Alert,
@@ -120,6 +126,7 @@ function startBoth({ bus: under, state, aggregateState }: Parts, clock: Clock): 
     state,
     detection,
     aggregates: true,
+    maxActorsInMemory: 100_000,
   });
   const aggregates = startAggregates({
     ...testContext(() => clock.ms),
@@ -167,17 +174,26 @@ function watchMarks(bus: Bus): { count: number; resting: Set<number> } {
     topic: 'aggregates',
     group: 'marks',
     onBatch: ({ body }) => {
-      for (const [, from, idle] of body
-        .toString()
-        .matchAll(/"from":(\d+),"number":.*?"idle":(true|false)/g)) {
+      for (const record of recordsOf(body)) {
+        const mark = markIn(record, bus.partitions);
+        if (!mark) continue;
         marks.count++;
-        if (idle === 'true') marks.resting.add(Number(from));
-        else marks.resting.delete(Number(from));
+        if (mark.idle) marks.resting.add(mark.from);
+        else marks.resting.delete(mark.from);
       }
       return Promise.resolve();
     },
   });
   return marks;
+}
+
+/** What a record says of its source; undefined if it is no emission. */
+function markIn(record: Buffer, sources: number): { from: number; idle: boolean } | undefined {
+  try {
+    return decodeEmission(record, sources);
+  } catch {
+    return undefined;
+  }
 }
 
 function ids(alerts: readonly Alert[]): Set<string> {
@@ -362,13 +378,14 @@ describe('the re-key step', () => {
   it('sets a record aside that is no emission, and goes on', async () => {
     const parts = open(1);
     const letters = watchTopic<DeadLetter>(parts.bus, 'dead-letters', 'letters');
+    const part = { step: 1, window: 2, service: 's', endpoint: 'e', minute: Buffer.from('no minute') };
     const [whole] = aggregateRecords({ from: 0, number: 1, until: -1, idle: false, parts: [] }, 1);
     await parts.bus.publish('aggregates', [
       { key: 'k', value: Buffer.from('rubbish') },
       { key: 'k', value: Buffer.from('{"from":0}') },
       {
         key: 'k',
-        value: Buffer.from('{"from":0,"number":5,"until":1,"idle":false,"parts":[[1,2,"s","e",null]]}'),
+        value: encodeEmission({ from: 0, number: 5, until: 1, idle: false, parts: [part] }),
       },
       whole!,
     ]);

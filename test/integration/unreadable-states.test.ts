@@ -1,4 +1,5 @@
-import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
+import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
+import { bodyOf } from '@tripline/bus';
 import { createDetection, createEndpointDetection, detectionConfigSchema } from '@tripline/detection';
 import type { ApiCall } from '@tripline/model';
 import { createEmbeddedState } from '@tripline/state';
@@ -66,7 +67,7 @@ describe('states that an earlier version or a damaged store left', () => {
         onUnreadable: (record: string) => expect.fail(`unreadable: ${record}`),
         onRelearn: (key: string, problem: string) => void told.push(`${key}: ${problem}`),
       };
-      const fold = new PartitionFold({
+      const fold = new CallFold({
         ...options,
         detection,
         aggregates: true,
@@ -82,12 +83,10 @@ describe('states that an earlier version or a damaged store left', () => {
       });
       await fold.open();
       await aggregateFold.open();
-      await fold.fold(Buffer.from(`${calls.map((call) => JSON.stringify(call)).join('\n')}\n`));
+      await fold.fold(bodyOf(calls.map((call) => Buffer.from(JSON.stringify(call)))));
       fold.rest();
       const records = fold.emissions.flatMap((emission) => aggregateRecords(emission, 1));
-      const alerts = await aggregateFold.fold(
-        Buffer.from(`${records.map(({ value }) => value).join('\n')}\n`),
-      );
+      const alerts = await aggregateFold.fold(bodyOf(records.map(({ value }) => value)));
 
       expect(alerts.map(({ type }) => type)).toContain('credential-stuffing');
       expect(fold.counts.folded).toBe(calls.length);

@@ -8,7 +8,7 @@ import { resolvePath, UserError, type Config, type LoadedConfig, type Logger } f
 import { createEmbeddedState, type StateStore } from '@tripline/state';
 import { damaged } from './data-files.ts';
 
-const month = 35 * 86_400_000;
+const dayMs = 86_400_000;
 
 /** What keeps state, each in a store of its own; `aggregates` is the second half of the processor. */
 export type StatefulRole = 'processor' | 'aggregates' | 'responder';
@@ -127,7 +127,8 @@ async function openState(
   now: () => number,
 ): Promise<StateStore> {
   // Only what is learnt about actors and endpoints may be forgotten: a permanent block may stand for years.
-  const expiry = role === 'processor' || role === 'aggregates' ? { idleExpiryMs: month } : {};
+  const { actorDays } = loaded.config.processor.retention;
+  const expiry = role === 'responder' ? {} : { idleExpiryMs: actorDays * dayMs };
   const { redis } = loaded.config.state;
   const onLog = logTo(logger.child({ role: 'state' }));
   if (!redis) return createEmbeddedState({ path: join(dataDir, `state-${role}`), ...expiry, now, onLog });

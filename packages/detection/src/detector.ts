@@ -4,7 +4,9 @@ import type { MinutePartKind } from './across-actors/minute-part.ts';
 import type { ByteReader } from './codec/byte-reader.ts';
 import type { ByteWriter } from './codec/byte-writer.ts';
 import type { PeersState } from './peers.ts';
-import type { DetectorSettings } from './settings.ts';
+import type { DetectorSettings, SettingsOf } from './settings.ts';
+
+export type { SettingsOf };
 
 /**
  * Everything of one type of alert: its name, its settings, and how calls become alerts of that type. A detector is one folder under
@@ -30,9 +32,6 @@ export interface Detector {
   /** Its part of what all actors together did on an endpoint within a minute. */
   readonly acrossActors?: MinutePartKind;
 }
-
-/** The settings of a registered detector, by its alert type; those of a detector that is not registered are disabled. */
-export type SettingsOf = (alertType: AlertType) => DetectorSettings;
 
 /** Takes what a profile finds, in order. Alerts are new objects, which the receiver may change. */
 export interface DetectionOutput {

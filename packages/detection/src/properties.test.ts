@@ -6,7 +6,7 @@ import { callsOf, phaseSchema, randomFrom, type PhaseInput } from '../test-suppo
 import { run } from '../test-support/run.ts';
 import { createDetection, detectionConfigSchema, type ActorState, type PeersState } from './index.ts';
 import { REQUEST_FLOORS } from './baseline/limits.ts';
-import { countCall, countsAt, newScope } from './baseline/window-counts.ts';
+import { countCall, countsAt, newWindowCounts } from './baseline/window-counts.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
 const detection = createDetection(detectionConfigSchema.parse({ abnormalParameter: { enabled: false } }));
@@ -144,14 +144,14 @@ describe('request spike, properties', () => {
         const arrivals = times
           .map((at) => ({ at, arrivesAt: at + (at === newest ? 0 : random() * latenessMs) }))
           .sort((a, b) => a.arrivesAt - b.arrivesAt);
-        const scope = newScope(REQUEST_FLOORS);
-        for (const { at } of arrivals) countCall(scope, peers, at, 64);
+        const windows = newWindowCounts(REQUEST_FLOORS);
+        for (const { at } of arrivals) countCall(windows, peers, at, 64);
 
         const inWindow = (at: number, ms: number): number =>
           times.filter((other) => Math.floor(other / ms) === Math.floor(at / ms)).length;
         for (let back = 0; back <= 600_000; back += 10_000) {
           const at = newest - back;
-          const [short, minute, long] = countsAt(scope, at);
+          const [short, minute, long] = countsAt(windows, at);
           // Windows of 10 s are kept for a minute, and exact if nothing is later than that.
           if (latenessMs < 60_000 && back < 60_000) expect(short).toBe(inWindow(at, 10_000));
           expect(minute).toBe(inWindow(at, 60_000));
@@ -162,7 +162,7 @@ describe('request spike, properties', () => {
     );
   });
 
-  it('needs at most 750 bytes for an idle actor with one service, whatever its traffic was', () => {
+  it('needs at most 500 bytes for an idle actor with one service, whatever its traffic was', () => {
     const rates: PhaseInput['rate'][] = [
       { kind: 'poisson', perMinute: 3 },
       { kind: 'constant', perMinute: 0.2 },
@@ -173,7 +173,7 @@ describe('request spike, properties', () => {
       const phase = phaseSchema.parse({ consumer: 'acme', from: '0d', until: '21d', rate });
       const { actors } = run(detection, callsOf([phase], startMs, 1));
       const text = detection.actors.encode(actors.get('a:consumer:acme')!);
-      expect(text.length, text.toString('latin1')).toBeLessThanOrEqual(900);
+      expect(text.length, text.toString('latin1')).toBeLessThanOrEqual(500);
     }
   });
 });

@@ -1,3 +1,4 @@
+import type { AlertType } from '@tripline/model';
 import { z } from 'zod';
 import { sensitivities } from './baseline/sensitivity.ts';
 
@@ -97,6 +98,9 @@ export type EndpointSettings = z.infer<typeof endpointSettings>;
 
 /** Settings of any detector. */
 export type DetectorSettings = ActorSettings | EndpointSettings;
+
+/** The settings of a registered detector, by its alert type; those of a detector that is not registered are disabled. */
+export type SettingsOf = (alertType: AlertType) => DetectorSettings;
 
 /** The settings of a detector that judges the calls of actors. Throws on those of another one: its schema is `actorSettings`. */
 export function asActorSettings(settings: DetectorSettings): ActorSettings {

@@ -1,4 +1,6 @@
 import {
+  decodeEmission,
+  encodeEmission,
   ENDPOINT_WINDOW_MS,
   MinuteHold,
   PreAggregator,
@@ -14,14 +16,16 @@ export class EndpointRun {
   readonly states = new Map<string, EndpointState>();
   readonly hold: MinuteHold;
   readonly #detection: EndpointDetection;
+  readonly #sources: number;
 
   constructor(detection: EndpointDetection, sources: number) {
+    this.#sources = sources;
     this.#detection = detection;
     this.hold = new MinuteHold(sources);
   }
 
   take(emission: Emission): void {
-    for (const { step, minutes } of this.hold.take(JSON.parse(JSON.stringify(emission)) as Emission)) {
+    for (const { step, minutes } of this.hold.take(decodeEmission(encodeEmission(emission), this.#sources))) {
       this.close(step * ENDPOINT_WINDOW_MS);
       for (const whole of minutes) {
         const key = this.#detection.stateKey(whole);
@@ -58,7 +62,7 @@ export class EndpointPipeline {
 
   /** Takes an alert that goes to its endpoint, which ends its own alert by itself. */
   report(alert: Alert): void {
-    if (alert.status === 'open') this.#source.report(alert);
+    if (alert.status === 'open') this.#source.addFinding(alert);
   }
 
   /** The input ends, and with it every episode. */

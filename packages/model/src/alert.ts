@@ -1,10 +1,10 @@
 /** In kebab case, such as `request-spike`: one per detector. Which there are is known to the registry of detectors only. */
 export type AlertType = string;
 
-const alertTypeShape = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
+export const alertTypeShape = /^[a-z][a-z0-9]{0,31}(-[a-z0-9]{1,32}){0,7}$/;
 
 export function isAlertType(value: unknown): value is AlertType {
-  return typeof value === 'string' && value.length <= 64 && alertTypeShape.test(value);
+  return typeof value === 'string' && alertTypeShape.test(value);
 }
 
 /**

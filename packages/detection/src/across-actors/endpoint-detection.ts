@@ -1,91 +1,48 @@
 import type { Alert } from '@tripline/model';
-import { registry, settingsOf, type DetectionConfig } from '../registry.ts';
 import { dryRunTypesOf, markDryRuns } from '../alerts/dry-run.ts';
 import { addClosedEarly, continueRevisions, type ClosedEarly } from '../alerts/early-close.ts';
-import { globToRegExp } from '../glob.ts';
-import { toleranceOf } from '../baseline/sensitivity.ts';
-import { parseState } from '../codec/state-text.ts';
-import {
-  closeGroup,
-  decodeGroup,
-  encodeGroup,
-  groupClosesAt,
-  groupReports,
-  type BruteForceGroup,
-  type EncodedGroup,
-} from '../detectors/brute-force/group.ts';
+import { ByteReader } from '../codec/byte-reader.ts';
+import { ByteWriter } from '../codec/byte-writer.ts';
+import type { Detector } from '../detector.ts';
+import { registry, settingsOf } from '../registry.ts';
+import type { DetectorSettings } from '../settings.ts';
+import { endpointId, type EndpointName } from './endpoint-id.ts';
+import { MinuteParts } from './endpoint-minute.ts';
 import { ENDPOINT_WINDOW_MS } from './limits.ts';
-import {
-  absorbReports,
-  closeStuffing,
-  decodeStuffing,
-  encodeStuffing,
-  endpointId,
-  isOfNote,
-  judgeMinute,
-  newStuffingState,
-  stuffingClosesAt,
-  type EncodedStuffing,
-  type StuffingState,
-} from '../detectors/credential-stuffing/credential-stuffing.ts';
-import {
-  closeCrowd,
-  crowdClosesAt,
-  crowdFloorsAt,
-  decodeCrowd,
-  encodeCrowd,
-  isCrowdOfNote,
-  judgeCrowd,
-  newCrowdState,
-  type CrowdState,
-  type EncodedCrowd,
-} from '../detectors/request-spike/crowd.ts';
-import {
-  closeCoverage,
-  coverageClosesAt,
-  decodeCoverage,
-  encodeCoverage,
-  judgeCoverage,
-  newCoverageState,
-  type CoverageState,
-  type EncodedCoverage,
-} from '../detectors/object-enumeration/id-coverage.ts';
-import type { EndpointMinute } from './endpoint-minute.ts';
 import type { WholeMinute } from './minute-hold.ts';
+import type { EndpointJudge, JudgedMinute, MinutePartKind } from './minute-part.ts';
 
-/** What is kept per endpoint: one part per detector. Opaque to the caller; mutated by `judge` and `close`. */
-export interface EndpointState {
-  readonly service: string;
-  readonly endpoint: string;
-  stuffing: StuffingState;
-  coverage: CoverageState | null;
-  bruteForce: BruteForceGroup | null;
-  crowd: CrowdState | null;
+/** What is kept per endpoint. Opaque to the caller; changed by `judge` and `close`. */
+export interface EndpointState extends EndpointName {
+  /** One state per detector, in the order of their ids; undefined where a detector has none. */
+  readonly states: unknown[];
   closedEarly?: ClosedEarly;
 }
 
 /**
- * All detectors that look at an endpoint across actors: pure functions of state and minute, by event time only. What comes
- * of them depends on the minutes and their order alone, wherever the states are encoded in between.
+ * All detectors across actors: pure functions of state and minute, by event time only. The alerts depend on the minutes and their
+ * order alone, wherever the states are encoded in between.
  */
 export interface EndpointDetection {
   /** False if there is nothing to look for: then nothing need be aggregated. */
   readonly enabled: boolean;
-  stateKey(of: { service: string; endpoint: string }): string;
-  /** Must the endpoint get a state because of this minute, if it has none? If not, the minute may be passed over. */
+  stateKey(of: EndpointName): string;
+  /** Whether the endpoint must get a state because of this minute, if it has none. If not, the minute may be skipped. */
   isOfNote(minute: WholeMinute): boolean;
   /** A state for an endpoint that has none. */
-  create(of: { service: string; endpoint: string }): EndpointState;
-  /** State from its text. Throws on text that `encode` did not write. */
-  decode(text: string): EndpointState;
+  create(of: EndpointName): EndpointState;
   /**
-   * Compact JSON: about 2 KB for an endpoint that is quiet, 5 KB if it has ids, 30 KB more during episodes; 27 bytes more for
-   * each account that logs in there.
+   * State from its bytes. A detector's state that cannot be read (another version, damage) is dropped, reported to `onDropped` with the
+   * reason, and begun anew; the others stay. Throws if nothing can be read.
    */
-  encode(state: EndpointState): string;
-  /** Judges a minute in its step, mutating the state; returns the alert revisions to publish now, oldest first. */
+  decode(bytes: Buffer, onDropped: (problem: string) => void): EndpointState;
+  /**
+   * About 0.5 KB for an endpoint that is quiet, 20 KB more during episodes, and about 20 bytes for each account that logs in there.
+   */
+  encode(state: EndpointState): Buffer;
+  /** Judges a minute in its step and changes the state; returns the alert revisions to publish now, oldest first. */
   judge(state: EndpointState, whole: WholeMinute, step: number): Alert[];
-  /** Ends the episodes that are over at event time `nowMs`. What it returns does not depend on how late it is called. */
+  /** Ends the episodes that are over at event time `nowMs`. The alerts are the same however late it is called. */
   close(state: EndpointState, nowMs: number): Alert[];
   /** Ends all episodes of the endpoint before their time: for when more are open than can be kept. */
   closeEarly(state: EndpointState): Alert[];
@@ -93,163 +50,168 @@ export interface EndpointDetection {
   closesAt(state: EndpointState): number | undefined;
 }
 
-/** Version of the states' text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 6;
+/** `config` must have passed the schema of the detectors' settings, by default `detectionConfigSchema`. */
+export function createEndpointDetection(
+  config: Readonly<Record<string, DetectorSettings>>,
+  detectors: readonly Detector[] = registry,
+): EndpointDetection {
+  const { kinds } = new MinuteParts(detectors);
+  const settings = settingsOf(config, detectors);
+  const judges = kinds.map((kind) => kind.createJudge(settings));
+  const states = new StateCodec(kinds, judges);
+  const dryRunTypes = dryRunTypesOf(detectors, settings);
 
-type EncodedState = [
-  version: number,
-  service: string,
-  endpoint: string,
-  stuffing: EncodedStuffing,
-  coverage?: EncodedCoverage | 0,
-  bruteForce?: EncodedGroup | 0,
-  crowd?: EncodedCrowd | 0,
-  closedEarly?: ClosedEarly,
-];
-
-/** Addresses that an alert tells of, or will with this minute: what they do is no sign of others. */
-function toldAddresses({ stuffing, bruteForce }: EndpointState, { reports }: EndpointMinute): Set<string> {
-  const told = new Set(bruteForce?.reports.keys());
-  if (stuffing.episode === null) for (const { actor } of reports?.values() ?? []) told.add(actor.id);
-  return told;
-}
-
-/** `config` must have passed `detectionConfigSchema`. */
-export function createEndpointDetection(config: DetectionConfig): EndpointDetection {
-  const { enabled } = config.credentialStuffing;
-  const coverageEnabled = config.objectEnumeration.enabled;
-  const stuffingTolerance = toleranceOf(config.credentialStuffing.sensitivity);
-  const coverageTolerance = toleranceOf(config.objectEnumeration.sensitivity);
-  const crowdFloors = crowdFloorsAt(toleranceOf(config.requestSpike.sensitivity));
-  const judgesCrowdOf = crowdSelection(config.requestSpike);
-  const dryRunTypes = dryRunTypesOf(registry, settingsOf(config, registry));
-  const marked = (alerts: Alert[]): Alert[] => markDryRuns(alerts, dryRunTypes);
-  /** What single addresses do is part of an open alert about many of them, unless that is only tried out. */
-  const absorbs = !config.credentialStuffing.dryRun || config.bruteForce.dryRun;
-  const scope = config.credentialStuffing.scope?.endpoints.map(globToRegExp);
-  const exceptions = config.credentialStuffing.exceptions.map(({ endpoints, from, until }) => ({
-    patterns: endpoints.map(globToRegExp),
-    fromMs: Date.parse(from),
-    untilMs: Date.parse(until),
-  }));
-  const isExcepted = (whole: WholeMinute): boolean => {
-    const atMs = whole.window * ENDPOINT_WINDOW_MS;
-    const id = endpointId(whole);
-    if (scope && !scope.some((pattern) => pattern.test(id))) return true;
-    return exceptions.some(
-      ({ patterns, fromMs, untilMs }) =>
-        atMs + ENDPOINT_WINDOW_MS > fromMs && atMs < untilMs && patterns.some((pattern) => pattern.test(id)),
-    );
+  /** Collects what the judges put out, in order. */
+  const collect = (state: EndpointState, work: (alert: (alert: Alert) => void) => void): Alert[] => {
+    const alerts: Alert[] = [];
+    work((alert) => alerts.push(alert));
+    return continueRevisions(state.closedEarly, markDryRuns(alerts, dryRunTypes));
   };
-
-  const closeAll = (state: EndpointState, nowMs: number): Alert[] => {
-    const alerts = closeStuffing(state.stuffing, state, nowMs);
-    const { bruteForce } = state;
-    if (bruteForce && nowMs >= groupClosesAt(bruteForce)) {
-      alerts.push(closeGroup(bruteForce, endpointId(state), nowMs));
-      state.bruteForce = null;
-    }
-    if (state.coverage) alerts.push(...closeCoverage(state.coverage, state, nowMs));
-    if (state.crowd) alerts.push(...closeCrowd(state.crowd, state, nowMs));
-    return continueRevisions(state.closedEarly, marked(alerts));
-  };
+  const closeAll = (state: EndpointState, nowMs: number): Alert[] =>
+    collect(state, (alert) => {
+      for (const [at, judge] of judges.entries())
+        if (state.states[at] !== undefined) judge.close(state.states[at], state, nowMs, { alert });
+    });
 
   return {
-    enabled: enabled || coverageEnabled || config.bruteForce.enabled || config.requestSpike.enabled,
+    enabled: judges.some(({ enabled }) => enabled),
     stateKey: (of) => `e:${endpointId(of)}`,
-    isOfNote: ({ service, minute }) =>
-      (enabled && isOfNote(minute)) ||
-      (coverageEnabled && minute.walked !== null) ||
-      minute.reports !== null ||
-      (isCrowdOfNote(minute.callers) && judgesCrowdOf(service)),
-    create: ({ service, endpoint }) => ({
-      service,
-      endpoint,
-      stuffing: newStuffingState(stuffingTolerance),
-      coverage: null,
-      bruteForce: null,
-      crowd: null,
-    }),
-    decode(text) {
-      const parts = parseState(text, STATE_VERSION, 'an endpoint') as EncodedState;
-      const [, service, endpoint, stuffing, coverage, bruteForce, crowd, closedEarly] = parts;
-      return {
-        service,
-        endpoint,
-        stuffing: decodeStuffing(stuffing, stuffingTolerance),
-        coverage: coverage ? decodeCoverage(coverage) : null,
-        bruteForce: bruteForce ? decodeGroup(bruteForce) : null,
-        crowd: crowd ? decodeCrowd(crowd, crowdFloors) : null,
-        ...(closedEarly ? { closedEarly } : {}),
-      };
+    isOfNote(whole) {
+      const minute = judgedMinute(kinds, whole, whole.window, []);
+      return judges.some((judge, at) => isOfNote(judge, whole.minute.parts[at], minute));
     },
-    encode({ service, endpoint, stuffing, coverage, bruteForce, crowd, closedEarly }) {
-      const encoded: EncodedState = [STATE_VERSION, service, endpoint, encodeStuffing(stuffing)];
-      if (coverage ?? bruteForce ?? crowd ?? closedEarly)
-        encoded.push(coverage ? encodeCoverage(coverage) : 0);
-      if (bruteForce ?? crowd ?? closedEarly) encoded.push(bruteForce ? encodeGroup(bruteForce) : 0);
-      if (crowd ?? closedEarly) encoded.push(crowd ? encodeCrowd(crowd) : 0);
-      if (closedEarly) encoded.push(closedEarly);
-      return JSON.stringify(encoded);
-    },
-    judge(state, whole, step) {
-      const nowMs = (step + 1) * ENDPOINT_WINDOW_MS;
-      const { minute } = whole;
-      const alerts: Alert[] = [];
-      if (!enabled || isExcepted(whole)) {
-        for (const alert of closeStuffing(state.stuffing, state, step * ENDPOINT_WINDOW_MS))
-          alerts.push(alert);
-      } else if (state.stuffing.newestMs > 0 || isOfNote(minute)) {
-        const told = toldAddresses(state, minute);
-        for (const alert of judgeMinute(state.stuffing, whole, nowMs, told, stuffingTolerance))
-          alerts.push(alert);
-      }
-      if (minute.reports) {
-        const { bruteForce, stuffing } = state;
-        const isToldAlone = ({ actor }: Alert): boolean =>
-          stuffing.episode === null || !absorbs || bruteForce?.reports.has(actor.id) === true;
-        const reports = [...minute.reports.values()];
-        absorbReports(
-          stuffing,
-          reports.filter((report) => !isToldAlone(report)),
-        );
-        const grouped = groupReports(bruteForce, reports.filter(isToldAlone), endpointId(whole), nowMs);
-        state.bruteForce = grouped.group;
-        alerts.push(...grouped.alerts);
-      }
-      if (coverageEnabled && minute.walked) {
-        state.coverage ??= newCoverageState();
-        for (const alert of judgeCoverage(state.coverage, whole, nowMs, coverageTolerance))
-          alerts.push(alert);
-      }
-      if ((state.crowd ?? isCrowdOfNote(minute.callers)) && judgesCrowdOf(whole.service)) {
-        state.crowd ??= newCrowdState(crowdFloors);
-        for (const alert of judgeCrowd(state.crowd, whole, nowMs)) alerts.push(alert);
-      }
-      return continueRevisions(state.closedEarly, marked(alerts));
-    },
+    create: ({ service, endpoint }) => ({ service, endpoint, states: kinds.map(() => undefined) }),
+    decode: (bytes, onDropped) => states.decode(bytes, onDropped),
+    encode: (state) => states.encode(state),
+    judge: (state, whole, step) =>
+      collect(state, (alert) => {
+        const minute = judgedMinute(kinds, whole, step, state.states);
+        const { parts } = whole.minute;
+        for (const [at, judge] of judges.entries()) {
+          if (state.states[at] === undefined && isOfNote(judge, parts[at], minute))
+            state.states[at] = judge.newState();
+          if (state.states[at] !== undefined) judge.judge(state.states[at], parts[at], minute, { alert });
+        }
+      }),
     close: closeAll,
     closeEarly(state) {
       const alerts = closeAll(state, Infinity);
       if (alerts.length > 0) state.closedEarly = addClosedEarly(state.closedEarly, alerts);
       return alerts;
     },
-    closesAt({ stuffing, coverage, bruteForce, crowd }) {
-      const ends = [
-        stuffingClosesAt(stuffing),
-        coverage ? coverageClosesAt(coverage) : undefined,
-        bruteForce ? groupClosesAt(bruteForce) : undefined,
-        crowd ? crowdClosesAt(crowd) : undefined,
-      ];
-      const known = ends.filter((at) => at !== undefined);
-      return known.length > 0 ? Math.min(...known) : undefined;
+    closesAt(state) {
+      let earliest: number | undefined;
+      for (const [at, judge] of judges.entries()) {
+        const closesAt = state.states[at] === undefined ? undefined : judge.closesAt(state.states[at]);
+        if (closesAt !== undefined && (earliest === undefined || closesAt < earliest)) earliest = closesAt;
+      }
+      return earliest;
     },
   };
 }
 
-/** Whose crowds are judged, by service. Where only some consumers or routes are looked at, there is no crowd to see. */
-function crowdSelection({ enabled, scope }: DetectionConfig['requestSpike']): (service: string) => boolean {
-  if (!enabled || scope?.consumers || scope?.routes) return () => false;
-  const services = scope?.services?.map(globToRegExp);
-  return (service) => services?.some((pattern) => pattern.test(service)) ?? true;
+function isOfNote(judge: EndpointJudge, part: unknown, minute: JudgedMinute): boolean {
+  return part !== undefined && judge.isOfNote(part, minute);
+}
+
+function judgedMinute(
+  kinds: readonly MinutePartKind[],
+  { window, service, endpoint, minute: { calls, parts } }: WholeMinute,
+  step: number,
+  states: readonly unknown[],
+): JudgedMinute {
+  return {
+    service,
+    endpoint,
+    startsAt: window * ENDPOINT_WINDOW_MS,
+    judgedAt: (step + 1) * ENDPOINT_WINDOW_MS,
+    calls,
+    of<Part, State>(kind: MinutePartKind<Part, State>) {
+      const at = kinds.indexOf(kind);
+      return { part: parts[at] as Part | undefined, state: states[at] as State | undefined };
+    },
+  };
+}
+
+/** Raise it when the bytes around the detectors' states change. */
+const STATE_VERSION = 7;
+
+/** An endpoint's state as bytes: each detector's own in a section with its id and version. */
+class StateCodec {
+  readonly #kinds: readonly MinutePartKind[];
+  readonly #judges: readonly EndpointJudge[];
+  readonly #writer = new ByteWriter();
+
+  constructor(kinds: readonly MinutePartKind[], judges: readonly EndpointJudge[]) {
+    this.#kinds = kinds;
+    this.#judges = judges;
+  }
+
+  encode({ service, endpoint, states, closedEarly = [] }: EndpointState): Buffer {
+    const writer = this.#writer;
+    writer.clear();
+    writer.uint(STATE_VERSION);
+    writer.text(service);
+    writer.text(endpoint);
+    writer.uint(closedEarly.length);
+    for (const [id, revision] of closedEarly) {
+      writer.text(id);
+      writer.uint(revision);
+    }
+    writer.uint(states.filter((state) => state !== undefined).length);
+    for (const [at, judge] of this.#judges.entries()) {
+      const state = states[at];
+      if (state === undefined) continue;
+      writer.uint(this.#kinds[at]!.id);
+      writer.uint(this.#kinds[at]!.stateVersion);
+      const start = writer.beginSection();
+      judge.encode(state, writer);
+      writer.endSection(start);
+    }
+    return writer.take();
+  }
+
+  decode(bytes: Buffer, onDropped: (problem: string) => void): EndpointState {
+    const reader = new ByteReader(bytes);
+    const version = reader.uint();
+    if (version !== STATE_VERSION)
+      throw new Error(
+        `the state of an endpoint has version ${version}, expected is ${STATE_VERSION}: the endpoint is learnt anew`,
+      );
+    const service = reader.text();
+    const endpoint = reader.text();
+    const closedEarly: ClosedEarly = [];
+    for (let left = reader.count(2); left > 0; left--) closedEarly.push([reader.text(), reader.uint()]);
+    const states: unknown[] = this.#kinds.map(() => undefined);
+    for (let left = reader.count(3); left > 0; left--) this.#decodeOne(reader, states, onDropped);
+    reader.expectEnd();
+    return { service, endpoint, states, ...(closedEarly.length > 0 ? { closedEarly } : {}) };
+  }
+
+  #decodeOne(reader: ByteReader, states: unknown[], onDropped: (problem: string) => void): void {
+    const id = reader.uint();
+    const version = reader.uint();
+    const section = reader.section();
+    const at = this.#kinds.findIndex((kind) => kind.id === id);
+    const kind = this.#kinds[at];
+    if (!kind) {
+      onDropped(`it has the state of detector ${id}, which is unknown here: it is dropped`);
+      return;
+    }
+    if (kind.stateVersion !== version) {
+      onDropped(
+        `the state of detector ${id} has version ${version}, expected is ${kind.stateVersion}: it is learnt anew`,
+      );
+      return;
+    }
+    try {
+      states[at] = this.#judges[at]!.decode(section);
+      section.expectEnd();
+    } catch (error) {
+      states[at] = undefined;
+      onDropped(
+        `the state of detector ${id} cannot be read (${(error as Error).message}): it is learnt anew`,
+      );
+    }
+  }
 }

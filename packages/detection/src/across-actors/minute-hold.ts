@@ -1,15 +1,20 @@
-import { HELD_MINUTES_MOST } from './limits.ts';
+import { ByteReader } from '../codec/byte-reader.ts';
+import { ByteWriter } from '../codec/byte-writer.ts';
+import { registry } from '../registry.ts';
 import {
-  decodeMinute,
-  encodeMinute,
-  mergeMinute,
-  type EncodedMinute,
-  type EndpointMinute,
-} from './endpoint-minute.ts';
-import type { Emission } from './pre-aggregator.ts';
+  inOrderOfParts,
+  readPart,
+  readUntil,
+  writePart,
+  type EmittedPart,
+  type Emission,
+} from './emission.ts';
+import { MinuteParts, type AcrossActorsDetector, type EndpointMinute } from './endpoint-minute.ts';
+import { HELD_MINUTES_MOST } from './limits.ts';
 
 /** A window of an endpoint as all partitions together saw it. */
 export interface WholeMinute {
+  /** Counts ENDPOINT_WINDOW_MS since the epoch. */
   window: number;
   service: string;
   endpoint: string;
@@ -28,11 +33,8 @@ interface Source {
   idle: boolean;
 }
 
-export type EncodedHold = [
-  judged: number,
-  sources: [from: number, number: number, until: number, idle: boolean][],
-];
-export type EncodedStep = [window: number, service: string, endpoint: string, minute: EncodedMinute][];
+/** Raise it when states that were written before can no longer be read. */
+const STATE_VERSION = 1;
 
 /**
  * Puts together what the partitions of `api-calls` sent about the endpoints of one partition of `aggregates`, and gives a step
@@ -41,10 +43,11 @@ export type EncodedStep = [window: number, service: string, endpoint: string, mi
  */
 export class MinuteHold {
   readonly #sourceCount: number;
+  readonly #minuteParts: MinuteParts;
   readonly #sources = new Map<number, Source>();
   /** Held windows by step; each by window, service and endpoint. */
   readonly #steps = new Map<number, Map<string, WholeMinute>>();
-  /** Steps held that a checkpoint does not have yet, or still has although they are gone. */
+  /** Steps that differ from the last checkpoint: held ones that changed, and ones that are gone. */
   readonly #changed = new Set<number>();
   #held = 0;
   /** Every step up to this was given out. */
@@ -53,10 +56,13 @@ export class MinuteHold {
   repeats = 0;
   /** Windows given out before every source had come so far, because too many were held. */
   forced = 0;
+  /** Parts of minutes that were dropped, as their detector or version is unknown here. */
+  droppedParts = 0;
 
   /** `sourceCount`: partitions of `api-calls`. */
-  constructor(sourceCount: number) {
+  constructor(sourceCount: number, detectors: readonly AcrossActorsDetector[] = registry) {
     this.#sourceCount = sourceCount;
+    this.#minuteParts = new MinuteParts(detectors);
   }
 
   /** Newest step given out; -1 if none was. */
@@ -68,7 +74,7 @@ export class MinuteHold {
     return this.#held;
   }
 
-  /** Sources that hold the others back: those that were never heard of, or stand where nobody else stands any more. */
+  /** Sources that hold the others back: those that were never heard of, or stand where no other source stands any more. */
   get waitingFor(): number[] {
     const newest = Math.max(-1, ...[...this.#sources.values()].map((source) => source.until));
     const waiting: number[] = [];
@@ -79,21 +85,17 @@ export class MinuteHold {
     return waiting;
   }
 
-  /** Takes an emission; gives the steps out that it completes, oldest first. */
-  take(emission: Emission): ReadyStep[] {
-    const { from, number, until, idle, parts } = emission;
+  /** Takes an emission; gives the steps out that it completes, oldest first. Throws if a minute in it cannot be read. */
+  take({ from, number, until, idle, parts }: Emission): ReadyStep[] {
     if (number <= (this.#sources.get(from)?.number ?? 0)) {
       this.repeats++;
       return [];
     }
     // All is read before anything is changed: a record that cannot be read must leave nothing behind.
-    const read = parts.map(
-      ([step, window, service, endpoint, minute]) =>
-        [step, { window, service, endpoint, minute: decodeMinute(minute) }] as const,
-    );
+    const read = parts.map((part) => this.#read(part));
     this.#sources.set(from, { number, until, idle });
-    // What comes after its step was given out (its source had been idle) is judged with the next one.
-    for (const [step, part] of read) this.#add(Math.max(step, this.#judged + 1), part);
+    // A part whose step was given out already (its source had been idle) is judged with the next one.
+    for (const { step, whole } of read) this.#add(Math.max(step, this.#judged + 1), whole);
 
     const ready = this.#giveOut(this.#reached());
     while (this.#held > HELD_MINUTES_MOST) {
@@ -105,8 +107,8 @@ export class MinuteHold {
   }
 
   /**
-   * Does not wait for a source any longer, until it says something again: what it then says of steps that were given out is judged
-   * with the next one. Gives the steps out that only it held back.
+   * Does not wait for a source any longer, until it sends something again: its parts of steps that were given out by then are judged
+   * with the next one. Gives the steps out that only this source held back.
    */
   passOver(from: number): ReadyStep[] {
     const { number, until } = this.#sources.get(from) ?? { number: 0, until: -1 };
@@ -127,15 +129,24 @@ export class MinuteHold {
     return reached === Infinity ? Math.max(newest, ...this.#steps.keys()) : reached;
   }
 
-  #add(step: number, part: WholeMinute): void {
+  #read({ step, window, service, endpoint, minute: bytes }: EmittedPart): {
+    step: number;
+    whole: WholeMinute;
+  } {
+    const { minute, dropped } = this.#minuteParts.decode(bytes);
+    this.droppedParts += dropped;
+    return { step, whole: { window, service, endpoint, minute } };
+  }
+
+  #add(step: number, whole: WholeMinute): void {
     let held = this.#steps.get(step);
     if (!held) this.#steps.set(step, (held = new Map<string, WholeMinute>()));
     this.#changed.add(step);
-    const key = JSON.stringify([part.window, part.service, part.endpoint]);
+    const key = JSON.stringify([whole.window, whole.service, whole.endpoint]);
     const known = held.get(key);
-    if (known) mergeMinute(known.minute, part.minute);
+    if (known) this.#minuteParts.merge(known.minute, whole.minute);
     else {
-      held.set(key, part);
+      held.set(key, whole);
       this.#held++;
     }
   }
@@ -145,8 +156,8 @@ export class MinuteHold {
     this.#judged = until;
     const steps = [...this.#steps.keys()].filter((step) => step <= until).sort((a, b) => a - b);
     return steps.map((step) => {
-      const minutes = [...this.#steps.get(step)!.values()].sort(
-        (a, b) => a.window - b.window || compare(a.service, b.service) || compare(a.endpoint, b.endpoint),
+      const minutes = [...this.#steps.get(step)!.values()].sort((a, b) =>
+        inOrderOfParts({ step, ...a }, { step, ...b }),
       );
       this.#steps.delete(step);
       this.#changed.add(step);
@@ -155,56 +166,79 @@ export class MinuteHold {
     });
   }
 
-  /** Where the sources stand, and which steps are held. */
-  encode(): EncodedHold {
-    return [
-      this.#judged,
-      [...this.#sources]
-        .sort((a, b) => a[0] - b[0])
-        .map(([from, { number, until, idle }]) => [from, number, until, idle]),
-    ];
-  }
-
-  get heldSteps(): number[] {
-    return [...this.#steps.keys()].sort((a, b) => a - b);
+  /** Where the sources stand, and which steps are held; what is held of the steps is in `changedSteps`. */
+  encode(): Buffer {
+    const writer = new ByteWriter();
+    writer.uint(STATE_VERSION);
+    writer.uint(this.#judged + 1);
+    writer.uint(this.#sources.size);
+    for (const [from, { number, until, idle }] of [...this.#sources].sort((a, b) => a[0] - b[0])) {
+      writer.uint(from);
+      writer.uint(number);
+      writer.uint(until + 1);
+      writer.boolean(idle);
+    }
+    writer.sortedUints([...this.#steps.keys()].sort((a, b) => a - b));
+    return writer.take();
   }
 
   /** Steps changed since `saved`, each with what a checkpoint must hold; null: nothing any more. */
-  changedSteps(): Map<number, EncodedStep | null> {
-    const changes = new Map<number, EncodedStep | null>();
+  changedSteps(): Map<number, Buffer | null> {
+    const changes = new Map<number, Buffer | null>();
     for (const step of this.#changed) {
       const held = this.#steps.get(step);
-      changes.set(
-        step,
-        held
-          ? [...held.values()].map(({ window, service, endpoint, minute }) => [
-              window,
-              service,
-              endpoint,
-              encodeMinute(minute),
-            ])
-          : null,
-      );
+      changes.set(step, held ? this.#encodeStep(step, [...held.values()]) : null);
     }
     return changes;
   }
 
-  /** A checkpoint has what `changedSteps` gave. */
+  #encodeStep(step: number, held: readonly WholeMinute[]): Buffer {
+    const writer = new ByteWriter();
+    writer.uint(STATE_VERSION);
+    writer.uint(held.length);
+    for (const { minute, ...of } of held)
+      writePart(writer, { step, ...of, minute: this.#minuteParts.encode(minute) });
+    return writer.take();
+  }
+
+  /** A checkpoint has what `encode` and `changedSteps` gave. */
   saved(): void {
     this.#changed.clear();
   }
 
-  /** Takes up what a checkpoint holds. */
-  restore([judged, sources]: EncodedHold, steps: Iterable<[step: number, held: EncodedStep]>): void {
+  /** Takes up what `encode` gave; returns the steps that were held, to be restored one by one. Throws on any other bytes. */
+  restore(saved: Buffer): number[] {
+    const reader = readerOf(saved);
+    const judged = readUntil(reader);
+    const sources: [from: number, Source][] = [];
+    for (let left = reader.count(4); left > 0; left--)
+      sources.push([
+        reader.uint(),
+        { number: reader.uint(), until: readUntil(reader), idle: reader.boolean() },
+      ]);
+    const steps = reader.sortedUints();
+    reader.expectEnd();
     this.#judged = judged;
-    for (const [from, number, until, idle] of sources) this.#sources.set(from, { number, until, idle });
-    for (const [step, held] of steps)
-      for (const [window, service, endpoint, minute] of held)
-        this.#add(step, { window, service, endpoint, minute: decodeMinute(minute) });
-    this.#changed.clear();
+    for (const [from, source] of sources) this.#sources.set(from, source);
+    return steps;
+  }
+
+  /** Takes up a step that `changedSteps` gave. Throws on any other bytes, and then holds nothing of them. */
+  restoreStep(step: number, saved: Buffer): void {
+    const reader = readerOf(saved);
+    const minutes: WholeMinute[] = [];
+    for (let left = reader.count(5); left > 0; left--) minutes.push(this.#read(readPart(reader)).whole);
+    reader.expectEnd();
+    const isChanged = this.#changed.has(step);
+    for (const whole of minutes) this.#add(step, whole);
+    if (!isChanged) this.#changed.delete(step);
   }
 }
 
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+function readerOf(saved: Buffer): ByteReader {
+  const reader = new ByteReader(saved);
+  const version = reader.uint();
+  if (version !== STATE_VERSION)
+    throw new Error(`the state of the held minutes has version ${version}, expected is ${STATE_VERSION}`);
+  return reader;
 }

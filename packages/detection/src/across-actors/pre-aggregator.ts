@@ -1,7 +1,18 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import { LATENESS_MS } from '../baseline/limits.ts';
-import { createAsked } from '../detectors/object-enumeration/asked.ts';
-import { parseState } from '../codec/state-text.ts';
+import { ByteReader } from '../codec/byte-reader.ts';
+import { ByteWriter } from '../codec/byte-writer.ts';
+import { registry } from '../registry.ts';
+import {
+  inOrderOfParts,
+  readEmission,
+  readPart,
+  writeEmission,
+  writePart,
+  type EmittedPart,
+  type Emission,
+} from './emission.ts';
+import { MinuteParts, type AcrossActorsDetector, type EndpointMinute } from './endpoint-minute.ts';
 import {
   ENDPOINT_WINDOW_MS,
   GRACE_MS,
@@ -9,82 +20,35 @@ import {
   PARTS_PER_EMISSION,
   POOLED_SERVICES_MOST,
 } from './limits.ts';
-import {
-  addReport,
-  addToMinute,
-  decodeMinute,
-  encodeMinute,
-  newMinute,
-  type EncodedMinute,
-  type EndpointMinute,
-} from './endpoint-minute.ts';
-import { addWalked } from '../detectors/object-enumeration/id-coverage.ts';
 
 /** Stands for the endpoints of a service that were too many to be counted one by one. */
 export const OTHER_ENDPOINTS = '*';
 
-/**
- * One window of one endpoint, as one partition of `api-calls` saw it. `step` is the window with which it is judged: the same
- * as `window`, or a later one for calls that came after their window was sent on. Both count ENDPOINT_WINDOW_MS since the
- * epoch.
- */
-export type EmittedPart = [
-  step: number,
-  window: number,
-  service: string,
-  endpoint: string,
-  minute: EncodedMinute,
-];
+/** Raise it when states that were written before can no longer be read. */
+const STATE_VERSION = 2;
 
-/**
- * What one partition of `api-calls` sends to the partitions of `aggregates`: parts, each to its endpoint's partition, and to
- * all of them how far it has come.
- */
-export interface Emission {
-  /** The partition of `api-calls`. */
-  from: number;
-  /** Grows from emission to emission of a source; at least the event time reached, so that it also grows when state was lost. */
-  number: number;
-  /** Everything of steps up to this has been sent; -1 before the first call. */
-  until: number;
-  /** No calls are coming: do not wait for this source until it says something without `idle`. */
-  idle: boolean;
-  parts: EmittedPart[];
-}
-
-/** Windows of one step; the endpoints' by service. */
+/** Open minutes of one step and window; the endpoints' by service. */
 interface OpenWindow {
   step: number;
   window: number;
   services: Map<string, Map<string, EndpointMinute>>;
 }
 
-const STATE_VERSION = 1;
-type EncodedState = [
-  version: number,
-  watermark: number,
-  until: number,
-  number: number,
-  idle: boolean,
-  open: EmittedPart[],
-  unsent: Emission[],
-];
-
 /**
  * Counts the calls of one partition of `api-calls` per endpoint and minute of event time, and says what to send on when a
  * minute is over. That depends on the calls and their order only, neither on batches nor on clocks; except for `rest`.
  *
  * What is to be sent stays in the state until the caller has saved it: `encode` into a checkpoint, then publish `unsent`,
- * then `sent`. A crash in between publishes the same emissions again, with the same numbers, and the receiver passes over
- * them.
+ * then `sent`. A crash in between publishes the same emissions again, with the same numbers, which the receiver skips.
  */
 export class PreAggregator {
   readonly #from: number;
-  readonly #asked = createAsked();
+  readonly #minuteParts: MinuteParts;
+  readonly #count: (minute: EndpointMinute, call: ApiCall) => void;
   readonly #open = new Map<string, OpenWindow>();
-  /** Where the last call went: the next one mostly goes there too. */
+  /** The window of the last call: the next call mostly goes there too. */
   #last: OpenWindow | undefined;
-  #minutes = 0;
+  #openMinutes = 0;
   #watermark = 0;
   #until = -1;
   #number = 0;
@@ -94,11 +58,15 @@ export class PreAggregator {
   late = 0;
   /** Calls of endpoints that were too many, counted under OTHER_ENDPOINTS. */
   pooled = 0;
+  /** Parts of saved minutes that were dropped, as their detector or version is unknown here. */
+  droppedParts = 0;
 
-  /** `from`: the partition. `text`: what `encode` wrote; throws on any other. */
-  constructor(from: number, text?: string) {
+  /** `from`: the partition. `saved`: the bytes of `encode`; throws on any other bytes. */
+  constructor(from: number, saved?: Buffer, detectors: readonly AcrossActorsDetector[] = registry) {
     this.#from = from;
-    if (text !== undefined) this.#decode(text);
+    this.#minuteParts = new MinuteParts(detectors);
+    this.#count = this.#minuteParts.createCounter();
+    if (saved !== undefined) this.#decode(saved);
   }
 
   get unsent(): readonly Emission[] {
@@ -107,10 +75,10 @@ export class PreAggregator {
 
   /** Minutes of endpoints that are being counted. */
   get openMinutes(): number {
-    return this.#minutes;
+    return this.#openMinutes;
   }
 
-  /** Counts a call; a call that `refused` says Kong turned away only moves time on. */
+  /** Counts a call. A call that Kong refused to a known consumer (`refused`) only moves time on. */
   add(call: ApiCall): void {
     const atMs = call.startedAt;
     if (atMs > this.#watermark) this.#moveOn(atMs);
@@ -127,28 +95,23 @@ export class PreAggregator {
     const step = Math.max(window, this.#until + 1);
     let open = this.#last;
     if (open?.window !== window || open.step !== step) open = this.#last = this.#openWindow(step, window);
-    const minute = this.#minuteOf(open, call.service ?? '', call.endpoint);
-    addToMinute(minute, call);
-    minute.walked = addWalked(minute.walked, call, this.#asked(call));
+    this.#count(this.#minuteOf(open, call.service ?? '', call.endpoint), call);
   }
 
   /**
-   * Passes an open alert about an address on to its endpoint, where it becomes one with those about other addresses. Before the
-   * call that it came of is added.
+   * Adds an alert about one address to the minute of its endpoint, where it becomes one with those about other addresses. False if no
+   * detector takes it: then the alert stands for itself.
    */
-  report(alert: Alert): void {
+  addFinding(alert: Alert): boolean {
     const window = Math.floor(alert.lastSeenAt / ENDPOINT_WINDOW_MS);
     const open = this.#openWindow(Math.max(window, this.#until + 1), window);
-    addReport(this.#minuteOf(open, alert.service ?? '', alert.endpoint ?? ''), alert);
-  }
-
-  #minuteOf(open: OpenWindow, service: string, endpoint: string): EndpointMinute {
-    return open.services.get(service)?.get(endpoint) ?? this.#minute(open, service, endpoint);
+    const minute = this.#minuteOf(open, alert.service ?? '', alert.endpoint ?? '');
+    return this.#minuteParts.addFinding(minute, alert);
   }
 
   /**
    * No calls have come for a while, by the caller's clock: everything is sent, and the receivers need not wait for this
-   * partition. The caller checkpoints before it publishes, as always. False if that was said already.
+   * partition. The caller checkpoints before it publishes, as always. False if it was resting already.
    */
   rest(): boolean {
     if (this.#idle) return false;
@@ -181,19 +144,27 @@ export class PreAggregator {
     return open;
   }
 
-  #minute(open: OpenWindow, service: string, endpoint: string): EndpointMinute {
-    if (this.#minutes >= OPEN_MINUTES_MOST && endpoint !== OTHER_ENDPOINTS) {
+  #minuteOf(open: OpenWindow, service: string, endpoint: string): EndpointMinute {
+    return open.services.get(service)?.get(endpoint) ?? this.#openMinute(open, service, endpoint);
+  }
+
+  #openMinute(open: OpenWindow, service: string, endpoint: string): EndpointMinute {
+    if (this.#openMinutes >= OPEN_MINUTES_MOST && endpoint !== OTHER_ENDPOINTS) {
       this.pooled++;
       const known = open.services.has(service) || open.services.size < POOLED_SERVICES_MOST;
       const pool = known ? service : '';
-      return open.services.get(pool)?.get(OTHER_ENDPOINTS) ?? this.#minute(open, pool, OTHER_ENDPOINTS);
+      return open.services.get(pool)?.get(OTHER_ENDPOINTS) ?? this.#openMinute(open, pool, OTHER_ENDPOINTS);
     }
-    let endpoints = open.services.get(service);
-    if (!endpoints) open.services.set(service, (endpoints = new Map<string, EndpointMinute>()));
-    const minute = newMinute();
-    endpoints.set(endpoint, minute);
-    this.#minutes++;
+    const minute = this.#minuteParts.newMinute();
+    this.#keep(open, service, endpoint, minute);
     return minute;
+  }
+
+  #keep({ services }: OpenWindow, service: string, endpoint: string, minute: EndpointMinute): void {
+    let endpoints = services.get(service);
+    if (!endpoints) services.set(service, (endpoints = new Map<string, EndpointMinute>()));
+    endpoints.set(endpoint, minute);
+    this.#openMinutes++;
   }
 
   #sendUntil(until: number): void {
@@ -202,10 +173,10 @@ export class PreAggregator {
       if (open.step > until) continue;
       this.#open.delete(key);
       if (this.#last === open) this.#last = undefined;
-      for (const part of partsOf(open)) parts.push(part);
+      for (const part of this.#partsOf(open)) parts.push(part);
     }
-    this.#minutes -= parts.length;
-    parts.sort(inOrder);
+    this.#openMinutes -= parts.length;
+    parts.sort(inOrderOfParts);
     const last = parts.length - 1 - ((parts.length - 1) % PARTS_PER_EMISSION);
     // Only with the last of them is everything sent.
     for (let at = 0; at < last; at += PARTS_PER_EMISSION)
@@ -219,50 +190,47 @@ export class PreAggregator {
     this.#unsent.push({ from: this.#from, number: this.#number, until, idle, parts });
   }
 
-  /** As JSON: at most OPEN_MINUTES_MOST windows and what is unsent. */
-  encode(): string {
+  *#partsOf({ step, window, services }: OpenWindow): Generator<EmittedPart> {
+    for (const [service, endpoints] of services)
+      for (const [endpoint, minute] of endpoints)
+        yield { step, window, service, endpoint, minute: this.#minuteParts.encode(minute) };
+  }
+
+  /** At most OPEN_MINUTES_MOST minutes, and what is unsent. */
+  encode(): Buffer {
+    const writer = new ByteWriter();
+    writer.uint(STATE_VERSION);
+    writer.uint(this.#watermark);
+    writer.uint(this.#until + 1);
+    writer.uint(this.#number);
+    writer.boolean(this.#idle);
     const open: EmittedPart[] = [];
-    for (const one of this.#open.values()) for (const part of partsOf(one)) open.push(part);
-    const state: EncodedState = [
-      STATE_VERSION,
-      this.#watermark,
-      this.#until,
-      this.#number,
-      this.#idle,
-      open.sort(inOrder),
-      this.#unsent,
-    ];
-    return JSON.stringify(state);
+    for (const one of this.#open.values()) for (const part of this.#partsOf(one)) open.push(part);
+    writer.uint(open.length);
+    for (const part of open.sort(inOrderOfParts)) writePart(writer, part);
+    writer.uint(this.#unsent.length);
+    for (const emission of this.#unsent) writeEmission(writer, emission);
+    return writer.take();
   }
 
-  #decode(text: string): void {
-    const state = parseState(text, STATE_VERSION, 'the pre-aggregation') as EncodedState;
-    const [, watermark, until, number, idle, open, unsent] = state;
-    this.#watermark = watermark;
-    this.#until = until;
-    this.#number = number;
-    this.#idle = idle;
-    this.#unsent = unsent;
-    for (const [step, window, service, endpoint, minute] of open) {
-      const { services } = this.#openWindow(step, window);
-      let endpoints = services.get(service);
-      if (!endpoints) services.set(service, (endpoints = new Map<string, EndpointMinute>()));
-      endpoints.set(endpoint, decodeMinute(minute));
-      this.#minutes++;
+  #decode(saved: Buffer): void {
+    const reader = new ByteReader(saved);
+    const version = reader.uint();
+    if (version !== STATE_VERSION)
+      throw new Error(
+        `the state of the pre-aggregation has version ${version}, expected is ${STATE_VERSION}: minutes under way are counted anew`,
+      );
+    this.#watermark = reader.uint();
+    this.#until = reader.uint() - 1;
+    this.#number = reader.uint();
+    this.#idle = reader.boolean();
+    for (let left = reader.count(5); left > 0; left--) {
+      const { step, window, service, endpoint, minute: bytes } = readPart(reader);
+      const { minute, dropped } = this.#minuteParts.decode(bytes);
+      this.droppedParts += dropped;
+      this.#keep(this.#openWindow(step, window), service, endpoint, minute);
     }
+    for (let left = reader.count(6); left > 0; left--) this.#unsent.push(readEmission(reader));
+    reader.expectEnd();
   }
-}
-
-function* partsOf({ step, window, services }: OpenWindow): Generator<EmittedPart> {
-  for (const [service, endpoints] of services)
-    for (const [endpoint, minute] of endpoints) yield [step, window, service, endpoint, encodeMinute(minute)];
-}
-
-/** By step, window, service and endpoint. */
-function inOrder(a: EmittedPart, b: EmittedPart): number {
-  return a[0] - b[0] || a[1] - b[1] || compare(a[2], b[2]) || compare(a[3], b[3]);
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -1,8 +1,15 @@
 import { createHash } from 'node:crypto';
-import { severities, severityOf, type AlertType } from '@tripline/model';
+import { severities, severityOf, type AlertActor, type AlertType } from '@tripline/model';
+import type { ByteReader } from '../codec/byte-reader.ts';
+import type { ByteWriter } from '../codec/byte-writer.ts';
+import { decodeAlertActor, encodeAlertActor } from './alert-actor.ts';
 import { QUIET_LEAST_MS, QUIET_MOST_MS, REVISION_LEAST_MS, REVISION_SHARE } from '../baseline/limits.ts';
 
-/** What every detector's episode has: one run of exceeded windows, one alert that grows in place. Times are event time. */
+/**
+ * The life of one alert, the same for every detector. It opens with the first window that exceeds what is normal, grows in place while
+ * windows exceed, is published again when there is news (`isNews`), and closes once it has been quiet for long enough, or early when
+ * too many episodes are open. Times are event time.
+ */
 export interface Growing {
   startedAt: number;
   raisedAt: number;
@@ -32,14 +39,14 @@ export function scoreOf(factor: number): number {
   return Math.min(100, Math.round(50 + 50 * Math.log10(factor)));
 }
 
-/** Is there something to publish at `nowMs`: a higher severity, or growth after a pause? */
+/** Whether there is something to publish at `nowMs`: a higher severity, or growth after a pause. */
 export function isNews(episode: Growing, score: number, nowMs: number): boolean {
   if (rankOf(score) > episode.publishedRank) return true;
   const pauseMs = Math.max(REVISION_LEAST_MS, REVISION_SHARE * (nowMs - episode.raisedAt));
   return nowMs - episode.publishedAt >= pauseMs && episode.count > episode.publishedCount;
 }
 
-/** Takes note that the next revision is published at `nowMs`. */
+/** Counts the next revision, which is published at `nowMs`. */
 export function markPublished(episode: Growing, score: number, nowMs: number): void {
   episode.revision++;
   episode.publishedAt = nowMs;
@@ -47,29 +54,64 @@ export function markPublished(episode: Growing, score: number, nowMs: number): v
   episode.publishedRank = rankOf(score);
 }
 
-/** The first numbers of an episode's encoded state; a detector's own may follow. */
-export type EncodedGrowing = [
+/** The growth of an episode that begins at `raisedAt`; nothing is published yet. */
+export function beginGrowing(
   startedAt: number,
   raisedAt: number,
   lastSeenAt: number,
   count: number,
-  revision: number,
-  publishedAt: number,
-  publishedCount: number,
-  publishedRank: number,
-];
-
-export function encodeGrowing(episode: Growing): EncodedGrowing {
-  const { startedAt, raisedAt, lastSeenAt, count } = episode;
-  const { revision, publishedAt, publishedCount, publishedRank } = episode;
-  return [startedAt, raisedAt, lastSeenAt, count, revision, publishedAt, publishedCount, publishedRank];
+): Growing {
+  return {
+    startedAt,
+    raisedAt,
+    lastSeenAt,
+    count,
+    revision: 0,
+    publishedAt: 0,
+    publishedCount: 0,
+    publishedRank: -1,
+  };
 }
 
-/** Reads what `encodeGrowing` wrote, whatever follows it. */
-export function decodeGrowing(numbers: readonly [...EncodedGrowing, ...unknown[]]): Growing {
-  const [startedAt, raisedAt, lastSeenAt, count, revision, publishedAt, publishedCount, publishedRank] =
-    numbers;
-  return { startedAt, raisedAt, lastSeenAt, count, revision, publishedAt, publishedCount, publishedRank };
+export function encodeGrowing(episode: Growing, writer: ByteWriter): void {
+  writer.uint(episode.startedAt);
+  writer.int(episode.raisedAt - episode.startedAt);
+  writer.int(episode.lastSeenAt - episode.startedAt);
+  writer.uint(episode.count);
+  writer.uint(episode.revision);
+  writer.number(episode.publishedAt);
+  writer.uint(episode.publishedCount);
+  writer.int(episode.publishedRank);
+}
+
+export function decodeGrowing(reader: ByteReader): Growing {
+  const startedAt = reader.uint();
+  return {
+    startedAt,
+    raisedAt: startedAt + reader.int(),
+    lastSeenAt: startedAt + reader.int(),
+    count: reader.uint(),
+    revision: reader.uint(),
+    publishedAt: reader.number(),
+    publishedCount: reader.uint(),
+    publishedRank: reader.int(),
+  };
+}
+
+/** An episode of one actor: the alert's id and whom it is about do not change while it grows. */
+export interface ActorEpisode extends Growing {
+  readonly id: string;
+  readonly actor: AlertActor;
+}
+
+export function encodeActorEpisode(episode: ActorEpisode, writer: ByteWriter): void {
+  writer.text(episode.id);
+  encodeAlertActor(episode.actor, writer);
+  encodeGrowing(episode, writer);
+}
+
+export function decodeActorEpisode(reader: ByteReader): ActorEpisode {
+  return { id: reader.text(), actor: decodeAlertActor(reader), ...decodeGrowing(reader) };
 }
 
 function rankOf(score: number): number {

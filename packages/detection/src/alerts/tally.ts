@@ -1,4 +1,6 @@
 import { sourceOf, type AlertSource, type ApiCall } from '@tripline/model';
+import type { ByteReader } from '../codec/byte-reader.ts';
+import type { ByteWriter } from '../codec/byte-writer.ts';
 import {
   DOMINANT_SHARE,
   ENDPOINTS_MOST,
@@ -16,7 +18,7 @@ interface SourceCount {
   asn: number | undefined;
 }
 
-/** What an alert tells about its calls besides their number. Every part is bounded. */
+/** What an alert shows of its calls besides their number. Every part is bounded. */
 export interface Tally {
   calls: number;
   serverErrors: number;
@@ -88,7 +90,7 @@ interface CallsFrom {
   asn?: number | null | undefined;
 }
 
-/** Counts put together by address, as alerts tell them: the largest first, at most SOURCES_MOST. */
+/** Counts added up by address, as alerts list them: the largest first, at most SOURCES_MOST. */
 export function alertSources(calls: Iterable<CallsFrom>): AlertSource[] {
   const sources = new Map<string, AlertSource>();
   for (const { ip, count, country, asn } of calls) {
@@ -124,45 +126,63 @@ export function statusClasses(tally: Tally): Record<string, number> {
   return Object.fromEntries([...tally.statuses].sort((a, b) => (a[0] < b[0] ? -1 : 1)));
 }
 
-export type EncodedTally = [
-  calls: number,
-  serverErrors: number,
-  sources: [string, number, string | null, number | null][],
-  endpoints: [string, number][],
-  services: [string, number][],
-  routes: [string, number][],
-  statuses: [string, number][],
-  sampleCallIds: string[],
-];
-
-export function encodeTally(tally: Tally): EncodedTally {
-  return [
-    tally.calls,
-    tally.serverErrors,
-    [...tally.sources].map(([ip, { count, country, asn }]) => [ip, count, country ?? null, asn ?? null]),
-    [...tally.endpoints],
-    [...tally.services],
-    [...tally.routes],
-    [...tally.statuses],
-    tally.sampleCallIds,
-  ];
+function encodeCounts(counts: Counts, writer: ByteWriter): void {
+  writer.uint(counts.size);
+  for (const [key, count] of counts) {
+    writer.text(key);
+    writer.uint(count);
+  }
 }
 
-export function decodeTally(encoded: EncodedTally): Tally {
-  const [calls, serverErrors, sources, endpoints, services, routes, statuses, sampleCallIds] = encoded;
-  return {
-    calls,
-    serverErrors,
-    sources: new Map(
-      sources.map(([ip, count, country, asn]) => [
-        ip,
-        { count, country: country ?? undefined, asn: asn ?? undefined },
-      ]),
-    ),
-    endpoints: new Map(endpoints),
-    services: new Map(services),
-    routes: new Map(routes),
-    statuses: new Map(statuses),
-    sampleCallIds,
-  };
+function decodeCounts(reader: ByteReader): Counts {
+  const counts: Counts = new Map();
+  for (let left = reader.count(2); left > 0; left--) counts.set(reader.text(), reader.uint());
+  return counts;
+}
+
+export function encodeTally(tally: Tally, writer: ByteWriter): void {
+  writer.uint(tally.calls);
+  writer.uint(tally.serverErrors);
+  writer.uint(tally.sources.size);
+  for (const [ip, { count, country, asn }] of tally.sources) {
+    writer.text(ip);
+    writer.uint(count);
+    writer.optionalText(country);
+    writer.boolean(asn !== undefined);
+    if (asn !== undefined) writer.number(asn);
+  }
+  encodeCounts(tally.endpoints, writer);
+  encodeCounts(tally.services, writer);
+  encodeCounts(tally.routes, writer);
+  encodeCounts(tally.statuses, writer);
+  writer.texts(tally.sampleCallIds);
+}
+
+export function decodeTally(reader: ByteReader): Tally {
+  const tally = newTally();
+  tally.calls = reader.uint();
+  tally.serverErrors = reader.uint();
+  for (let left = reader.count(4); left > 0; left--) {
+    const ip = reader.text();
+    const count = reader.uint();
+    const country = reader.optionalText();
+    const asn = reader.boolean() ? reader.number() : undefined;
+    tally.sources.set(ip, { count, country, asn });
+  }
+  tally.endpoints = decodeCounts(reader);
+  tally.services = decodeCounts(reader);
+  tally.routes = decodeCounts(reader);
+  tally.statuses = decodeCounts(reader);
+  tally.sampleCallIds = reader.texts();
+  return tally;
+}
+
+/** As `encodeTally`, where there may be none. */
+export function encodeOptionalTally(tally: Tally | null, writer: ByteWriter): void {
+  writer.boolean(tally !== null);
+  if (tally) encodeTally(tally, writer);
+}
+
+export function decodeOptionalTally(reader: ByteReader): Tally | null {
+  return reader.boolean() ? decodeTally(reader) : null;
 }

@@ -15,7 +15,8 @@ import {
   SLOT_TRUSTED_COUNT,
   TOP_HALF_LIFE_HOURS,
 } from './limits.ts';
-import { fromNumerals, toNumerals } from '../codec/digits.ts';
+import type { ByteReader } from '../codec/byte-reader.ts';
+import type { ByteWriter } from '../codec/byte-writer.ts';
 import type { Tolerance } from './sensitivity.ts';
 
 /** Largest counts of the three windows (10 s, 60 s, 600 s) in one hour, each as 1,000 ln(1 + calls). */
@@ -35,8 +36,8 @@ export interface Profile {
   /** Largest levels so far and the hours (since the epoch) they were in; they fade towards the mean. */
   top: Triple;
   topHour: Triple;
-  /** Of SLOTS slots, see `slotText`: as text, since an hour looks at three of them and changes one. */
-  slots: string;
+  /** The five numbers of each of SLOTS slots, see `Slot`; days 0: the slot was never seen. */
+  slots: Uint16Array;
 }
 
 /** One hour of the day on one kind of day: the three means, the deviation and the count of days (to 14); all integers. */
@@ -45,26 +46,10 @@ type Slot = [...Triple, deviation: number, days: number];
 type Triple = [number, number, number];
 const DEVIATION_AT = 3;
 const DAYS_AT = 4;
-/**
- * Two printable characters hold a slot's value: a step of 0.2 % as far as e^16 calls. Neither quotes nor backslashes, which JSON
- * would escape, and the first is no `.`, which stands for an empty slot.
- */
-const DIGITS = 90;
+const FIELDS = 5;
+/** Levels of a slot go in steps of 0.2 %, as far as e^16 calls. */
 const SLOT_STEP = 2;
-const SLOT_VALUE_MOST = (DIGITS * DIGITS - 1) * SLOT_STEP;
-const CHARS = Array.from({ length: 95 }, (_, at) => String.fromCharCode(32 + at))
-  .filter((char) => !'"\\. '.includes(char))
-  .join('');
-const VALUES = new Uint8Array(128);
-for (let value = 0; value < CHARS.length; value++) VALUES[CHARS.charCodeAt(value)] = value;
-const NO_SLOTS = '.'.repeat(SLOTS);
-const EMPTY = NO_SLOTS.charCodeAt(0);
-/**
- * A slot's first character has its days, 1 to 14, and what more it can hold: the first digit of the deviation, which is nearly
- * always small. LONG stands for all others, which follow as a character of their own.
- */
-const DAYS_RADIX = 15;
-const LONG = DIGITS / DAYS_RADIX - 1;
+const SLOT_VALUE_MOST = 8_099 * SLOT_STEP;
 
 /** How other actors use a service: mean and mean absolute deviation of their hourly level per 60 s. */
 export interface PeersState {
@@ -124,13 +109,13 @@ export function newProfile(): Profile {
     deviation: 0,
     top: [0, 0, 0],
     topHour: [0, 0, 0],
-    slots: NO_SLOTS,
+    slots: new Uint16Array(SLOTS * FIELDS),
   };
 }
 
 export function copyProfile(profile: Profile): Profile {
-  const { mean, top, topHour } = profile;
-  return { ...profile, mean: [...mean], top: [...top], topHour: [...topHour] };
+  const { mean, top, topHour, slots } = profile;
+  return { ...profile, mean: [...mean], top: [...top], topHour: [...topHour], slots: slots.slice() };
 }
 
 /** Hour of day (UTC) and kind of day as 0 to 47. 1970-01-01 was a Thursday. */
@@ -148,7 +133,7 @@ function countOf(level: number): number {
   return Math.floor(Math.expm1(level / LOG_SCALE) * CALL_WEIGHT);
 }
 
-/** Two decimals: short as text, and exact when it is read back. */
+/** Two decimals, as they are kept. */
 function rounded(value: number): number {
   return Math.round(value * 100) / 100;
 }
@@ -158,7 +143,7 @@ function step(value: number, towards: number, rate: number): number {
   return rounded(value + (towards - value) * rate);
 }
 
-/** As exact as its text, so that what is read back is what was computed with. */
+/** As exact as it is kept, so that what is read back is what was computed with. */
 function slotValue(value: number): number {
   return Math.min(SLOT_VALUE_MOST, Math.round(value / SLOT_STEP) * SLOT_STEP);
 }
@@ -193,7 +178,7 @@ export function learn(profile: Profile, hour: number, levels: Levels): void {
     slot[DEVIATION_AT] = slotValue(deviation + (largest - deviation) / count);
   }
   slot[DAYS_AT] = count;
-  profile.slots = withSlot(profile.slots, slotOf(hour), slot);
+  setSlot(profile.slots, slotOf(hour), slot);
 }
 
 /**
@@ -216,7 +201,7 @@ export function adopt(
         const slot = slotAt(profile.slots, number);
         if (!slot) continue;
         slot[size] = slotValue(slot[size]! + shift);
-        profile.slots = withSlot(profile.slots, number, slot);
+        setSlot(profile.slots, number, slot);
       }
     }
   }
@@ -300,7 +285,7 @@ const NEIGHBOURS = [23, 0, 1] as const;
  * The slots to judge this hour by, its own and its neighbours' that were ever seen: those of its kind of day, else of the other, if
  * one of the three was seen often enough; undefined if neither has one.
  */
-function trustedSlots(slots: string, hour: number): Slot[] | undefined {
+function trustedSlots(slots: Uint16Array, hour: number): Slot[] | undefined {
   const own = slotOf(hour) >= 24 ? 24 : 0;
   for (const kind of [own, 24 - own]) {
     const near: Slot[] = [];
@@ -313,82 +298,108 @@ function trustedSlots(slots: string, hour: number): Slot[] | undefined {
   return undefined;
 }
 
-/** As one text, numbers and then slots: it can be carried from one state's text to the next as it is. */
-export function encodeProfile({ hours, deviation, mean, top, topHour, slots }: Profile): string {
-  const latest = Math.max(...topHour);
-  const numbers = [hours, hundredths(deviation)];
-  for (const value of mean) numbers.push(hundredths(value));
-  numbers.push(...top, latest);
-  for (const value of topHour) numbers.push(latest - value);
-  return `${toNumerals(numbers)} ${slots}`;
+/** The slot of a number from 0 to 47; undefined if it was never seen. */
+function slotAt(slots: Uint16Array, number: number): Slot | undefined {
+  const at = FIELDS * number;
+  const days = slots[at + DAYS_AT]!;
+  if (days === 0) return undefined;
+  return [slots[at]!, slots[at + 1]!, slots[at + 2]!, slots[at + DEVIATION_AT]!, days];
 }
 
-export function decodeProfile(text: string): Profile {
-  const end = text.indexOf(' ');
-  const [hours, deviation, ...rest] = fromNumerals(text.slice(0, end)) as [number, number, ...number[]];
-  const latest = rest[6]!;
-  const triple = (at: number, read: (value: number) => number): Triple => [
-    read(rest[at]!),
-    read(rest[at + 1]!),
-    read(rest[at + 2]!),
-  ];
-  return {
-    hours,
-    deviation: deviation / 100,
-    mean: triple(0, (value) => value / 100),
-    top: triple(3, (value) => value),
-    topHour: triple(7, (age) => latest - age),
-    slots: text.slice(end + 1),
-  };
+function setSlot(slots: Uint16Array, number: number, slot: Slot): void {
+  slots.set(slot, FIELDS * number);
+}
+
+export function encodeProfile(profile: Profile, writer: ByteWriter): void {
+  const { mean, top, topHour, slots } = profile;
+  const latest = Math.max(...topHour);
+  writer.uint(profile.hours);
+  writer.uint(hundredths(profile.deviation));
+  writer.uint(latest);
+  for (let size = 0; size < 3; size++) {
+    writer.int(hundredths(mean[size]!));
+    writer.int(top[size]!);
+    writer.uint(latest - topHour[size]!);
+  }
+  encodeSlots(slots, writer);
+}
+
+export function decodeProfile(reader: ByteReader): Profile {
+  const profile = newProfile();
+  profile.hours = reader.uint();
+  profile.deviation = reader.uint() / 100;
+  const latest = reader.uint();
+  for (let size = 0; size < 3; size++) {
+    profile.mean[size] = reader.int() / 100;
+    profile.top[size] = reader.int();
+    profile.topHour[size] = latest - reader.uint();
+  }
+  decodeSlots(reader, profile.slots);
+  return profile;
 }
 
 function hundredths(value: number): number {
   return Math.round(value * 100);
 }
 
-/** The slot of a number from 0 to 47; undefined if it was never seen. */
-function slotAt(slots: string, number: number): Slot | undefined {
-  let at = startOf(slots, number);
-  if (slots.charCodeAt(at) === EMPTY) return undefined;
-  const first = valueAt(slots, at++);
-  const days = first % DAYS_RADIX;
-  let digit = (first - days) / DAYS_RADIX;
-  if (digit === LONG) digit = valueAt(slots, at++);
-  const mean = (field: number): number =>
-    SLOT_STEP * (DIGITS * valueAt(slots, at + 2 * field) + valueAt(slots, at + 2 * field + 1));
-  return [mean(0), mean(1), mean(2), SLOT_STEP * (DIGITS * digit + valueAt(slots, at + 6)), days];
-}
+/*
+ * Slots are most of an idle actor's state, so each takes 6 bytes: 4 bits of days, 13 of the lowest level, 10 and 11 of what the levels of
+ * longer windows are above it, 9 of the deviation, and whether it is one that does not fit: its four numbers then follow once more.
+ */
+const LOWEST_UNIT = 2 ** 4;
+const MINUTE_UNIT = 2 ** 17;
+const LONG_UNIT = 2 ** 27;
+const DEVIATION_UNIT = 2 ** 38;
+const MISFIT = 2 ** 47;
 
-function withSlot(slots: string, number: number, slot: Slot): string {
-  const at = startOf(slots, number);
-  return slots.slice(0, at) + slotText(slot) + slots.slice(at + lengthAt(slots, at));
-}
-
-/** Days with the deviation's first digit (see LONG), the three means by two characters, the deviation's second digit. */
-function slotText(slot: Slot): string {
-  const deviation = slot[DEVIATION_AT] / SLOT_STEP;
-  const digit = Math.floor(deviation / DIGITS);
-  let text = CHARS[slot[DAYS_AT] + DAYS_RADIX * Math.min(digit, LONG)]!;
-  if (digit >= LONG) text += CHARS[digit]!;
-  for (let size = 0; size < 3; size++) {
-    const steps = slot[size]! / SLOT_STEP;
-    text += CHARS[Math.floor(steps / DIGITS)]! + CHARS[steps % DIGITS]!;
+function encodeSlots(slots: Uint16Array, writer: ByteWriter): void {
+  for (let first = 0; first < SLOTS; first += 24) {
+    let seen = 0;
+    for (let number = first + 23; number >= first; number--)
+      seen = 2 * seen + (slots[FIELDS * number + DAYS_AT] === 0 ? 0 : 1);
+    writer.hash24(seen);
   }
-  return text + CHARS[deviation % DIGITS]!;
+  for (let at = 0; at < slots.length; at += FIELDS) {
+    const days = slots[at + DAYS_AT]!;
+    if (days === 0) continue;
+    const lowest = slots[at]! / SLOT_STEP;
+    const minute = slots[at + 1]! / SLOT_STEP - lowest;
+    const long = slots[at + 2]! / SLOT_STEP - lowest - minute;
+    const deviation = slots[at + DEVIATION_AT]! / SLOT_STEP;
+    if (minute >= 0 && minute < 1_024 && long >= 0 && long < 2_048 && deviation < 512) {
+      writer.uint48(
+        days + LOWEST_UNIT * lowest + MINUTE_UNIT * minute + LONG_UNIT * long + DEVIATION_UNIT * deviation,
+      );
+      continue;
+    }
+    writer.uint48(days + MISFIT);
+    for (let field = 0; field < DAYS_AT; field++) writer.uint(slots[at + field]! / SLOT_STEP);
+  }
 }
 
-/** Where the text of a slot begins. */
-function startOf(slots: string, number: number): number {
-  let at = 0;
-  for (let before = 0; before < number; before++) at += lengthAt(slots, at);
-  return at;
-}
-
-function lengthAt(slots: string, at: number): number {
-  if (slots.charCodeAt(at) === EMPTY) return 1;
-  return valueAt(slots, at) < DAYS_RADIX * LONG ? 8 : 9;
-}
-
-function valueAt(text: string, at: number): number {
-  return VALUES[text.charCodeAt(at)]!;
+function decodeSlots(reader: ByteReader, slots: Uint16Array): void {
+  const seen = [reader.hash24(), reader.hash24()];
+  for (let number = 0; number < SLOTS; number++) {
+    if (((seen[number < 24 ? 0 : 1]! >> (number % 24)) & 1) === 0) continue;
+    const at = FIELDS * number;
+    let bits = reader.uint48();
+    slots[at + DAYS_AT] = bits % LOWEST_UNIT;
+    if (bits >= MISFIT) {
+      for (let field = 0; field < DAYS_AT; field++) slots[at + field] = reader.uint() * SLOT_STEP;
+      continue;
+    }
+    const next = (unit: number): number => {
+      const value = bits % unit;
+      bits = (bits - value) / unit;
+      return value;
+    };
+    next(LOWEST_UNIT);
+    const lowest = next(2 ** 13);
+    const minute = lowest + next(2 ** 10);
+    const long = minute + next(2 ** 11);
+    slots[at] = lowest * SLOT_STEP;
+    slots[at + 1] = minute * SLOT_STEP;
+    slots[at + 2] = long * SLOT_STEP;
+    slots[at + DEVIATION_AT] = bits * SLOT_STEP;
+  }
 }

@@ -1,15 +1,11 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, type PhaseInput } from '../../test-support/program.ts';
-import { REQUEST_FLOORS } from './limits.ts';
-import {
-  closeSpike,
-  decodeSpike,
-  encodeSpike,
-  foldSpike,
-  newSpikeState,
-} from '../detectors/request-spike/own-traffic.ts';
-import { encodeStretch } from './six-hours.ts';
+import { driven } from '../../test-support/run-detector.ts';
+import { ByteWriter } from '../codec/byte-writer.ts';
+import type { OwnTrafficState } from '../detectors/request-spike/own-traffic-state.ts';
+import { ownTraffic } from '../detectors/request-spike/own-traffic.ts';
+import { encodeSixHours } from './six-hours.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
 const hourMs = 3_600_000;
@@ -34,18 +30,15 @@ const stays = callsFrom(phase('0h', '96h', 2), phase('96h', '144h', 8));
 function alertsOf(
   calls: readonly ApiCall[],
   renewEvery = Infinity,
-): { alerts: Alert[]; state: ReturnType<typeof newSpikeState> } {
-  const peers = { hours: 0, mean: 0, deviation: 0 };
-  let state = newSpikeState(REQUEST_FLOORS);
+): { alerts: Alert[]; state: OwnTrafficState } {
+  const detector = driven(ownTraffic);
+  let state = detector.create(calls[0]!)!;
   const alerts: Alert[] = [];
   calls.forEach((call, index) => {
-    if (index % renewEvery === 0) {
-      const text = JSON.stringify(encodeSpike(state, state.newestMs));
-      state = decodeSpike(JSON.parse(text) as ReturnType<typeof encodeSpike>, state.newestMs, REQUEST_FLOORS);
-    }
-    alerts.push(...foldSpike(state, peers, call));
+    if (index % renewEvery === 0) state = detector.decode(detector.encode(state));
+    alerts.push(...detector.fold(state, call));
   });
-  alerts.push(...closeSpike(state, Number.MAX_SAFE_INTEGER));
+  alerts.push(...detector.close(state, Number.MAX_SAFE_INTEGER));
   return { alerts, state };
 }
 
@@ -97,8 +90,10 @@ describe('six hours of calls', () => {
     }
   });
 
-  it('need at most 90 bytes of state', () => {
+  it('need at most 80 bytes of state', () => {
     const { state } = alertsOf(callsFrom(phase('0h', '240h', 2)));
-    expect(JSON.stringify(encodeStretch(state.stretch)).length).toBeLessThanOrEqual(90);
+    const writer = new ByteWriter();
+    encodeSixHours(state.sixHours, writer);
+    expect(writer.length).toBeLessThanOrEqual(80);
   });
 });

@@ -7,12 +7,13 @@ import {
   SLOT_TRUSTED_COUNT,
   STEP_GROWTH_LOG,
 } from './limits.ts';
-import { fromNumerals, signed, toNumerals, unsigned } from '../codec/digits.ts';
+import type { ByteReader } from '../codec/byte-reader.ts';
+import type { ByteWriter } from '../codec/byte-writer.ts';
 import { levelOf, slotOf, type Floors } from './profile.ts';
 import type { Excess } from './window-counts.ts';
 
 /** A quarter of a day (UTC): so long that a fourfold is no chance, however few calls a minute they are. */
-export const STRETCH_MS = 6 * HOUR_MS;
+export const SIX_HOURS_MS = 6 * HOUR_MS;
 /** Fewer calls than so many times the least of ten minutes are never too many: four a minute, where ten minutes must have thirty. */
 const LEAST_TIMES = 5;
 /**
@@ -20,7 +21,7 @@ const LEAST_TIMES = 5;
  * afternoons are for shorter windows, which know of peaks that come again.
  */
 const HOUR_SHARE_MOST = 1 / 5;
-const HOURS = STRETCH_MS / HOUR_MS;
+const HOURS = SIX_HOURS_MS / HOUR_MS;
 const PER_DAY = 24 / HOURS;
 const KINDS = 2;
 /** A day moves what is known as if it were at most a third (e^0.3) above it: growth is not followed while it is under way. */
@@ -43,7 +44,7 @@ interface Slot {
  * hour differs little from the last one, and is too little for the floors of shorter windows. Days before weigh as much as they
  * did, so that the growth of one day moves them little.
  */
-export interface Stretch {
+export interface SixHours {
   /** Number (since the epoch) of the current window; -1 before the first call. */
   window: number;
   /** Its calls, in 64ths, and where they begin to be too many; 0: nothing is known yet. */
@@ -56,13 +57,12 @@ export interface Stretch {
   hourCount: number;
   /** A spike was open in it, which tells of its calls: neither judged nor learnt. */
   inSpike: boolean;
-  /** As text from reading on until they are looked at, which is once in a window. To be had by `slotsOf`. */
-  slots: Slot[] | string;
+  readonly slots: Slot[];
   /** By how much the latest windows of the open episode were above what is usual, as logarithms. */
   excesses: number[];
 }
 
-export function newStretch(): Stretch {
+export function newSixHours(): SixHours {
   return {
     window: -1,
     count: 0,
@@ -77,50 +77,50 @@ export function newStretch(): Stretch {
   };
 }
 
-/** Is a call at `atMs` the first one of a new window? Then `settleStretch` is due. */
-export function stretchEnds(stretch: Stretch, atMs: number): boolean {
-  return Math.floor(atMs / STRETCH_MS) > stretch.window;
+/** Is a call at `atMs` the first one of a new window? Then `settleSixHours` is due. */
+export function sixHoursEnd(state: SixHours, atMs: number): boolean {
+  return Math.floor(atMs / SIX_HOURS_MS) > state.window;
 }
 
 /**
  * Ends the window and begins the one of `atMs`. `inEpisode`: an alert of the actor is open. `hourlyDeviation`: that of its profile.
  */
-export function settleStretch(
-  stretch: Stretch,
+export function settleSixHours(
+  state: SixHours,
   atMs: number,
   inEpisode: boolean,
   hourlyDeviation: number,
   floors: Floors,
 ): void {
-  const { window, count, steady, high, excesses } = stretch;
+  const { window, count, steady, high, excesses } = state;
   if (count > 0) {
-    const slot = slotsOf(stretch)[slotAt(window)]!;
+    const slot = state.slots[slotAt(window)]!;
     const level = levelOf(count);
     if (inEpisode && slot.days > 0) {
       excesses.push(level - slot.level);
       if (excesses.length > REMEMBERED) excesses.shift();
-    } else if (!inEpisode && !stretch.inSpike && (high === 0 || steady <= high)) learn(slot, level);
+    } else if (!inEpisode && !state.inSpike && (high === 0 || steady <= high)) learn(slot, level);
   }
-  if (!inEpisode) stretch.excesses = [];
-  stretch.window = Math.floor(atMs / STRETCH_MS);
-  stretch.count = stretch.steady = stretch.hourCount = 0;
-  stretch.inSpike = false;
-  expect(stretch, hourlyDeviation, floors);
+  if (!inEpisode) state.excesses = [];
+  state.window = Math.floor(atMs / SIX_HOURS_MS);
+  state.count = state.steady = state.hourCount = 0;
+  state.inSpike = false;
+  expect(state, hourlyDeviation, floors);
 }
 
 /** Has the level of the open episode stayed the same for a day? */
-export function stretchStays({ excesses }: Stretch): boolean {
+export function sixHoursStay({ excesses }: SixHours): boolean {
   return excesses.length === REMEMBERED && !grows(excesses);
 }
 
 /** The level of the open episode is the new normal. */
-export function adoptStretch(stretch: Stretch, hourlyDeviation: number, floors: Floors): void {
-  const { excesses } = stretch;
+export function adoptSixHours(state: SixHours, hourlyDeviation: number, floors: Floors): void {
+  const { excesses } = state;
   if (excesses.length === 0) return;
   const shift = Math.max(0, Math.round(excesses.reduce((sum, one) => sum + one, 0) / excesses.length));
-  for (const slot of slotsOf(stretch)) if (slot.days > 0) slot.level += shift;
-  stretch.excesses = [];
-  expect(stretch, hourlyDeviation, floors);
+  for (const slot of state.slots) if (slot.days > 0) slot.level += shift;
+  state.excesses = [];
+  expect(state, hourlyDeviation, floors);
 }
 
 function grows(excesses: readonly number[]): boolean {
@@ -146,10 +146,10 @@ function learn(slot: Slot, level: number): void {
 }
 
 /** Sets where the window's calls begin to be too many: by the quarter of the day, or a neighbour, that allows most. */
-function expect(stretch: Stretch, hourlyDeviation: number, floors: Floors): void {
-  const { window } = stretch;
-  const slots = slotsOf(stretch);
-  stretch.high = stretch.expected = 0;
+function expect(state: SixHours, hourlyDeviation: number, floors: Floors): void {
+  const { window } = state;
+  const slots = state.slots;
+  state.high = state.expected = 0;
   const at = slotAt(window);
   const kind = at - (at % PER_DAY);
   const near = (from: number): Slot[] =>
@@ -165,9 +165,9 @@ function expect(stretch: Stretch, hourlyDeviation: number, floors: Floors): void
       (floors.deviations - HOURLY_FEWER) * hourlyDeviation,
     );
     const high = Math.max(LEAST_TIMES * floors.least[2] * CALL_WEIGHT, countOf(level + margin));
-    if (high < stretch.high) continue;
-    stretch.high = high;
-    stretch.expected = countOf(level);
+    if (high < state.high) continue;
+    state.high = high;
+    state.expected = countOf(level);
   }
 }
 
@@ -176,26 +176,26 @@ function countOf(level: number): number {
 }
 
 /** Counts a call at `atMs`; true if it is one too many. A call of an earlier hour counts for nothing. */
-export function countStretch(stretch: Stretch, atMs: number, weight: number): boolean {
+export function countInSixHours(state: SixHours, atMs: number, weight: number): boolean {
   const hour = Math.floor(atMs / HOUR_MS);
-  if (hour !== stretch.hour) {
-    if (hour < stretch.hour) return false;
-    stretch.hour = hour;
-    stretch.hourCount = 0;
+  if (hour !== state.hour) {
+    if (hour < state.hour) return false;
+    state.hour = hour;
+    state.hourCount = 0;
   }
-  const { high } = stretch;
-  stretch.count += weight;
-  stretch.hourCount += weight;
-  if (stretch.hourCount <= high * HOUR_SHARE_MOST) stretch.steady += weight;
-  return high > 0 && stretch.steady > high;
+  const { high } = state;
+  state.count += weight;
+  state.hourCount += weight;
+  if (state.hourCount <= high * HOUR_SHARE_MOST) state.steady += weight;
+  return high > 0 && state.steady > high;
 }
 
 /** Of the current window, which has too many calls. `size` is the excess's, `learntHours` what the actor's baseline has. */
-export function stretchExcess(stretch: Stretch, size: number, learntHours: number): Excess {
-  const { window, count, high, expected } = stretch;
+export function sixHoursExcess(state: SixHours, size: number, learntHours: number): Excess {
+  const { window, count, high, expected } = state;
   return {
     size,
-    startsAt: window * STRETCH_MS,
+    startsAt: window * SIX_HOURS_MS,
     count,
     high,
     expected,
@@ -205,46 +205,41 @@ export function stretchExcess(stretch: Stretch, size: number, learntHours: numbe
   };
 }
 
-/** Numbers of the window under way and of the open episode as numerals; the slots' text. */
-export type EncodedStretch = [numbers: string, slots: string];
-
-export function encodeStretch(stretch: Stretch): EncodedStretch {
-  const { window, count, high, expected, steady, hour, hourCount, inSpike, excesses } = stretch;
-  const numbers = [window + 1, hour - window * HOURS, count, count - steady, hourCount, high, expected];
-  numbers.push(inSpike ? 1 : 0, ...excesses.map(unsigned));
-  stretch.slots = typeof stretch.slots === 'string' ? stretch.slots : encodeSlots(stretch.slots);
-  return [toNumerals(numbers), stretch.slots];
-}
-
-export function decodeStretch([text, slots]: EncodedStretch): Stretch {
-  const [next, hourIn, count, unsteady, hourCount, high, expected, inSpike, ...excesses] = fromNumerals(
-    text,
-  ) as [number, number, number, number, number, number, number, number, ...number[]];
-  const window = next - 1;
-  return {
-    window,
-    count,
-    high,
-    expected,
-    steady: count - unsteady,
-    hour: hourIn + window * HOURS,
-    hourCount,
-    inSpike: inSpike === 1,
-    slots,
-    excesses: excesses.map(signed),
-  };
-}
-
-function encodeSlots(slots: readonly Slot[]): string {
-  return toNumerals(slots.flatMap(({ level, deviation, days }) => [level, deviation, days]));
-}
-
-function slotsOf(stretch: Stretch): Slot[] {
-  if (typeof stretch.slots === 'string') {
-    const numbers = fromNumerals(stretch.slots);
-    stretch.slots = [];
-    for (let at = 0; at < numbers.length; at += 3)
-      stretch.slots.push({ level: numbers[at]!, deviation: numbers[at + 1]!, days: numbers[at + 2]! });
+export function encodeSixHours(state: SixHours, writer: ByteWriter): void {
+  const { window, count, steady, hour, inSpike, excesses } = state;
+  writer.uint(window + 1);
+  writer.uint(hour - window * HOURS);
+  writer.uint(count);
+  writer.uint(count - steady);
+  writer.uint(state.hourCount);
+  writer.number(state.high);
+  writer.number(state.expected);
+  writer.boolean(inSpike);
+  writer.ints(excesses);
+  for (const { level, deviation, days } of state.slots) {
+    writer.uint(days);
+    if (days === 0) continue;
+    writer.uint(level);
+    writer.uint(deviation);
   }
-  return stretch.slots;
+}
+
+export function decodeSixHours(reader: ByteReader): SixHours {
+  const state = newSixHours();
+  state.window = reader.uint() - 1;
+  state.hour = reader.uint() + state.window * HOURS;
+  state.count = reader.uint();
+  state.steady = state.count - reader.uint();
+  state.hourCount = reader.uint();
+  state.high = reader.number();
+  state.expected = reader.number();
+  state.inSpike = reader.boolean();
+  state.excesses = reader.ints();
+  for (const slot of state.slots) {
+    slot.days = reader.uint();
+    if (slot.days === 0) continue;
+    slot.level = reader.uint();
+    slot.deviation = reader.uint();
+  }
+  return state;
 }

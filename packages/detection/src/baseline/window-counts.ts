@@ -12,12 +12,11 @@ import {
   LOG_SCALE,
   CALL_WEIGHT,
 } from './limits.ts';
-import { fromNumerals, toNumerals } from '../codec/digits.ts';
+import { ByteReader } from '../codec/byte-reader.ts';
 import {
   adopt,
   copyProfile,
   decodeProfile,
-  encodeProfile,
   excessOf,
   learn,
   learnPeer,
@@ -34,13 +33,13 @@ import {
 const [KEPT_SHORT, KEPT_MINUTES, KEPT_LONG] = WINDOWS_KEPT;
 const MINUTES_AT = KEPT_SHORT;
 const LONG_AT = KEPT_SHORT + KEPT_MINUTES;
-const COUNTS = LONG_AT + KEPT_LONG;
+export const COUNTS = LONG_AT + KEPT_LONG;
 const SHORT_PER_MINUTE = WINDOW_MS[1] / WINDOW_MS[0];
 const SHORT_PER_LONG = WINDOW_MS[2] / WINDOW_MS[0];
-const SHORT_PER_HOUR = HOUR_MS / WINDOW_MS[0];
+export const SHORT_PER_HOUR = HOUR_MS / WINDOW_MS[0];
 
-/** One hour of a scope while its calls still come in. Counts in 64ths of a call. */
-interface HourRecord {
+/** One hour of the traffic while its calls still come in. Counts in 64ths of a call. */
+export interface HourRecord {
   /** Hours since the epoch. */
   hour: number;
   /** Largest count so far per window size. */
@@ -53,15 +52,27 @@ interface HourRecord {
   foreseen: boolean;
 }
 
+export function newHour(hour: number): HourRecord {
+  return {
+    hour,
+    most: [0, 0, 0],
+    high: [0, 0, 0],
+    expected: [0, 0, 0],
+    learning: 'cold',
+    exceeded: false,
+    foreseen: false,
+  };
+}
+
 /** An hour that passed under an alert: not learnt, but remembered in case the level stays. */
-interface ShadowHour {
+export interface ShadowHour {
   hour: number;
   levels: Levels;
   exceeded: boolean;
 }
 
 /** The traffic of an actor, whole or on one service, or what is counted of an endpoint: recent windows, the hours they lie in, and the baseline. */
-export interface Scope {
+export interface WindowCounts {
   floors: Floors;
   /** Number (since the epoch) of the newest 10 s window. */
   newest: number;
@@ -71,10 +82,10 @@ export interface Scope {
   /** The hour before the current one, as long as late calls may still change it. */
   before: HourRecord | null;
   /**
-   * As text from reading on until it is looked at, and again once it was written: hours begin and end seldom, states of many
-   * actors are read and written with every few calls. To be had by `profileOf`.
+   * Its bytes from reading on until the profile is needed: hours begin and end seldom, states of many actors are read and written with
+   * every few calls. `profileOf` gives the profile.
    */
-  profile: Profile | string;
+  profile: Profile | Buffer;
   /** At most SHADOW_HOURS, oldest first. */
   shadow: ShadowHour[];
   /** Hours that exceeded, at most PEAKS_KEPT, oldest first. */
@@ -86,7 +97,7 @@ export const CALM = 0;
 export const WARM = 1;
 export const EXCEEDED = 2;
 
-export function newScope(floors: Floors): Scope {
+export function newWindowCounts(floors: Floors): WindowCounts {
   return {
     floors,
     newest: -1,
@@ -99,24 +110,24 @@ export function newScope(floors: Floors): Scope {
   };
 }
 
-export function profileOf(scope: Scope): Profile {
-  if (typeof scope.profile === 'string') scope.profile = decodeProfile(scope.profile);
-  return scope.profile;
+export function profileOf(windows: WindowCounts): Profile {
+  if (Buffer.isBuffer(windows.profile)) windows.profile = decodeProfile(new ByteReader(windows.profile));
+  return windows.profile;
 }
 
-/** A scope that starts from what another has learnt (the first service of an actor that begins to use a second). */
-export function copyScope(scope: Scope): Scope {
+/** Counts that start from what others have learnt: those of an actor's first service, when it begins to use a second. */
+export function copyWindowCounts(windows: WindowCounts): WindowCounts {
   const copyHour = (hour: HourRecord | null): HourRecord | null =>
     hour && { ...hour, most: [...hour.most], high: [...hour.high], expected: [...hour.expected] };
   return {
-    floors: scope.floors,
-    newest: scope.newest,
-    counts: [...scope.counts],
-    current: copyHour(scope.current),
-    before: copyHour(scope.before),
-    profile: typeof scope.profile === 'string' ? scope.profile : copyProfile(scope.profile),
-    shadow: [...scope.shadow],
-    peaks: [...scope.peaks],
+    floors: windows.floors,
+    newest: windows.newest,
+    counts: [...windows.counts],
+    current: copyHour(windows.current),
+    before: copyHour(windows.before),
+    profile: Buffer.isBuffer(windows.profile) ? windows.profile : copyProfile(windows.profile),
+    shadow: [...windows.shadow],
+    peaks: [...windows.peaks],
   };
 }
 
@@ -125,15 +136,15 @@ export function copyScope(scope: Scope): Scope {
  * caller has made sure that the call is not later than LATENESS_MS behind `newestMs`, the actor's newest call, and has
  * called `settle` for `newestMs`. Constant time, no logarithms, except once per hour.
  */
-export function countCall(scope: Scope, peers: PeersState, atMs: number, weight: number): number {
+export function countCall(windows: WindowCounts, peers: PeersState, atMs: number, weight: number): number {
   const short = Math.floor(atMs / WINDOW_MS[0]);
-  if (short > scope.newest) advance(scope, short);
-  const record = hourRecord(scope, peers, Math.floor(short / SHORT_PER_HOUR));
-  const { counts } = scope;
+  if (short > windows.newest) advance(windows, short);
+  const record = hourRecord(windows, peers, Math.floor(short / SHORT_PER_HOUR));
+  const { counts } = windows;
   const { most, high } = record;
   let heat = CALM;
 
-  if (scope.newest - short < KEPT_SHORT) {
+  if (windows.newest - short < KEPT_SHORT) {
     const count = (counts[short % KEPT_SHORT]! += weight);
     if (count > most[0]) most[0] = count;
     if (count * 2 > high[0]) heat = count > high[0] ? EXCEEDED : WARM;
@@ -164,21 +175,24 @@ export interface Excess {
 }
 
 /** What is accepted, in the words of an alert's summary. `high` in units of what is counted. */
-export function acceptedUpTo(high: number, { learning, learntHours }: Excess): string {
+export function acceptedUpTo(
+  high: number,
+  { learning, learntHours }: Pick<Excess, 'learning' | 'learntHours'>,
+): string {
   return learning === 'cold'
     ? `up to ${high} is accepted without a baseline (${learntHours} h learnt so far)`
     : `normal is up to ${high} (learnt from ${learntHours} h of its own traffic)`;
 }
 
 /** The window around `atMs` that exceeds its threshold by the largest factor. To be asked after `countCall` said so. */
-export function worstExcess(scope: Scope, atMs: number): Excess {
+export function worstExcess(windows: WindowCounts, atMs: number): Excess {
   const short = Math.floor(atMs / WINDOW_MS[0]);
   const hour = Math.floor(short / SHORT_PER_HOUR);
-  const record = scope.current!.hour === hour ? scope.current! : scope.before!;
+  const record = windows.current!.hour === hour ? windows.current! : windows.before!;
   let worst: Excess | undefined;
   for (let size = 0; size < 3; size++) {
-    if (size === 0 && scope.newest - short >= KEPT_SHORT) continue;
-    const count = scope.counts[ringIndex(short, size)]!;
+    if (size === 0 && windows.newest - short >= KEPT_SHORT) continue;
+    const count = windows.counts[ringIndex(short, size)]!;
     const high = record.high[size]!;
     const factor = count / high;
     if (count > high && (!worst || factor > worst.factor)) {
@@ -190,7 +204,7 @@ export function worstExcess(scope: Scope, atMs: number): Excess {
         expected: record.expected[size]!,
         factor,
         learning: record.learning,
-        learntHours: profileOf(scope).hours,
+        learntHours: profileOf(windows).hours,
       };
     }
   }
@@ -198,18 +212,18 @@ export function worstExcess(scope: Scope, atMs: number): Excess {
 }
 
 /**
- * The threshold that a call at `atMs` exceeded means nothing, for a reason that lies outside the count: the hour is learnt
- * like any other. To be asked right after `countCall` said so.
+ * Marks the hour of a call as normal although a threshold was exceeded, because the caller found a harmless cause. The hour is then learnt
+ * like any other. To be called right after `countCall` found the excess.
  */
-export function excuse(scope: Scope, atMs: number): void {
+export function markHourNormal(windows: WindowCounts, atMs: number): void {
   const hour = Math.floor(atMs / HOUR_MS);
-  (scope.current!.hour === hour ? scope.current! : scope.before!).exceeded = false;
+  (windows.current!.hour === hour ? windows.current! : windows.before!).exceeded = false;
 }
 
 /** Counts of the windows around `atMs` (10 s, 60 s, 600 s), in calls; for tests. */
-export function countsAt(scope: Scope, atMs: number): number[] {
+export function countsAt(windows: WindowCounts, atMs: number): number[] {
   const short = Math.floor(atMs / WINDOW_MS[0]);
-  return [0, 1, 2].map((size) => scope.counts[ringIndex(short, size)]! / CALL_WEIGHT);
+  return [0, 1, 2].map((size) => windows.counts[ringIndex(short, size)]! / CALL_WEIGHT);
 }
 
 function ringIndex(short: number, size: number): number {
@@ -219,9 +233,9 @@ function ringIndex(short: number, size: number): number {
 }
 
 /** Makes room for the windows up to the 10 s window `short`. */
-function advance(scope: Scope, short: number): void {
-  const { counts, newest } = scope;
-  scope.newest = short;
+function advance(windows: WindowCounts, short: number): void {
+  const { counts, newest } = windows;
+  windows.newest = short;
   for (let at = Math.max(newest + 1, short - KEPT_SHORT + 1); at <= short; at++) counts[at % KEPT_SHORT] = 0;
   const minute = Math.floor(short / SHORT_PER_MINUTE);
   const minuteBefore = Math.floor(newest / SHORT_PER_MINUTE);
@@ -235,32 +249,24 @@ function advance(scope: Scope, short: number): void {
     counts[LONG_AT + (at % KEPT_LONG)] = 0;
 }
 
-function hourRecord(scope: Scope, peers: PeersState, hour: number): HourRecord {
-  const { current, before } = scope;
+function hourRecord(windows: WindowCounts, peers: PeersState, hour: number): HourRecord {
+  const { current, before } = windows;
   if (current?.hour === hour) return current;
   if (before?.hour === hour) return before;
-  const record: HourRecord = {
-    hour,
-    most: [0, 0, 0],
-    high: [0, 0, 0],
-    expected: [0, 0, 0],
-    learning: 'cold',
-    exceeded: false,
-    foreseen: false,
-  };
-  judgeBy(record, scope, peers);
+  const record = newHour(hour);
+  judgeBy(record, windows, peers);
   if (!current || hour > current.hour) {
-    scope.before = current;
-    scope.current = record;
+    windows.before = current;
+    windows.current = record;
   } else {
-    scope.before = record;
+    windows.before = record;
   }
   return record;
 }
 
-function judgeBy(record: HourRecord, scope: Scope, peers: PeersState): void {
-  const { high, expected, learning } = thresholdsAt(profileOf(scope), peers, record.hour, scope.floors);
-  const peak = foreseen(scope, record.hour);
+function judgeBy(record: HourRecord, windows: WindowCounts, peers: PeersState): void {
+  const { high, expected, learning } = thresholdsAt(profileOf(windows), peers, record.hour, windows.floors);
+  const peak = foreseen(windows, record.hour);
   record.foreseen = peak !== undefined;
   if (peak) {
     for (let size = 0; size < 3; size++) {
@@ -277,10 +283,10 @@ function judgeBy(record: HourRecord, scope: Scope, peers: PeersState): void {
  * The peak that comes again: at about this hour a week ago, or a month ago if both days are the first of their month,
  * and at no other day of the last six at this time. What happens on consecutive days is not foreseen by it.
  */
-function foreseen(scope: Scope, hour: number): Levels | undefined {
-  if (scope.peaks.length === 0) return undefined;
+function foreseen(windows: WindowCounts, hour: number): Levels | undefined {
+  if (windows.peaks.length === 0) return undefined;
   let found: [number, number, number] | undefined;
-  for (const peak of scope.peaks) {
+  for (const peak of windows.peaks) {
     const age = hour - peak.hour;
     if (age > 12 && age < 6 * 24) return undefined;
     const weekly = Math.abs(age - 7 * 24) <= 1;
@@ -299,175 +305,87 @@ function dayOfMonth(hour: number): number {
 }
 
 /** Event time from which `settle` has something to do; Infinity if nothing. */
-export function settlesAt(scope: Scope): number {
-  const due = scope.before ?? scope.current;
+export function settlesAt(windows: WindowCounts): number {
+  const due = windows.before ?? windows.current;
   return due ? (due.hour + 1) * HOUR_MS + LATENESS_MS : Infinity;
 }
 
 /**
  * Ends the hours that no call can change any more at `newestMs`: learns them if they were quiet, else keeps them in the
- * shadow. `alertSinceMs` is the beginning of the actor's open episode, Infinity if there is none. `teachPeers`: this scope
- * is the actor's on one service, its hours are what newcomers there borrow from.
+ * shadow. `alertSinceMs` is the beginning of the actor's open episode, Infinity if there is none. `teachPeers`: the counts
+ * are the actor's on one service, whose hours are what newcomers there borrow from.
  */
 export function settle(
-  scope: Scope,
+  windows: WindowCounts,
   peers: PeersState,
   newestMs: number,
   alertSinceMs: number,
   teachPeers: boolean,
 ): void {
   let learnt = false;
-  for (const record of [scope.before, scope.current]) {
+  for (const record of [windows.before, windows.current]) {
     if (!record) continue;
     const endsAt = (record.hour + 1) * HOUR_MS;
     if (newestMs < endsAt + LATENESS_MS) continue;
-    if (record === scope.before) scope.before = null;
-    else scope.current = null;
+    if (record === windows.before) windows.before = null;
+    else windows.current = null;
     if (record.most[2] === 0) continue;
 
     const levels: Levels = [levelOf(record.most[0]), levelOf(record.most[1]), levelOf(record.most[2])];
-    const { normal } = scope.floors;
-    if (normal && !isAbove(scope, record, peers, normal)) {
-      learn(profileOf(scope), record.hour, levels);
+    const { normal } = windows.floors;
+    if (normal && !isAbove(windows, record, peers, normal)) {
+      learn(profileOf(windows), record.hour, levels);
       if (teachPeers) learnPeer(peers, levels[1]);
       learnt = true;
       continue;
     }
-    if (record.exceeded || (record.foreseen && isAbove(scope, record, peers, scope.floors))) {
-      scope.peaks.push({ hour: record.hour, levels });
-      if (scope.peaks.length > PEAKS_KEPT) scope.peaks.shift();
+    if (record.exceeded || (record.foreseen && isAbove(windows, record, peers, windows.floors))) {
+      windows.peaks.push({ hour: record.hour, levels });
+      if (windows.peaks.length > PEAKS_KEPT) windows.peaks.shift();
     } else if (endsAt <= alertSinceMs) {
-      learn(profileOf(scope), record.hour, levels);
+      learn(profileOf(windows), record.hour, levels);
       if (teachPeers) learnPeer(peers, levels[1]);
       learnt = true;
     }
     if (endsAt > alertSinceMs) {
-      scope.shadow.push({ hour: record.hour, levels, exceeded: record.exceeded });
-      if (scope.shadow.length > SHADOW_HOURS) scope.shadow.shift();
+      windows.shadow.push({ hour: record.hour, levels, exceeded: record.exceeded });
+      if (windows.shadow.length > SHADOW_HOURS) windows.shadow.shift();
     }
   }
   // The newest hour profits from what its predecessor taught: an actor's first hours follow each other closely.
-  if (learnt && scope.current) judgeBy(scope.current, scope, peers);
+  if (learnt && windows.current) judgeBy(windows.current, windows, peers);
 }
 
 /** Is the hour above the thresholds of these floors, whether its peak was foreseen or not? */
-function isAbove(scope: Scope, record: HourRecord, peers: PeersState, floors: Floors): boolean {
-  const { high } = thresholdsAt(profileOf(scope), peers, record.hour, floors);
+function isAbove(windows: WindowCounts, record: HourRecord, peers: PeersState, floors: Floors): boolean {
+  const { high } = thresholdsAt(profileOf(windows), peers, record.hour, floors);
   return record.most.some((count, size) => count > high[size]!);
 }
 
 /**
- * Has the scope kept an elevated level for a day: enough hours that exceeded, and the later half of them not much above the earlier
+ * Whether an elevated level was kept for a day: enough hours that exceeded, and the later half of them not much above the earlier
  * one? What still grows is not taken over, or a slow ramp would be cut into one alert a day.
  */
-export function levelStays(scope: Scope): boolean {
-  const elevated = scope.shadow.filter((one) => one.exceeded);
+export function levelStays(windows: WindowCounts): boolean {
+  const elevated = windows.shadow.filter((one) => one.exceeded);
   if (elevated.length < STEP_HOURS) return false;
   // Of an episode that a longer window began, the first hours may not have exceeded.
   if ((elevated.at(-1)!.hour + 1 - elevated[0]!.hour) * HOUR_MS < STEP_MS) return false;
   const half = elevated.length >> 1;
   const meanExcess = (hours: readonly ShadowHour[]): number =>
-    hours.reduce((sum, one) => sum + excessOf(profileOf(scope), one.hour, 1, one.levels[1]), 0) /
+    hours.reduce((sum, one) => sum + excessOf(profileOf(windows), one.hour, 1, one.levels[1]), 0) /
     hours.length;
   return meanExcess(elevated.slice(half)) - meanExcess(elevated.slice(0, half)) <= STEP_GROWTH_LOG;
 }
 
 /** The level stayed: it is the new normal, also for the hours that are still open. */
-export function adoptShadow(scope: Scope, peers: PeersState): void {
-  if (!scope.shadow.some((one) => one.exceeded)) return;
-  adopt(profileOf(scope), scope.shadow);
-  scope.shadow = [];
-  for (const record of [scope.before, scope.current]) {
+export function adoptShadow(windows: WindowCounts, peers: PeersState): void {
+  if (!windows.shadow.some((one) => one.exceeded)) return;
+  adopt(profileOf(windows), windows.shadow);
+  windows.shadow = [];
+  for (const record of [windows.before, windows.current]) {
     if (!record) continue;
-    judgeBy(record, scope, peers);
+    judgeBy(record, windows, peers);
     record.exceeded = record.most.some((count, size) => count > record.high[size]!);
   }
-}
-
-/** Counts, newest window and hours under way as numerals; the profile; shadow and peaks if there are any. */
-export type EncodedScope = [
-  numbers: string,
-  profile: string,
-  shadow?: [number, Levels, 0 | 1][],
-  peaks?: [number, Levels][],
-];
-
-const LEARNINGS = ['cold', 'overall', 'seasonal'] as const satisfies readonly Learning[];
-
-/** `newestHour` is that of the newest window: no hour under way is later. */
-function pushHour(numbers: number[], hour: HourRecord | null, newestHour: number, unit: number): void {
-  if (!hour) {
-    numbers.push(0);
-    return;
-  }
-  const flags = (hour.exceeded ? 1 : 0) + (hour.foreseen ? 2 : 0) + 4 * LEARNINGS.indexOf(hour.learning);
-  const { most, high, expected } = hour;
-  numbers.push(1 + newestHour - hour.hour, flags, most[0] / unit, most[1] / unit, most[2] / unit);
-  numbers.push(high[0], high[1], high[2], expected[0], expected[1], expected[2]);
-}
-
-/** What the counts are multiples of: whole calls, of which nearly all are one digit, unless the server failed some. */
-function unitOf(counts: readonly number[], current: HourRecord | null, before: HourRecord | null): number {
-  // All at once: failed calls are what is below a whole one.
-  let all = 0;
-  for (let at = 0; at < counts.length; at++) all |= counts[at]!;
-  if (current) all |= current.most[0] | current.most[1] | current.most[2];
-  if (before) all |= before.most[0] | before.most[1] | before.most[2];
-  return all % CALL_WEIGHT === 0 ? CALL_WEIGHT : 1;
-}
-
-export function encodeScope(scope: Scope): EncodedScope {
-  const newestHour = Math.floor(scope.newest / SHORT_PER_HOUR);
-  const { counts, current, before } = scope;
-  const unit = unitOf(counts, current, before);
-  const numbers = [scope.newest + 1, unit === 1 ? 0 : 1];
-  for (let at = 0; at < counts.length; at++) numbers.push(counts[at]! / unit);
-  pushHour(numbers, current, newestHour, unit);
-  pushHour(numbers, before, newestHour, unit);
-  scope.profile = typeof scope.profile === 'string' ? scope.profile : encodeProfile(scope.profile);
-  const encoded: EncodedScope = [toNumerals(numbers), scope.profile];
-  const { shadow, peaks } = scope;
-  if (shadow.length > 0 || peaks.length > 0)
-    encoded.push(shadow.map(({ hour, levels, exceeded }) => [hour, levels, exceeded ? 1 : 0]));
-  if (peaks.length > 0) encoded.push(peaks.map(({ hour, levels }) => [hour, levels]));
-  return encoded;
-}
-
-export function decodeScope([text, profile, shadow = [], peaks = []]: EncodedScope, floors: Floors): Scope {
-  const numbers = fromNumerals(text);
-  const newest = numbers[0]! - 1;
-  const newestHour = Math.floor(newest / SHORT_PER_HOUR);
-  const unit = numbers[1] === 0 ? 1 : CALL_WEIGHT;
-  const counts: number[] = [];
-  for (let at = 2; at < 2 + COUNTS; at++) counts.push(numbers[at]! * unit);
-  let at = 2 + COUNTS;
-  const nextHour = (): HourRecord | null => {
-    const age = numbers[at++]!;
-    if (age === 0) return null;
-    const flags = numbers[at++]!;
-    const three = (by = 1): [number, number, number] => [
-      numbers[at++]! * by,
-      numbers[at++]! * by,
-      numbers[at++]! * by,
-    ];
-    return {
-      hour: 1 + newestHour - age,
-      most: three(unit),
-      high: three(),
-      expected: three(),
-      learning: LEARNINGS[flags >> 2]!,
-      exceeded: (flags & 1) !== 0,
-      foreseen: (flags & 2) !== 0,
-    };
-  };
-  return {
-    floors,
-    newest,
-    counts,
-    current: nextHour(),
-    before: nextHour(),
-    profile,
-    shadow: shadow.map(([hour, levels, exceeded]) => ({ hour, levels, exceeded: exceeded === 1 })),
-    peaks: peaks.map(([hour, levels]) => ({ hour, levels })),
-  };
 }

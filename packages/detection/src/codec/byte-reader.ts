@@ -53,9 +53,8 @@ export class ByteReader {
 
   number(): number {
     const value = this.uint();
-    if (value === 0) return this.double();
-    if (value % 2 === 0) throw new Error(`the state has the unknown mark ${value} before a number`);
-    return value % 4 === 1 ? (value - 1) / 4 : -(value + 1) / 4;
+    if (value === 1) return this.double();
+    return value % 2 === 0 ? value / 2 : (1 - value) / 2;
   }
 
   boolean(): boolean {
@@ -145,6 +144,10 @@ export class ByteReader {
 
   hash24(): number {
     return this.#bytes.readUIntLE(this.#take(3), 3);
+  }
+
+  uint48(): number {
+    return this.#bytes.readUIntLE(this.#take(6), 6);
   }
 
   /** A section as a reader of its own; this one goes on behind it. */

@@ -58,13 +58,13 @@ export class ByteWriter {
     this.#length = this.#bytes.writeDoubleLE(value, this.#length);
   }
 
-  /** Any number, exactly: whole ones from -2^51 to 2^51 - 1 as small as `int`, others in 9 bytes. */
+  /** Any number, exactly: whole ones from -2^51 to 2^51 as small as `int`, others in 9 bytes. */
   number(value: number): void {
-    if (Number.isInteger(value) && Math.abs(value) < 2 ** 51 && !Object.is(value, -0)) {
-      this.uint(value < 0 ? -4 * value - 1 : 4 * value + 1);
+    if (Number.isInteger(value) && Math.abs(value) <= 2 ** 51 && !Object.is(value, -0)) {
+      this.uint(value < 0 ? 1 - 2 * value : 2 * value);
       return;
     }
-    this.uint(0);
+    this.uint(1);
     this.double(value);
   }
 
@@ -149,6 +149,12 @@ export class ByteWriter {
   hash24(value: number): void {
     if (this.#length + 3 > this.#bytes.length) this.#grow(3);
     this.#length = this.#bytes.writeUIntLE(value, this.#length, 3);
+  }
+
+  /** A whole number below 2^48, in six bytes. */
+  uint48(value: number): void {
+    if (this.#length + 6 > this.#bytes.length) this.#grow(6);
+    this.#length = this.#bytes.writeUIntLE(value, this.#length, 6);
   }
 
   /** Bytes that were written before, after their length. */

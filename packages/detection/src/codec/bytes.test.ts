@@ -16,6 +16,9 @@ const leaf: fc.Arbitrary<Field> = fc.oneof(
   anyInt.map((value): Field => [(w) => w.int(value), (r) => r.int(), value]),
   fc.double().map((value): Field => [(w) => w.double(value), (r) => r.double(), value]),
   anyNumber.map((value): Field => [(w) => w.number(value), (r) => r.number(), value]),
+  fc
+    .integer({ min: 0, max: 2 ** 48 - 1 })
+    .map((value): Field => [(w) => w.uint48(value), (r) => r.uint48(), value]),
   fc.boolean().map((value): Field => [(w) => w.boolean(value), (r) => r.boolean(), value]),
   fc
     .array(fc.boolean(), { maxLength: 50 })

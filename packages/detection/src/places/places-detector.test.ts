@@ -2,14 +2,14 @@ import fc from 'fast-check';
 import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, type PhaseInput } from '../../test-support/program.ts';
-import { detectorRevisions } from '../../test-support/run-detector.ts';
-import { detectionConfigSchema } from '../registry.ts';
-import { createPlacesDetector, type PlacesState } from './places-detector.ts';
+import { detectorRevisions, driven } from '../../test-support/run-detector.ts';
+import type { WhereaboutsState } from './whereabouts-state.ts';
+import { whereabouts } from './whereabouts.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
 const dayMs = 86_400_000;
 
-const detectorOf = (config: object = {}) => createPlacesDetector(detectionConfigSchema.parse(config));
+const detectorOf = (config: object = {}) => driven(whereabouts, config);
 const detector = detectorOf();
 
 type Origin = NonNullable<PhaseInput['origins']>[number];
@@ -66,9 +66,9 @@ const lastOf = (alerts: readonly Alert[]): Alert[] => [
 ];
 const typesOf = (calls: readonly ApiCall[], config: object = {}): string[] =>
   lastOf(detectorRevisions(detectorOf(config), calls)).map(({ type }) => type);
-const stateOf = (calls: readonly ApiCall[]): PlacesState => {
+const stateOf = (calls: readonly ApiCall[]): WhereaboutsState => {
   const state = detector.create(calls[0]!)!;
-  for (const call of calls) detector.fold(state, call, false);
+  for (const call of calls) detector.fold(state, call);
   return state;
 };
 
@@ -255,8 +255,7 @@ describe('impossible travel and credential sharing', () => {
   });
 
   it('needs at most 200 B for somebody with two networks, and stays below 8 KB whatever comes', () => {
-    const size = (calls: readonly ApiCall[]): number =>
-      JSON.stringify(detector.encode(stateOf(calls), 0)).length;
+    const size = (calls: readonly ApiCall[]): number => detector.encode(stateOf(calls)).length;
     const mobile: Origin = { ...oslo, net: '203.0.113', asn: 64_530 };
     expect(size(callsFrom(phase('0d', '21d', [oslo, mobile])))).toBeLessThanOrEqual(200);
     const strange = networks(400).map((one, at) => ({ ...one, userAgent: `client-${'x'.repeat(at % 40)}` }));

@@ -63,7 +63,7 @@ export interface Family {
   days: number;
 }
 
-/** The places and networks of one actor, learnt from its own successful calls. Bounded: about 250 B of JSON for a person. */
+/** The places and networks of one actor, learnt from its own successful calls. Bounded: about 120 bytes for a person. */
 export interface Places {
   firstMs: number;
   newestMs: number;
@@ -269,7 +269,7 @@ function beginDay(places: Places, day: number, underAlert: boolean): void {
   places.watched = isWatched(places);
 }
 
-function isWatched(places: Places): boolean {
+export function isWatched(places: Places): boolean {
   return (
     places.families.some((family) => !family.own) ||
     places.networks.some((network) => !network.own || isYoung(places, network))
@@ -394,141 +394,4 @@ function prefixOf(memo: Places['memo'], ip: string | undefined): number {
   for (let at = 0; at < end; at++) hash = Math.imul(hash ^ ip.charCodeAt(at), 0x01000193);
   memo.ip = ip;
   return (memo.prefix = finishHash(hash));
-}
-
-type EncodedNetwork = [
-  asn: number,
-  country: string,
-  latitude: number,
-  longitude: number,
-  flags: number,
-  firstHour: number,
-  lastDay: number,
-  days: number,
-  /** -1: older than RECENT_MS. */
-  ageMs: number,
-  prefix: number,
-  ...young: [] | [hours: number, returns: number],
-];
-type EncodedFamily = [hash: number, flags: number, lastDay: number, days: number];
-export type EncodedPlaces = [
-  firstMs: number,
-  sinceMs: number,
-  calls: number,
-  activeDays: number,
-  day: number,
-  newsToday: number,
-  newsUsual: number,
-  last: number,
-  networks: EncodedNetwork[],
-  families: EncodedFamily[],
-  refused?: [asn: number, country: string, count: number, ageMs: number],
-];
-
-const FLAGS = { own: 1, bornOwn: 2, roams: 4, strangeClient: 8 } as const;
-
-export function encodePlaces(places: Places): EncodedPlaces {
-  const { newestMs } = places;
-  const encoded: EncodedPlaces = [
-    places.firstMs,
-    newestMs - places.firstMs,
-    places.calls,
-    places.activeDays,
-    places.day,
-    places.newsToday,
-    places.newsUsual,
-    places.last ? places.networks.indexOf(places.last) : -1,
-    places.networks.map((one) => [
-      one.asn,
-      one.country,
-      one.latitude,
-      one.longitude,
-      (one.own ? FLAGS.own : 0) |
-        (one.bornOwn ? FLAGS.bornOwn : 0) |
-        (one.roams ? FLAGS.roams : 0) |
-        (one.strangeClient ? FLAGS.strangeClient : 0),
-      one.firstHour,
-      one.lastDay,
-      one.days,
-      isRecent(places, one) ? newestMs - one.lastMs : -1,
-      one.prefix,
-      ...(one.hours > 0 ? ([one.hours, one.returns] as const) : ([] as const)),
-    ]),
-    places.families.map((one) => [
-      one.hash,
-      (one.own ? 1 : 0) | (one.browser ? 2 : 0),
-      one.lastDay,
-      one.days,
-    ]),
-  ];
-  if (places.refused) {
-    const { asn, country, count, lastMs } = places.refused;
-    encoded.push([asn, country, count, newestMs - lastMs]);
-  }
-  return encoded;
-}
-
-export function decodePlaces(encoded: EncodedPlaces): Places {
-  const [firstMs, sinceMs, calls, activeDays, day, newsToday, newsUsual, last, networks, families, refused] =
-    encoded;
-  const newestMs = firstMs + sinceMs;
-  const places: Places = {
-    firstMs,
-    newestMs,
-    calls,
-    activeDays,
-    day,
-    newsToday,
-    newsUsual,
-    networks: networks.map(
-      ([
-        asn,
-        country,
-        latitude,
-        longitude,
-        flags,
-        firstHour,
-        lastDay,
-        days,
-        ageMs,
-        prefix,
-        hours = 0,
-        returns = 0,
-      ]) => ({
-        asn,
-        country,
-        latitude,
-        longitude,
-        own: (flags & FLAGS.own) !== 0,
-        bornOwn: (flags & FLAGS.bornOwn) !== 0,
-        roams: (flags & FLAGS.roams) !== 0,
-        strangeClient: (flags & FLAGS.strangeClient) !== 0,
-        firstHour,
-        lastDay,
-        days,
-        lastMs: ageMs < 0 ? 0 : newestMs - ageMs,
-        prefix,
-        hours,
-        returns,
-      }),
-    ),
-    families: families.map(([hash, flags, lastDay, days]) => ({
-      hash,
-      own: (flags & 1) !== 0,
-      browser: (flags & 2) !== 0,
-      lastDay,
-      days,
-    })),
-    last: null,
-    refused: null,
-    watched: false,
-    memo: newMemo(),
-  };
-  places.last = places.networks[last] ?? null;
-  if (refused) {
-    const [asn, country, count, ageMs] = refused;
-    places.refused = { asn, country, count, lastMs: newestMs - ageMs };
-  }
-  places.watched = isWatched(places);
-  return places;
 }

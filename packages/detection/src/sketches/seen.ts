@@ -1,11 +1,10 @@
-import { fromDigits, fromNumerals, toDigits, toNumerals } from '../codec/digits.ts';
+import type { ByteReader } from '../codec/byte-reader.ts';
+import type { ByteWriter } from '../codec/byte-writer.ts';
 
-/** Hashes kept per generation of an actor: at most 192 characters of text, about 140 on average for who has many objects. */
+/** Hashes kept per generation of an actor: at most 144 bytes, about 105 on average for actors with many objects. */
 const KEPT = 48;
 /** 24 bits of hash leave 11 of them at this level: one new object in 43 is then taken for a known one. */
 const LEVEL_MOST = 13;
-/** Digits of a hash. */
-const HASH_DIGITS = 4;
 
 /** A fair sample of a set: the hashes of which the lowest `level` bits are 0. */
 interface Generation {
@@ -89,33 +88,23 @@ export function objectHash(text: string, seed: number, from = 0, to = text.lengt
   return (hash ^ (hash >>> 16)) >>> 8;
 }
 
-/** Four characters per hash. */
-export function encodeHashes(hashes: readonly number[]): string {
-  return toDigits(hashes, HASH_DIGITS);
-}
-
-export function decodeHashes(text: string): number[] {
-  return fromDigits(text, HASH_DIGITS);
-}
-
-/** Week and levels as numerals, then the hashes of both generations. */
-export type EncodedSeen = [numbers: string, newer: string, older: string];
-
-export function encodeSeen({ week, newer, older }: Seen): EncodedSeen {
-  return [
-    toNumerals([week, newer.level, older.level]),
-    encodeHashes(newer.hashes),
-    encodeHashes(older.hashes),
-  ];
+export function encodeSeen({ week, newer, older }: Seen, writer: ByteWriter): void {
+  writer.uint(week);
+  writer.uint(newer.level);
+  writer.uint(older.level);
+  writer.hashes24(newer.hashes);
+  writer.hashes24(older.hashes);
 }
 
 /** `kept` as when it was made. */
-export function decodeSeen([numbers, newer, older]: EncodedSeen, kept = KEPT): Seen {
-  const [week, newerLevel, olderLevel] = fromNumerals(numbers) as [number, number, number];
+export function decodeSeen(reader: ByteReader, kept = KEPT): Seen {
+  const week = reader.uint();
+  const newerLevel = reader.uint();
+  const olderLevel = reader.uint();
   return {
     kept,
     week,
-    newer: { level: newerLevel, hashes: decodeHashes(newer) },
-    older: { level: olderLevel, hashes: decodeHashes(older) },
+    newer: { level: newerLevel, hashes: reader.hashes24() },
+    older: { level: olderLevel, hashes: reader.hashes24() },
   };
 }

@@ -1,6 +1,7 @@
 import type { Detector } from '../../detector.ts';
 import { actorSettings } from '../../settings.ts';
-import { refusals } from './brute-force.ts';
+import { refusals } from './refusals.ts';
+import { bruteForceGroup } from './group.ts';
 
 export const bruteForce = {
   alertType: 'brute-force',
@@ -10,4 +11,5 @@ export const bruteForce = {
     'One address, or a client that logs others in, guesses passwords of one account, or tries many accounts or keys.',
   settings: actorSettings,
   ofActor: [refusals],
+  acrossActors: bruteForceGroup,
 } as const satisfies Detector;

@@ -1,4 +1,6 @@
 import type { ApiCall } from '@tripline/model';
+import type { ByteReader } from '../../codec/byte-reader.ts';
+import type { ByteWriter } from '../../codec/byte-writer.ts';
 import { MINUTE_MS } from '../../baseline/limits.ts';
 import { idHash } from '../../sketches/recent-ids.ts';
 import {
@@ -181,48 +183,51 @@ export function rollLoops(loops: readonly RetryLoop[], past: boolean): void {
 }
 
 /** Times before `newestMs`, so that they are short. */
-export function encodeLoops(loops: readonly RetryLoop[], newestMs: number): number[] {
-  return loops.flatMap((loop) => [
-    loop.client,
-    loop.content,
-    loop.identity,
-    newestMs - loop.sinceMs,
-    newestMs - loop.lastMs,
-    loop.count,
-    loop.inWindow,
-    loop.inDay,
-    loop.varied,
-    loop.blockMs,
-    loop.deviationMs,
-    loop.blocks,
-    newestMs - loop.blockSinceMs,
-    loop.blockCalls,
-    loop.isLogin ? 1 : 0,
-  ]);
+export function encodeLoops(loops: readonly RetryLoop[], writer: ByteWriter): void {
+  writer.uint(loops.length);
+  for (const loop of loops) {
+    writer.hash32(loop.client);
+    writer.hash32(loop.content);
+    writer.hash32(loop.identity);
+    writer.boolean(loop.isLogin);
+    writer.uint(loop.sinceMs);
+    writer.int(loop.lastMs - loop.sinceMs);
+    writer.uint(loop.count);
+    writer.uint(loop.inWindow);
+    writer.uint(loop.inDay);
+    writer.uint(loop.varied);
+    writer.number(loop.blockMs);
+    writer.number(loop.deviationMs);
+    writer.uint(loop.blocks);
+    writer.int(loop.blockSinceMs - loop.sinceMs);
+    writer.uint(loop.blockCalls);
+  }
 }
 
-const NUMBERS_PER_LOOP = 15;
-
-export function decodeLoops(numbers: readonly number[], newestMs: number): RetryLoop[] {
+export function decodeLoops(reader: ByteReader): RetryLoop[] {
   const loops: RetryLoop[] = [];
-  for (let at = 0; at < numbers.length; at += NUMBERS_PER_LOOP) {
-    const of = (index: number): number => numbers[at + index]!;
+  for (let left = reader.count(24); left > 0; left--) {
+    const client = reader.hash32();
+    const content = reader.hash32();
+    const identity = reader.hash32();
+    const isLogin = reader.boolean();
+    const sinceMs = reader.uint();
     loops.push({
-      client: of(0),
-      content: of(1),
-      identity: of(2),
-      sinceMs: newestMs - of(3),
-      lastMs: newestMs - of(4),
-      count: of(5),
-      inWindow: of(6),
-      inDay: of(7),
-      varied: of(8),
-      blockMs: of(9),
-      deviationMs: of(10),
-      blocks: of(11),
-      blockSinceMs: newestMs - of(12),
-      blockCalls: of(13),
-      isLogin: of(14) === 1,
+      client,
+      content,
+      identity,
+      isLogin,
+      sinceMs,
+      lastMs: sinceMs + reader.int(),
+      count: reader.uint(),
+      inWindow: reader.uint(),
+      inDay: reader.uint(),
+      varied: reader.uint(),
+      blockMs: reader.number(),
+      deviationMs: reader.number(),
+      blocks: reader.uint(),
+      blockSinceMs: sinceMs + reader.int(),
+      blockCalls: reader.uint(),
     });
   }
   return loops;

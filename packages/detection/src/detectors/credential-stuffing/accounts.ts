@@ -1,5 +1,7 @@
+import type { Origin } from '../../across-actors/origin.ts';
 import { DAY_MS, HOUR_MS } from '../../baseline/limits.ts';
 import type { Tolerance } from '../../baseline/sensitivity.ts';
+import { sampleHash } from '../../sketches/sample.ts';
 import {
   ACCOUNT_DAYS_MOST,
   ACCOUNTS_JUDGED_LEAST,
@@ -10,53 +12,55 @@ import {
   STRANGERS_DAYS_LEARNT,
   STRANGERS_HALF_LIFE_DAYS,
   STRANGERS_KEPT,
-  STRANGERS_LEAST,
+  STRANGERS_PER_DAY_LEAST,
+  STRANGERS_PER_HOUR_LEAST,
   STRANGERS_TIMES,
-} from '../../across-actors/limits.ts';
-import { attemptKey, type IsAsked } from '../../across-actors/endpoint-minute.ts';
-import { sampleHash } from '../../sketches/sample.ts';
+} from './limits.ts';
+import { attemptKey } from './logins.ts';
 import type { Tried, Try } from './tries.ts';
+import type { AttemptFilter } from './unexplained.ts';
 
 /** Hashes of accounts lie between 0 and this: the upper bits of their `sampleHash`. */
 const HASH_RANGE = 2 ** 32;
 const SAMPLE_BITS = 2 ** 21;
 
 /** Countries, networks and clients from which an account logged in, as hashes of 16 bits; the one used last is the last. */
-interface Account {
+export interface Account {
   features: number[];
-  /** Day of the latest accepted login. */
+  /** Day of the latest accepted login, since the epoch. */
   day: number;
-  /** It was accepted on an earlier day, too: from here on it is known from where it comes. */
+  /** It was accepted on an earlier day, too: from here on its usual origins are known. */
   settled: boolean;
 }
 
-/** An account that was tried from where it never came from. */
-export interface Stranger {
+/** A try of an account by a stranger: from an origin that the account never came from. */
+export interface Stranger extends Origin {
   account: string;
+  /** Start of the minute of the try, ms. */
   atMs: number;
   ip: string;
-  country: string | null;
-  asn: number | null;
   callId: string;
+  /** The account was opened by a stranger, by this try or an earlier one. */
   opened: boolean;
 }
 
 /**
- * From where the accounts of one endpoint log in. Kept are those with the smallest hashes, all of them up to ACCOUNTS_KEPT;
+ * From where the accounts of one endpoint log in. The accounts with the smallest hashes are kept, all of them up to ACCOUNTS_KEPT;
  * what is counted of these stands for all.
  */
 export interface AccountMemory {
   /** By hash. */
   accounts: Map<number, Account>;
-  /** Accounts with larger hashes are not looked at. */
+  /** Accounts with larger hashes are skipped. */
   limit: number;
   /** How many accounts have a feature. Follows from `accounts`. */
   having: Map<number, number>;
-  /** By the hash of the account, the latest of each: of the last 24 hours and of the episode, the newest STRANGERS_KEPT. */
+  /** By the hash of the account, the latest of each: of the last 24 hours and of the episode, at most the newest STRANGERS_KEPT. */
   strangers: Map<number, Stranger>;
+  /** Day and hour under way, since the epoch; -1 before the first minute. */
   day: number;
   hour: number;
-  /** Days learnt, and the most strangers per hour and per day so far, fading. */
+  /** Days learnt, and the most strangers per hour and per day so far, which fade. */
   days: number;
   mostPerHour: number;
   mostPerDay: number;
@@ -79,9 +83,9 @@ export function newAccountMemory(): AccountMemory {
   };
 }
 
-/** How many accounts were tried by strangers within `spanMs`, how many may be, and how many are usual. */
+/** How many accounts were tried by strangers within the hour, or the day, up to now, how many are allowed, and how many are usual. */
 export interface StrangersExcess {
-  spanMs: number;
+  span: 'hour' | 'day';
   startsAt: number;
   value: number;
   high: number;
@@ -90,10 +94,10 @@ export interface StrangersExcess {
 }
 
 /**
- * Share of the refused tries of the minute that were of known accounts from where they usually come: their owners'. Of all, or of
- * the attempts that are asked about.
+ * Share of the refused tries of the minute that were made by the owners of the accounts: from where a known account usually comes.
+ * Only tries that pass the filter count.
  */
-export function ownersShare(memory: AccountMemory, tried: Tried, isAsked: IsAsked = () => true): number {
+export function ownersShare(memory: AccountMemory, tried: Tried, passes: AttemptFilter = () => true): number {
   let owners = 0;
   let refused = 0;
   for (const [account, { hash, value }] of tried.entries()) {
@@ -103,7 +107,7 @@ export function ownersShare(memory: AccountMemory, tried: Tried, isAsked: IsAske
     for (const one of value.values()) {
       if (one.accepted || isAccepted(value, one.ip)) continue;
       const pair = attemptKey(one.ip, account);
-      if (!isAsked(pair, sampleHash(pair))) continue;
+      if (!passes(pair, sampleHash(pair))) continue;
       refused++;
       if (known?.settled === true && hasPlace(known, one)) owners++;
     }
@@ -112,10 +116,10 @@ export function ownersShare(memory: AccountMemory, tried: Tried, isAsked: IsAske
 }
 
 /**
- * Looks at the tries of the minute that begins at `atMs`, and learns from them. `isUnderAlert`: what comes from elsewhere is
- * not learnt, and who it opened is kept. Gives how many tries were of strangers, and how many of those were accepted.
+ * Judges the tries of the minute that begins at `atMs` and learns from them. Under alert, tries of strangers are not learnt, and
+ * the accounts that they opened are kept. Returns the number of tries by strangers, and how many of those were accepted.
  */
-export function lookAt(
+export function judgeTries(
   memory: AccountMemory,
   tried: Tried,
   atMs: number,
@@ -128,7 +132,7 @@ export function lookAt(
     for (const one of value.values()) {
       // Who mistypes gets in a moment later from the same address.
       if (!one.accepted && isAccepted(value, one.ip)) continue;
-      if (!look(memory, key, account, one, atMs, isUnderAlert)) continue;
+      if (!isByStranger(memory, key, account, one, atMs, isUnderAlert)) continue;
       seen.strangers++;
       if (one.accepted) seen.accepted++;
     }
@@ -141,7 +145,8 @@ function isAccepted(tries: ReadonlyMap<string, Try>, ip: string): boolean {
   return false;
 }
 
-function look(
+/** Judges one try and learns from it. */
+function isByStranger(
   memory: AccountMemory,
   key: number,
   account: string,
@@ -172,26 +177,29 @@ function look(
   return counts;
 }
 
-/** Keeps who was opened by an address during the episode, as long as there is room. */
+/** Keeps an account that an address opened during the episode, as long as there is room. */
 export function addOpened(memory: AccountMemory, account: string, ip: string): void {
   if (memory.opened.size < OPENED_MOST && !memory.opened.has(account)) memory.opened.set(account, ip);
 }
 
-/** An episode begins: whoever was opened from `sinceMs` on belongs to it. */
+/** An episode begins: the accounts that were opened from `sinceMs` on belong to it. */
 export function beginOpened(memory: AccountMemory, sinceMs: number): void {
   memory.opened.clear();
   for (const { account, atMs, ip, opened } of memory.strangers.values())
     if (opened && atMs >= sinceMs) addOpened(memory, account, ip);
 }
 
-/** A known country, and there a known network or client: phones change networks, and homes their browsers, not both at once. */
+/**
+ * Whether the account comes from a known country with a known network or client: phones change networks, and homes their browsers,
+ * but not both at once.
+ */
 function hasPlace({ features }: Account, { country, asn, client }: Try): boolean {
   if (country !== null && !features.includes(countryFeature(country))) return false;
   if (asn === null) return true;
   return features.includes(networkFeature(asn)) || features.includes(clientFeature(client));
 }
 
-/** The same for an account of which nothing is known: by what the others have. */
+/** Whether a try of an unknown account comes from an origin that few other accounts have. */
 function isRare(memory: AccountMemory, { country, asn, client }: Try): boolean {
   if (memory.accounts.size < ACCOUNTS_JUDGED_LEAST) return false;
   const least = RARE_SHARE * memory.accounts.size;
@@ -226,33 +234,34 @@ function learn(memory: AccountMemory, key: number, { country, asn, client }: Try
     }
   }
   account.day = day;
-  if (country !== null) use(memory, account, countryFeature(country));
-  if (asn !== null) use(memory, account, networkFeature(asn));
-  use(memory, account, clientFeature(client));
+  if (country !== null) addFeature(memory, account, countryFeature(country));
+  if (asn !== null) addFeature(memory, account, networkFeature(asn));
+  addFeature(memory, account, clientFeature(client));
 }
 
-function use(memory: AccountMemory, account: Account, one: number): void {
+/** Makes a feature the account's latest one; the one that was used longest ago makes room. */
+export function addFeature(memory: AccountMemory, account: Account, one: number): void {
   const { features } = account;
   const at = features.indexOf(one);
   if (at === features.length - 1 && at >= 0) return;
   if (at >= 0) features.splice(at, 1);
   else memory.having.set(one, (memory.having.get(one) ?? 0) + 1);
   features.push(one);
-  if (features.length > FEATURES_KEPT) lose(memory, features.shift()!);
+  if (features.length > FEATURES_KEPT) removeFeature(memory, features.shift()!);
 }
 
-function lose(memory: AccountMemory, one: number): void {
+function removeFeature(memory: AccountMemory, one: number): void {
   const left = memory.having.get(one)! - 1;
   if (left > 0) memory.having.set(one, left);
   else memory.having.delete(one);
 }
 
 function forget(memory: AccountMemory, key: number): void {
-  for (const one of memory.accounts.get(key)!.features) lose(memory, one);
+  for (const one of memory.accounts.get(key)!.features) removeFeature(memory, one);
   memory.accounts.delete(key);
 }
 
-/** An eighth at once, as finding the largest takes a look at all. */
+/** Forgets an eighth of the accounts at once, because finding the largest takes a pass over all. */
 function forgetLargest(memory: AccountMemory): void {
   const keys = [...memory.accounts.keys()].sort((a, b) => a - b);
   memory.limit = keys[Math.floor((ACCOUNTS_KEPT * 7) / 8)]!;
@@ -261,8 +270,8 @@ function forgetLargest(memory: AccountMemory): void {
 }
 
 /**
- * Are more accounts tried by strangers than ever, within the hour, or the day, up to `untilMs`? The one that exceeds most,
- * undefined if none does. Many accounts at few addresses are an office that moved, or a network that all of them use.
+ * Whether more accounts than ever were tried by strangers within the hour, or the day, up to `untilMs`: the span that exceeds what is
+ * allowed by the largest factor; undefined if none does.
  */
 export function strangersExcess(
   memory: AccountMemory,
@@ -270,22 +279,22 @@ export function strangersExcess(
   tolerance: Tolerance,
 ): StrangersExcess | undefined {
   if (memory.days < STRANGERS_DAYS_LEARNT || memory.accounts.size < ACCOUNTS_JUDGED_LEAST) return undefined;
-  let worst: StrangersExcess | undefined;
-  for (const [at, spanMs] of [HOUR_MS, DAY_MS].entries()) {
-    const most = at === 0 ? memory.mostPerHour : memory.mostPerDay;
+  const excessOf = (span: 'hour' | 'day', spanMs: number, least: number, most: number): StrangersExcess => {
     const startsAt = untilMs - spanMs;
+    const high = Math.max(tolerance.count(least), Math.ceil(tolerance.factor(STRANGERS_TIMES) * most));
     const value = strangersWithin(memory, startsAt);
-    const high = Math.max(
-      tolerance.count(STRANGERS_LEAST[at]!),
-      Math.ceil(tolerance.factor(STRANGERS_TIMES) * most),
-    );
-    if (value > high && (!worst || value / high > worst.value / worst.high))
-      worst = { spanMs, startsAt, value, high, expected: most, daysLearnt: memory.days };
-  }
-  return worst;
+    return { span, startsAt, value, high, expected: most, daysLearnt: memory.days };
+  };
+  const hour = excessOf('hour', HOUR_MS, STRANGERS_PER_HOUR_LEAST, memory.mostPerHour);
+  const day = excessOf('day', DAY_MS, STRANGERS_PER_DAY_LEAST, memory.mostPerDay);
+  const worst = day.value / day.high > hour.value / hour.high ? day : hour;
+  return worst.value > worst.high ? worst : undefined;
 }
 
-/** Accounts, or addresses if these are fewer, since `sinceMs`; estimated where not all accounts are kept. */
+/**
+ * Accounts tried by strangers since `sinceMs`, or their addresses if these are fewer: many accounts at few addresses are an office
+ * that moved, or a network that all of them use. An estimate where not all accounts are kept.
+ */
 function strangersWithin(memory: AccountMemory, sinceMs: number): number {
   let accounts = 0;
   const addresses = new Set<string>();
@@ -297,8 +306,8 @@ function strangersWithin(memory: AccountMemory, sinceMs: number): number {
   return Math.round((Math.min(accounts, addresses.size) * HASH_RANGE) / memory.limit);
 }
 
-/** Time has come to `atMs`: learns the hours and days that are over, unless something was under alert in them. */
-export function moveOn(memory: AccountMemory, atMs: number, isUnderAlert: boolean): void {
+/** Moves on to event time `atMs`: learns the hours and days that are over, unless they were under alert. */
+export function advanceAccounts(memory: AccountMemory, atMs: number, isUnderAlert: boolean): void {
   const hour = Math.floor(atMs / HOUR_MS);
   if (hour === memory.hour) return;
   if (memory.hour >= 0 && !isUnderAlert)
@@ -313,7 +322,7 @@ export function moveOn(memory: AccountMemory, atMs: number, isUnderAlert: boolea
         round(memory.mostPerDay * fading),
         strangersWithin(memory, memory.day * DAY_MS),
       );
-      // The first day begins somewhere in it.
+      // The first day counts from somewhere within it on.
       if (memory.accounts.size >= ACCOUNTS_JUDGED_LEAST) memory.days++;
     }
     memory.day = day;
@@ -327,71 +336,3 @@ export function moveOn(memory: AccountMemory, atMs: number, isUnderAlert: boolea
 }
 
 const round = (value: number): number => Math.round(value * 100) / 100;
-
-export type EncodedAccounts = [
-  limit: number,
-  numbers: [day: number, hour: number, days: number, mostPerHour: number, mostPerDay: number],
-  accounts: string,
-  strangers: [
-    key: number,
-    account: string,
-    atMs: number,
-    ip: string,
-    country: string | null,
-    asn: number | null,
-    callId: string,
-    opened: 0 | 1,
-  ][],
-  opened: [account: string, ip: string][],
-];
-
-/** Thousands of accounts as one text of numbers to the base of 36: a third of what they take as JSON. */
-export function encodeAccounts(memory: AccountMemory): EncodedAccounts {
-  const { limit, day, hour, days, mostPerHour, mostPerDay } = memory;
-  let accounts = '';
-  for (const [key, account] of memory.accounts) {
-    accounts += `${accounts === '' ? '' : ' '}${key.toString(36)}${account.settled ? '+' : '-'}${account.day.toString(36)}`;
-    for (const one of account.features) accounts += `.${one.toString(36)}`;
-  }
-  return [
-    limit,
-    [day, hour, days, mostPerHour, mostPerDay],
-    accounts,
-    [...memory.strangers].map(([key, one]) => [
-      key,
-      one.account,
-      one.atMs,
-      one.ip,
-      one.country,
-      one.asn,
-      one.callId,
-      one.opened ? 1 : 0,
-    ]),
-    [...memory.opened],
-  ];
-}
-
-export function decodeAccounts(encoded: EncodedAccounts): AccountMemory {
-  const [limit, [day, hour, days, mostPerHour, mostPerDay], accounts, strangers, opened] = encoded;
-  const memory: AccountMemory = {
-    ...newAccountMemory(),
-    limit,
-    day,
-    hour,
-    days,
-    mostPerHour,
-    mostPerDay,
-    opened: new Map(opened),
-  };
-  for (const text of accounts === '' ? [] : accounts.split(' ')) {
-    const [head = '', ...features] = text.split('.');
-    const settled = head.includes('+');
-    const [key = '', usedDay = ''] = head.split(settled ? '+' : '-');
-    const account: Account = { features: [], day: parseInt(usedDay, 36), settled };
-    memory.accounts.set(parseInt(key, 36), account);
-    for (const one of features) use(memory, account, parseInt(one, 36));
-  }
-  for (const [key, account, atMs, ip, country, asn, callId, isOpened] of strangers)
-    memory.strangers.set(key, { account, atMs, ip, country, asn, callId, opened: isOpened === 1 });
-  return memory;
-}

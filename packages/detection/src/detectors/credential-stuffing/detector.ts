@@ -1,5 +1,6 @@
 import type { Detector } from '../../detector.ts';
 import { endpointSettings } from '../../settings.ts';
+import { loginsAcrossActors } from './credential-stuffing.ts';
 
 export const credentialStuffing = {
   alertType: 'credential-stuffing',
@@ -7,4 +8,5 @@ export const credentialStuffing = {
   title: 'Credential stuffing',
   summary: 'Many accounts or keys are tried on one endpoint from many addresses.',
   settings: endpointSettings,
+  acrossActors: loginsAcrossActors,
 } as const satisfies Detector;

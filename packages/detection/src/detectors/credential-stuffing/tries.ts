@@ -1,15 +1,17 @@
 import { sourceOf, type ApiCall } from '@tripline/model';
+import { finite, readOrigin, writeOrigin, type Origin } from '../../across-actors/origin.ts';
+import type { ByteReader } from '../../codec/byte-reader.ts';
+import type { ByteWriter } from '../../codec/byte-writer.ts';
 import { clientFamily } from '../../places/client-family.ts';
-import { ACCOUNTS_TRIED_KEPT, TRIES_KEPT } from '../../across-actors/limits.ts';
+import { readSample, writeSample } from '../../sketches/sample-codec.ts';
 import { Sample, sampleHash } from '../../sketches/sample.ts';
+import { ACCOUNTS_TRIED_KEPT, TRIES_KEPT } from './limits.ts';
 
-/** From where an account was tried within a minute: any number of equal tries is one. */
-export interface Try {
+/** From where an account was tried within a minute. Any number of equal tries is one. */
+export interface Try extends Origin {
   accepted: boolean;
   /** The address; of IPv6 its /64. */
   ip: string;
-  country: string | null;
-  asn: number | null;
   /** Hash of the user agent without its version numbers. */
   client: number;
   /** The first in order of its characters of the calls that were such a try. */
@@ -17,19 +19,21 @@ export interface Try {
 }
 
 /**
- * By account. At most TRIES_KEPT each, the first by their keys: accepted ones come before refused ones. Not counted are the
- * calls of a consumer that Kong knows: from where it usually comes is another detector's question.
+ * By account, at most TRIES_KEPT each: the first by their keys, in which accepted tries come before refused ones. Calls of a consumer
+ * that Kong knows are not counted: whether those come from an unusual place is judged by other detectors.
  */
 export type Tried = Sample<Map<string, Try>>;
 
-/** Adds a login that was accepted or refused, if it tells the account and nobody else's question; returns what to keep. */
+const newTried = (): Tried => new Sample(ACCOUNTS_TRIED_KEPT);
+
+/** Records a login attempt if the call names a user and is not a Kong consumer's. Returns the sample. */
 export function addTry(tried: Tried | null, call: ApiCall, accepted: boolean): Tried | null {
   const { user, consumerId } = call;
   const ip = sourceOf(call);
   if (user === undefined || ip === undefined || consumerId !== undefined) return tried;
   const hash = sampleHash(user);
   if (tried && !tried.takes(hash)) return tried;
-  const sample = tried ?? new Sample<Map<string, Try>>(ACCOUNTS_TRIED_KEPT);
+  const sample = tried ?? newTried();
   keep(sample, user, hash, {
     accepted,
     ip,
@@ -44,7 +48,7 @@ export function addTry(tried: Tried | null, call: ApiCall, accepted: boolean): T
 /** Adds `other` to `tried`; `other` stays as it is. */
 export function mergeTried(tried: Tried | null, other: Tried | null): Tried | null {
   if (!other) return tried;
-  const sample = tried ?? new Sample<Map<string, Try>>(ACCOUNTS_TRIED_KEPT);
+  const sample = tried ?? newTried();
   for (const [account, { hash, value }] of other.entries())
     for (const one of value.values()) keep(sample, account, hash, one);
   return sample;
@@ -70,48 +74,33 @@ function keyOf({ accepted, ip, country, asn, client }: Try): string {
   return `${accepted ? 'a' : 'r'} ${ip} ${country ?? ''} ${asn ?? ''} ${client}`;
 }
 
-export type EncodedTried = [
-  account: string,
-  ...tries: [
-    accepted: 0 | 1,
-    ip: string,
-    country: string | null,
-    asn: number | null,
-    client: number,
-    callId: string,
-  ][],
-][];
-
-/** As JSON; equal ones give equal JSON. */
-export function encodeTried(tried: Tried): EncodedTried {
-  return tried
-    .sorted()
-    .map(([account, { value }]) => [
-      account,
-      ...[...value]
-        .sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([, one]): EncodedTried[number][1] => [
-          one.accepted ? 1 : 0,
-          one.ip,
-          one.country,
-          one.asn,
-          one.client,
-          one.callId,
-        ]),
-    ]);
+export function writeTried(writer: ByteWriter, tried: Tried): void {
+  writeSample(writer, tried, (account, tries) => {
+    writer.text(account);
+    writer.uint(tries.size);
+    for (const [, one] of [...tries].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      writer.boolean(one.accepted);
+      writer.text(one.ip);
+      writeOrigin(writer, one);
+      writer.number(one.client);
+      writer.text(one.callId);
+    }
+  });
 }
 
-export function decodeTried(encoded: EncodedTried): Tried {
-  const tried: Tried = new Sample(ACCOUNTS_TRIED_KEPT);
-  for (const [account, ...tries] of encoded)
-    for (const [accepted, ip, country, asn, client, callId] of tries)
-      keep(tried, account, sampleHash(account), {
-        accepted: accepted === 1,
-        ip,
-        country,
-        asn,
-        client,
-        callId,
-      });
+export function readTried(reader: ByteReader): Tried {
+  const tried = newTried();
+  readSample(reader, () => {
+    const account = reader.text();
+    const hash = sampleHash(account);
+    for (let left = reader.count(); left > 0; left--) {
+      const accepted = reader.boolean();
+      const ip = reader.text();
+      const origin = readOrigin(reader);
+      const client = finite(reader.number());
+      const callId = reader.text();
+      keep(tried, account, hash, { accepted, ip, ...origin, client, callId });
+    }
+  });
   return tried;
 }

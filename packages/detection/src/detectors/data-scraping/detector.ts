@@ -1,6 +1,6 @@
 import type { Detector } from '../../detector.ts';
 import { actorSettings } from '../../settings.ts';
-import { requestedObjects } from '../object-enumeration/object-enumeration.ts';
+import { requestedObjects } from '../object-enumeration/requested-objects.ts';
 
 export const dataScraping = {
   alertType: 'data-scraping',

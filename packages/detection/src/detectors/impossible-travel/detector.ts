@@ -1,6 +1,6 @@
 import type { Detector } from '../../detector.ts';
 import { actorSettings } from '../../settings.ts';
-import { whereabouts } from '../../places/places-detector.ts';
+import { whereabouts } from '../../places/whereabouts.ts';
 
 export const impossibleTravel = {
   alertType: 'impossible-travel',

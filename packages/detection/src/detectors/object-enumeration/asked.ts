@@ -82,7 +82,10 @@ export function createAsked(): (call: ApiCall) => Asked {
     }
   };
 
+  let latest: ApiCall | undefined;
   return (call) => {
+    if (call === latest) return asked;
+    latest = call;
     asked.objects.length = 0;
     asked.numbers.length = 0;
     asked.page = -1;

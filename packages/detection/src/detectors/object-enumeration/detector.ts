@@ -1,6 +1,7 @@
 import type { Detector } from '../../detector.ts';
 import { actorSettings } from '../../settings.ts';
-import { requestedObjects } from './object-enumeration.ts';
+import { requestedObjects } from './requested-objects.ts';
+import { idCoverage } from './id-coverage.ts';
 
 export const objectEnumeration = {
   alertType: 'object-enumeration',
@@ -9,4 +10,5 @@ export const objectEnumeration = {
   summary: 'An actor, or many together, go through ids of objects that they never asked for before.',
   settings: actorSettings,
   ofActor: [requestedObjects],
+  acrossActors: idCoverage,
 } as const satisfies Detector;

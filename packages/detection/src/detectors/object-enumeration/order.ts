@@ -1,3 +1,6 @@
+import type { ByteReader } from '../../codec/byte-reader.ts';
+import type { ByteWriter } from '../../codec/byte-writer.ts';
+
 /** In which order somebody goes through numeric ids. */
 export interface Order {
   last: number;
@@ -41,12 +44,20 @@ export function orderOf({ steps, lead, up, stride }: Order): string {
   return up >= UP_SHARE * steps ? 'ascending' : up <= (1 - UP_SHARE) * steps ? 'descending' : 'random';
 }
 
-export type EncodedOrder = [last: number | null, stride: number, lead: number, steps: number, up: number];
-
-export function encodeOrder({ last, stride, lead, steps, up }: Order): EncodedOrder {
-  return [Number.isNaN(last) ? null : last, stride, lead, steps, up];
+export function encodeOrder({ last, stride, lead, steps, up }: Order, writer: ByteWriter): void {
+  writer.number(last);
+  writer.number(stride);
+  writer.int(lead);
+  writer.uint(steps);
+  writer.uint(up);
 }
 
-export function decodeOrder([last, stride, lead, steps, up]: EncodedOrder): Order {
-  return { last: last ?? NaN, stride, lead, steps, up };
+export function decodeOrder(reader: ByteReader): Order {
+  return {
+    last: reader.number(),
+    stride: reader.number(),
+    lead: reader.int(),
+    steps: reader.uint(),
+    up: reader.uint(),
+  };
 }

@@ -1,6 +1,7 @@
 import type { ApiCall } from '@tripline/model';
 import { MINUTE_MS } from '../../baseline/limits.ts';
-import { fromDigits, fromNumerals, toDigits, toNumerals } from '../../codec/digits.ts';
+import type { ByteReader } from '../../codec/byte-reader.ts';
+import type { ByteWriter } from '../../codec/byte-writer.ts';
 
 /** Objects that were not there, remembered until the actor writes them: so many, and until so long a pause. */
 const MISSING_MOST = 128;
@@ -19,11 +20,7 @@ const IMPORTED_MOST = 1_000;
 /** … so many misses are not counted as long as it may still write them. */
 const HELD_MOST = 200;
 
-/** Of 25 bits, the lowest for a deletion; then 24 bits. */
-const MISSING_DIGITS = 5;
-const COLLECTION_DIGITS = 4;
-
-/** What an actor creates, or asks for before it creates it. Bounded: at most 1.3 KB of text. */
+/** What an actor creates, or asks for before it creates it. Bounded: at most 1 KB. */
 export interface Own {
   /** Objects of the hour that were not there, or that the actor deleted, newest last: twice the hash, 1 more if deleted. */
   missing: number[];
@@ -148,30 +145,36 @@ function spend({ created }: Own, collection: number, count: number): void {
   else created.delete(collection);
 }
 
-export type EncodedOwn = [numbers: string, missing: string, collections: string, created: string];
-
-/** Undefined if there is nothing to keep. `lastSeenAt`: of the actor. */
-export function encodeOwn(own: Own, lastSeenAt: number): EncodedOwn | undefined {
-  const { missing, collections, newestMs, created, freed, imported } = own;
-  if (missing.length + created.size + freed + imported === 0) return undefined;
-  return [
-    toNumerals([Math.max(0, lastSeenAt - newestMs), freed, imported, ...created.values()]),
-    toDigits(missing, MISSING_DIGITS),
-    toDigits(collections, COLLECTION_DIGITS),
-    toDigits([...created.keys()], COLLECTION_DIGITS),
-  ];
+export function encodeOwn(own: Own, writer: ByteWriter): void {
+  const { missing, collections, created, freed, imported } = own;
+  const isEmpty = missing.length + created.size + freed + imported === 0;
+  writer.boolean(!isEmpty);
+  if (isEmpty) return;
+  writer.uint(own.newestMs);
+  writer.uint(freed);
+  writer.uint(imported);
+  writer.uint(missing.length);
+  for (const [at, one] of missing.entries()) {
+    writer.uint(one);
+    writer.hash24(collections[at]!);
+  }
+  writer.uint(created.size);
+  for (const [collection, count] of created) {
+    writer.hash24(collection);
+    writer.uint(count);
+  }
 }
 
-export function decodeOwn(encoded: EncodedOwn | undefined, lastSeenAt: number): Own {
-  if (encoded === undefined) return newOwn();
-  const [numbers, missing, collections, names] = encoded;
-  const [ageMs = 0, freed = 0, imported = 0, ...counts] = fromNumerals(numbers);
-  return {
-    missing: fromDigits(missing, MISSING_DIGITS),
-    collections: fromDigits(collections, COLLECTION_DIGITS),
-    newestMs: lastSeenAt - ageMs,
-    created: new Map(fromDigits(names, COLLECTION_DIGITS).map((name, at) => [name, counts[at] ?? 0])),
-    freed,
-    imported,
-  };
+export function decodeOwn(reader: ByteReader): Own {
+  const own = newOwn();
+  if (!reader.boolean()) return own;
+  own.newestMs = reader.uint();
+  own.freed = reader.uint();
+  own.imported = reader.uint();
+  for (let left = reader.count(4); left > 0; left--) {
+    own.missing.push(reader.uint());
+    own.collections.push(reader.hash24());
+  }
+  for (let left = reader.count(4); left > 0; left--) own.created.set(reader.hash24(), reader.uint());
+  return own;
 }

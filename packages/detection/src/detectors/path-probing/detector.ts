@@ -1,6 +1,6 @@
 import type { Detector } from '../../detector.ts';
 import { actorSettings } from '../../settings.ts';
-import { unservedPaths } from './path-probing.ts';
+import { unservedPaths } from './unserved-paths.ts';
 
 export const pathProbing = {
   alertType: 'path-probing',

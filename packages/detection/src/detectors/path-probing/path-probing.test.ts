@@ -2,11 +2,11 @@ import type { ApiCall } from '@tripline/model';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, type PhaseInput } from '../../../test-support/program.ts';
-import { detectorRevisions } from '../../../test-support/run-detector.ts';
-import { createPathProbingDetector } from './path-probing.ts';
+import { detectorRevisions, driven } from '../../../test-support/run-detector.ts';
+import { unservedPaths } from './unserved-paths.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
-const detector = createPathProbingDetector({ exceptions: [], sensitivity: 'normal' });
+const detector = driven(unservedPaths);
 
 const scan = (from: string, until: string, rest: Partial<PhaseInput> = {}): PhaseInput => ({
   consumer: 'nobody',
@@ -123,11 +123,6 @@ describe('path probing', () => {
     ])('is not low if it %s', (_what, phases) => {
       expect(severities(phases).at(-1)).not.toBe('low');
     });
-  });
-
-  it('reads states from before there were days', () => {
-    const state = detector.decode([[1_772_413_200_000, 0, 492_337, 3, 2], ''], 0);
-    expect(detector.decode(JSON.parse(JSON.stringify(detector.encode(state, 0))), 0)).toEqual(state);
   });
 
   it('gives the same alerts wherever the state is encoded and decoded in between', () => {

@@ -4,7 +4,10 @@ import { describe, expect, it } from 'vitest';
 import { callsOf, phaseSchema, randomFrom, type PhaseInput } from '../../../test-support/program.ts';
 import { EndpointPipeline } from '../../../test-support/run-endpoints.ts';
 import { detectionConfigSchema } from '../../registry.ts';
-import { addCaller, decodeCallers, encodeCallers, mergeCallers, newCallers, type Callers } from './crowd.ts';
+import { crowdAcrossActors } from './crowd.ts';
+import { newCallers, type Callers } from './crowd-callers.ts';
+import { ByteReader } from '../../codec/byte-reader.ts';
+import { ByteWriter } from '../../codec/byte-writer.ts';
 import { createEndpointDetection, type EndpointDetection } from '../../across-actors/endpoint-detection.ts';
 
 const startMs = Date.parse('2026-03-02T00:00:00Z');
@@ -121,7 +124,10 @@ describe('a crowd that spikes', () => {
     const renewing: EndpointDetection = {
       ...detection,
       judge(state, whole, step) {
-        Object.assign(state, detection.decode(detection.encode(state)));
+        Object.assign(
+          state,
+          detection.decode(detection.encode(state), (problem) => expect.fail(problem)),
+        );
         return detection.judge(state, whole, step);
       },
     };
@@ -138,10 +144,14 @@ describe('a crowd that spikes', () => {
 });
 
 describe('the callers of a minute', () => {
-  const callersOf = (calls: readonly ApiCall[]): Callers => {
-    const callers = newCallers();
-    for (const call of calls) addCaller(callers, call);
-    return callers;
+  const counter = crowdAcrossActors.createCounter();
+  const callersOf = (calls: readonly ApiCall[]): Callers =>
+    calls.reduce<Callers | undefined>((callers, call) => counter.add(callers, call), undefined) ??
+    newCallers();
+  const bytesOf = (callers: Callers): Buffer => {
+    const writer = new ByteWriter();
+    crowdAcrossActors.encode(callers, writer);
+    return writer.take();
   };
 
   it('are the same however the calls are spread over partitions, and in whatever order they are put together', () => {
@@ -153,8 +163,11 @@ describe('the callers of a minute', () => {
         for (const call of calls) parts[Math.floor(random() * 3)]!.push(call);
         const sum = newCallers();
         for (const part of parts.reverse())
-          mergeCallers(sum, decodeCallers(encodeCallers(callersOf(part.reverse()))));
-        expect(encodeCallers(sum)).toEqual(encodeCallers(callersOf(calls)));
+          crowdAcrossActors.merge(
+            sum,
+            crowdAcrossActors.decode(new ByteReader(bytesOf(callersOf(part.reverse())))),
+          );
+        expect(bytesOf(sum)).toEqual(bytesOf(callersOf(calls)));
       }),
       { numRuns: 20, seed: 1 },
     );

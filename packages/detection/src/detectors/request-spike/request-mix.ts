@@ -1,36 +1,15 @@
-import { severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
-import { adapt, type ActorDetector, type ActorDetectorSettings } from '../../legacy.ts';
-import { asActorSettings } from '../../settings.ts';
-import type { ActorProfileKind } from '../../detector.ts';
+import type { ApiCall } from '@tripline/model';
+import { rounded } from '../../alerts/alert.ts';
 import { alertActor } from '../../alerts/alert-actor.ts';
+import { alertId, beginGrowing, closesAt, isNews, scoreOf } from '../../alerts/episode.ts';
+import { newTally, tallyCall } from '../../alerts/tally.ts';
 import { LOG_SCALE, STEP_MS } from '../../baseline/limits.ts';
-import { fromNumerals, signed, toNumerals, unsigned } from '../../codec/digits.ts';
-import {
-  alertId,
-  closesAt,
-  decodeGrowing,
-  encodeGrowing,
-  isNews,
-  markPublished,
-  scoreOf,
-  type EncodedGrowing,
-  type Growing,
-} from '../../alerts/episode.ts';
-import { compileExceptions } from '../../exception.ts';
-import { objectHash } from '../../sketches/seen.ts';
 import { toleranceOf, type Tolerance } from '../../baseline/sensitivity.ts';
-import {
-  decodeTally,
-  dominant,
-  encodeTally,
-  newTally,
-  statusClasses,
-  tallyCall,
-  topEndpoints,
-  topSources,
-  type EncodedTally,
-  type Tally,
-} from '../../alerts/tally.ts';
+import type { ActorProfileKind, DetectionOutput } from '../../detector.ts';
+import { compileExceptions } from '../../exception.ts';
+import { asActorSettings } from '../../settings.ts';
+import { objectHash } from '../../sketches/seen.ts';
+import { publishMix } from './request-mix-alert.ts';
 import {
   BYTES_DEVIATIONS,
   BYTES_FACTOR_LOG,
@@ -53,104 +32,43 @@ import {
   TOP_FADE_WINDOWS,
   WINDOWS_LEAST,
 } from './request-mix-limits.ts';
-
-/** What is learnt of one endpoint, and its calls in the window. All integers; logarithms are 1,000 ln(1 + x). */
-interface Usage {
-  hash: number;
-  /** Share of the actor's calls, in ten-thousandths. */
-  share: number;
-  /** Highest count per window so far, logarithm; fades. */
-  top: number;
-  /** Count of the window learnt last, logarithm: part of `top` only when the window after it was harmless, too. */
-  latest: number;
-  /** Bytes and ms per successful call, logarithms. */
-  bytes: number;
-  latency: number;
-  /** Windows in which it was used, to SEEN_MOST. */
-  seen: number;
-  /** Calls in the current window. */
-  calls: number;
-}
+import {
+  decodeMix,
+  encodeMix,
+  newMix,
+  type MixFinding,
+  type MixState,
+  type Usage,
+} from './request-mix-state.ts';
 
 /**
- * `endpoint`: calls gather on one endpoint. `cost`: the same, and its calls take far longer than the actor's others.
- * `bytes`: responses are far larger than usual on the same endpoints.
+ * Whether what an actor asks for has changed while the number of its calls is ordinary: calls that gather on one endpoint or an
+ * expensive one, and responses that are many times as large. Only actors with a credential: an address is many people, or one who is
+ * gone tomorrow.
  */
-type Kind = 'endpoint' | 'cost' | 'bytes';
-
-interface Finding {
-  kind: Kind;
-  /** Of the endpoint; 0 if it is about all. */
-  hash: number;
-  /** Calls per 10 min, or bytes per call as a multiple of what is usual. */
-  value: number;
-  expected: number;
-  high: number;
-  /** Share of the endpoint's calls, in ten-thousandths, now and usually. */
-  share: number;
-  usualShare: number;
-  /** How many times as long as usual successful calls took on the same endpoints. */
-  latencyFactor: number;
-}
-
-interface Episode extends Growing {
-  id: string;
-  actor: AlertActor;
-  worst: Finding;
-}
-
-/** What an actor's calls consist of: of its heaviest endpoints the share, the size and the duration. */
-export interface MixState {
-  /** Number (since the epoch) of the current window. */
-  window: number;
-  /** Calls in it, those to endpoints that are kept or not. */
-  calls: number;
-  /** Successful calls in it to endpoints known well enough, and the sums of how far they are above the learnt levels. */
-  sized: number;
-  bytesExcess: number;
-  latencyExcess: number;
-  /** A request spike of the same actor was open: the window is the spike's business. */
-  inSpike: boolean;
-  /** Windows learnt. */
-  learnt: number;
-  /** Exponentially weighted mean of |mean excess of bytes| per window. */
-  bytesDeviation: number;
-  usages: Usage[];
-  /** Of the calls that made the window noteworthy. */
-  tally: Tally | null;
-  /** Only beside a tally: whose they are and when the newest began. */
-  actor: AlertActor | null;
-  newestMs: number;
-  episode: Episode | null;
-}
-
 export const requestMix: ActorProfileKind<MixState> = {
   id: 6,
-  version: 1,
-  create: (settingsOf) => adapt(createCallMixDetector(asActorSettings(settingsOf('request-spike')))),
+  version: 2,
+  create(settingsOf) {
+    const settings = asActorSettings(settingsOf('request-spike'));
+    const isExcepted = compileExceptions(settings);
+    const limits = limitsAt(toleranceOf(settings.sensitivity));
+    return {
+      create: (call) => (call.actorKind === 'address' || isExcepted(call) ? undefined : newMix()),
+      fold(state, call, { inSpike }, out) {
+        if (isExcepted(call)) close(state, call.startedAt, limits, out);
+        else fold(state, call, inSpike, limits, out);
+      },
+      close: (state, nowMs, out) => close(state, nowMs, limits, out),
+      closesAt: (state) => {
+        if (isPending(state)) return endOf(state.window);
+        return state.episode ? closesAt(state.episode) : undefined;
+      },
+      encode: encodeMix,
+      decode: decodeMix,
+    };
+  },
 };
-
-/**
- * Has what an actor asks for changed while the number of its calls is ordinary? Judges what request spike cannot see: calls
- * that gather on one endpoint or an expensive one, and responses that are many times as large. Its alerts are request spikes
- * whose evidence has a `kind`. Only actors with a credential: an address is many people, or one who is gone tomorrow.
- */
-export function createCallMixDetector(settings: ActorDetectorSettings): ActorDetector<MixState> {
-  const isExcepted = compileExceptions(settings);
-  const limits = limitsAt(toleranceOf(settings.sensitivity));
-  return {
-    create: (call) => (call.actorKind === 'address' || isExcepted(call) ? undefined : newState()),
-    fold: (state, call, inSpike) =>
-      isExcepted(call) ? close(state, call.startedAt, limits) : fold(state, call, inSpike, limits),
-    close: (state, nowMs) => close(state, nowMs, limits),
-    closesAt: (state) => {
-      if (isPending(state)) return endOf(state.window);
-      return state.episode ? closesAt(state.episode) : undefined;
-    },
-    encode,
-    decode: (encoded) => decode(encoded as EncodedMix),
-  };
-}
 
 /** How much is allowed, at the sensitivity that is set. Shares are not: they make it another mix. */
 interface Limits {
@@ -172,24 +90,6 @@ function limitsAt(tolerance: Tolerance): Limits {
   };
 }
 
-function newState(): MixState {
-  return {
-    window: -1,
-    calls: 0,
-    sized: 0,
-    bytesExcess: 0,
-    latencyExcess: 0,
-    inSpike: false,
-    learnt: 0,
-    bytesDeviation: 0,
-    usages: [],
-    tally: null,
-    actor: null,
-    newestMs: 0,
-    episode: null,
-  };
-}
-
 /** Something noteworthy is in the window, and no call may come that judges it. */
 function isPending({ tally, calls }: MixState): boolean {
   return tally !== null && calls > 0;
@@ -203,39 +103,42 @@ function logOf(value: number): number {
   return Math.round(Math.log1p(value) * LOG_SCALE);
 }
 
-function fold(state: MixState, call: ApiCall, inSpike: boolean, limits: Limits): Alert[] {
+function fold(state: MixState, call: ApiCall, inSpike: boolean, limits: Limits, out: DetectionOutput): void {
   const atMs = call.startedAt;
   const window = Math.floor(atMs / MIX_WINDOW_MS);
   // Shares need no late call; what was judged stays judged.
-  if (window < state.window) return [];
-  const alerts = close(state, atMs, limits);
+  if (window < state.window) return;
+  close(state, atMs, limits, out);
   if (window > state.window) {
-    alerts.push(...settle(state, limits));
+    settle(state, limits, out);
     state.window = window;
   }
   if (inSpike) state.inSpike = true;
   // Clients repeat by themselves what the server failed, on that endpoint only.
-  if (call.status >= 500 || call.status === 499) return alerts;
+  if (call.status >= 500 || call.status === 499) return;
   state.calls++;
   const usage = usageOf(state, objectHash(call.endpoint, 0));
-  let large = false;
+  let isLarge = false;
   if (usage) {
     usage.calls = Math.min(CALLS_MOST, usage.calls + 1);
     // Errors are short and quick, and the server's.
-    if (call.status < 400) large = sizeCall(state, usage, call, limits);
+    if (call.status < 400) isLarge = sizeCall(state, usage, call, limits);
   }
-  const crowded =
+  if (!isLarge && !isCrowded(state, usage, limits)) return;
+  tallyCall((state.tally ??= newTally()), call, false);
+  state.actor ??= alertActor(call);
+  state.newestMs = Math.max(state.newestMs, atMs);
+}
+
+/** Whether the calls of the window begin to gather on the endpoint. */
+function isCrowded(state: MixState, usage: Usage | undefined, limits: Limits): boolean {
+  return (
     usage !== undefined &&
     usage.calls >= limits.endpointCalls / 2 &&
     usage.calls * SHARE_SCALE >= (SHARE_HIGH / 2) * state.calls &&
     state.learnt >= WINDOWS_LEAST &&
-    logOf(usage.calls) > usage.top;
-  if (large || crowded) {
-    tallyCall((state.tally ??= newTally()), call, false);
-    state.actor ??= alertActor(call);
-    state.newestMs = Math.max(state.newestMs, atMs);
-  }
-  return alerts;
+    logOf(usage.calls) > usage.top
+  );
 }
 
 /** The endpoint's entry, a new one if there is room; undefined if there is none. */
@@ -255,7 +158,7 @@ function usageOf(state: MixState, hash: number): Usage | undefined {
   return fresh;
 }
 
-/** Holds a successful call against the levels of its endpoint and lets them follow; tells if it is far larger than usual. */
+/** Compares a successful call with the levels of its endpoint and lets them follow; true if it is far larger than usual. */
 function sizeCall(state: MixState, usage: Usage, call: ApiCall, { bytesFactorLog }: Limits): boolean {
   const bytes = logOf(call.responseBytes) - usage.bytes;
   const latency = logOf(call.latencyMs) - usage.latency;
@@ -280,15 +183,14 @@ function followed(difference: number): number {
   return Math.round(Math.max(-LEVEL_STEP_LOG, Math.min(LEVEL_STEP_LOG, difference)) / LEVEL_MEMORY);
 }
 
-/** The window is over: judges it, learns it if there is nothing against it, and begins an empty one. */
-function settle(state: MixState, limits: Limits): Alert[] {
-  const alerts: Alert[] = [];
+/** Ends the window: judges it, learns it if there is nothing against it, and begins an empty one. */
+function settle(state: MixState, limits: Limits, out: DetectionOutput): void {
   if (state.calls >= CALLS_LEAST && !state.inSpike) {
     const finding = state.learnt >= WINDOWS_LEAST ? worstOf(state, limits) : undefined;
     const { episode } = state;
     // What has lasted for a day is how things are now.
     if (episode && finding && endOf(state.window) - episode.startedAt > STEP_MS) {
-      alerts.push(closeEpisode(state));
+      closeEpisode(state, out);
       if (state.sized > 0) {
         const shift = Math.max(0, Math.round(state.bytesExcess / state.sized));
         for (const usage of state.usages) usage.bytes += shift;
@@ -296,7 +198,7 @@ function settle(state: MixState, limits: Limits): Alert[] {
       }
       learn(state);
     } else if (finding && state.tally) {
-      alerts.push(...exceeded(state, finding));
+      exceeded(state, finding, out);
       if (limits.normal && !worstOf(state, limits.normal)) learn(state);
     } else if (!episode) learn(state);
   }
@@ -308,14 +210,13 @@ function settle(state: MixState, limits: Limits): Alert[] {
     state.tally = null;
     state.actor = null;
   }
-  return alerts;
 }
 
-function worstOf(state: MixState, limits: Limits): Finding | undefined {
+function worstOf(state: MixState, limits: Limits): MixFinding | undefined {
   const { calls, sized } = state;
   const { endpointCalls, endpointFactorLog, bytesFactorLog, bytesDeviations } = limits;
-  const latencyFactor = sized === 0 ? 1 : rounded(Math.exp(state.latencyExcess / sized / LOG_SCALE));
-  let worst: Finding | undefined;
+  const latencyFactor = sized === 0 ? 1 : rounded(Math.exp(state.latencyExcess / sized / LOG_SCALE), 1);
+  let worst: MixFinding | undefined;
   for (const usage of state.usages) {
     const share = Math.round((SHARE_SCALE * usage.calls) / calls);
     if (usage.seen < SEEN_LEAST || share < SHARE_HIGH) continue;
@@ -335,10 +236,10 @@ function worstOf(state: MixState, limits: Limits): Finding | undefined {
   }
   const bytesHigh = Math.max(bytesFactorLog, bytesDeviations * state.bytesDeviation);
   if (sized < SIZED_LEAST || state.bytesExcess <= bytesHigh * sized) return worst;
-  const bytes: Finding = {
+  const bytes: MixFinding = {
     kind: 'bytes',
     hash: 0,
-    value: rounded(Math.exp(state.bytesExcess / sized / LOG_SCALE)),
+    value: rounded(Math.exp(state.bytesExcess / sized / LOG_SCALE), 1),
     expected: 1,
     high: Math.floor(10 * Math.exp(bytesHigh / LOG_SCALE)) / 10,
     share: SHARE_SCALE,
@@ -348,15 +249,7 @@ function worstOf(state: MixState, limits: Limits): Finding | undefined {
   return worst && worst.value / worst.high >= bytes.value / bytes.high ? worst : bytes;
 }
 
-function percent(share: number): number {
-  return rounded((100 * share) / SHARE_SCALE);
-}
-
-function rounded(factor: number): number {
-  return Math.round(10 * factor) / 10;
-}
-
-/** Do its calls take far longer than the others of the actor usually do? By what was learnt: slow servers are not its doing. */
+/** Whether its calls take far longer than the actor's others usually do, by what was learnt: slow servers are not its doing. */
 function isExpensive(state: MixState, usage: Usage): boolean {
   let sum = 0;
   let shares = 0;
@@ -367,7 +260,7 @@ function isExpensive(state: MixState, usage: Usage): boolean {
   return Math.expm1(usage.latency / LOG_SCALE) * shares >= EXPENSIVE_FACTOR * sum;
 }
 
-/** Learns a window that is nobody's fault. */
+/** Learns a window without findings. */
 function learn(state: MixState): void {
   const { calls, sized } = state;
   state.learnt++;
@@ -386,7 +279,8 @@ function learn(state: MixState): void {
   state.bytesDeviation += Math.round((deviation - state.bytesDeviation) * rate);
 }
 
-function exceeded(state: MixState, finding: Finding): Alert[] {
+/** Raises an alert because of the window, or lets the open one grow. */
+function exceeded(state: MixState, finding: MixFinding, out: DetectionOutput): void {
   const endsAt = endOf(state.window);
   const count = finding.hash === 0 ? state.calls : finding.value;
   const { episode } = state;
@@ -398,179 +292,35 @@ function exceeded(state: MixState, finding: Finding): Alert[] {
     state.episode = {
       id: alertId('request-spike', `${actor.kind}:${actor.id}`, finding.kind, startedAt),
       actor,
+      ...beginGrowing(startedAt, endsAt, state.newestMs, count),
       worst: finding,
-      startedAt,
-      raisedAt: endsAt,
-      lastSeenAt: state.newestMs,
-      count,
-      revision: 0,
-      publishedAt: 0,
-      publishedCount: 0,
-      publishedRank: 0,
     };
-    return [publish(state, 'open', endsAt)];
+    out.alert(publishMix(state, 'open', endsAt));
+    return;
   }
   episode.lastSeenAt = Math.max(episode.lastSeenAt, state.newestMs);
   episode.count += count;
   const { worst } = episode;
   if (finding.kind === worst.kind && finding.value / finding.high > worst.value / worst.high)
     episode.worst = finding;
-  return isNews(episode, scoreOf(episode.worst.value / episode.worst.high), endsAt)
-    ? [publish(state, 'open', endsAt)]
-    : [];
+  if (isNews(episode, scoreOf(episode.worst.value / episode.worst.high), endsAt))
+    out.alert(publishMix(state, 'open', endsAt));
 }
 
-function close(state: MixState, nowMs: number, limits: Limits): Alert[] {
-  const alerts: Alert[] = [];
+function close(state: MixState, nowMs: number, limits: Limits, out: DetectionOutput): void {
   if (isPending(state)) {
     // First the window: it may make the episode longer.
-    if (nowMs < endOf(state.window)) return alerts;
-    alerts.push(...settle(state, limits));
+    if (nowMs < endOf(state.window)) return;
+    settle(state, limits, out);
   }
   const { episode } = state;
-  if (episode && nowMs >= closesAt(episode)) {
-    alerts.push(closeEpisode(state));
-    state.tally = null;
-    state.actor = null;
-  }
-  return alerts;
+  if (!episode || nowMs < closesAt(episode)) return;
+  closeEpisode(state, out);
+  state.tally = null;
+  state.actor = null;
 }
 
-function closeEpisode(state: MixState): Alert {
-  const alert = publish(state, 'closed', closesAt(state.episode!));
+function closeEpisode(state: MixState, out: DetectionOutput): void {
+  out.alert(publishMix(state, 'closed', closesAt(state.episode!)));
   state.episode = null;
-  return alert;
-}
-
-/** The next published state of the open episode. */
-function publish(state: MixState, status: Alert['status'], nowMs: number): Alert {
-  const episode = state.episode!;
-  const tally = state.tally!;
-  const { worst, actor } = episode;
-  const factor = worst.value / worst.high;
-  const score = scoreOf(factor);
-  markPublished(episode, score, nowMs);
-  const endpoint = dominant(tally, tally.endpoints);
-  const unit = worst.kind === 'bytes' ? 'times the usual bytes per call' : 'requests/10min';
-  return {
-    id: episode.id,
-    revision: episode.revision,
-    type: 'request-spike',
-    severity: severityOf(score),
-    score,
-    actor,
-    service: dominant(tally, tally.services) || null,
-    route: dominant(tally, tally.routes) || null,
-    endpoint,
-    raisedAt: episode.raisedAt,
-    startedAt: episode.startedAt,
-    lastSeenAt: episode.lastSeenAt,
-    count: episode.count,
-    status,
-    observed: { value: worst.value, unit },
-    expected: { value: worst.expected, low: 0, high: worst.high, unit },
-    summary: summaryOf(worst, actor.name, endpoint, state.learnt),
-    sources: topSources(tally),
-    evidence: {
-      kind: worst.kind,
-      windowMs: MIX_WINDOW_MS,
-      factor: Math.round(factor * 100) / 100,
-      // Nothing is judged before.
-      learning: 'overall',
-      learntWindows: state.learnt,
-      sharePercent: percent(worst.share),
-      usualSharePercent: percent(worst.usualShare),
-      latencyFactor: worst.latencyFactor,
-      statuses: statusClasses(tally),
-      endpoints: topEndpoints(tally),
-      examinedCalls: tally.calls,
-    },
-    sampleCallIds: [...tally.sampleCallIds],
-    references: ['OWASP API4:2023', 'MITRE ATT&CK T1499'],
-  };
-}
-
-function summaryOf(worst: Finding, name: string, endpoint: string | null, learnt: number): string {
-  const { kind, value, high, share, usualShare } = worst;
-  const learntFrom = `(learnt from ${learnt} windows of its own traffic)`;
-  if (kind === 'bytes')
-    return (
-      `${name} was sent ${value} times as many bytes per call as usual on the same endpoints within 10 min; ` +
-      `normal is up to ${high} times ${learntFrom}.`
-    );
-  const what = kind === 'cost' ? 'an expensive endpoint' : 'one endpoint';
-  return (
-    `${name} sent ${value} requests in 10 min to ${endpoint ?? what}, ${percent(share)} % of its calls` +
-    `${kind === 'cost' && endpoint ? ', an expensive endpoint' : ''}; ` +
-    `normal is up to ${high} and ${percent(usualShare)} % ${learntFrom}.`
-  );
-}
-
-type EncodedEpisode = [id: string, numbers: EncodedGrowing, worst: Finding];
-/** The window, what is learnt and the usages as numerals; the others if there are any. */
-export type EncodedMix = [
-  numbers: string,
-  tally?: EncodedTally,
-  actor?: AlertActor,
-  newestMs?: number,
-  episode?: EncodedEpisode,
-];
-
-function encode(state: MixState): EncodedMix {
-  const { window, calls, sized, bytesExcess, latencyExcess, inSpike, learnt, bytesDeviation } = state;
-  const numbers = [window + 1, calls, sized, unsigned(bytesExcess), unsigned(latencyExcess)];
-  numbers.push(inSpike ? 1 : 0, learnt, bytesDeviation);
-  for (const usage of state.usages)
-    numbers.push(
-      usage.hash,
-      usage.share,
-      usage.top,
-      usage.latest,
-      usage.bytes,
-      usage.latency,
-      usage.seen,
-      usage.calls,
-    );
-  const encoded: EncodedMix = [toNumerals(numbers)];
-  const { tally, actor, newestMs, episode } = state;
-  if (tally && actor) encoded.push(encodeTally(tally), actor, newestMs);
-  if (episode) encoded.push([episode.id, encodeGrowing(episode), episode.worst]);
-  return encoded;
-}
-
-function decode([text, tally, actor, newestMs, episode]: EncodedMix): MixState {
-  const numbers = fromNumerals(text);
-  let at = 0;
-  const next = (): number => numbers[at++]!;
-  const state: MixState = {
-    window: next() - 1,
-    calls: next(),
-    sized: next(),
-    bytesExcess: signed(next()),
-    latencyExcess: signed(next()),
-    inSpike: next() === 1,
-    learnt: next(),
-    bytesDeviation: next(),
-    usages: [],
-    tally: tally ? decodeTally(tally) : null,
-    actor: actor ?? null,
-    newestMs: newestMs ?? 0,
-    episode: episode && actor ? decodeEpisode(episode, actor) : null,
-  };
-  while (at < numbers.length)
-    state.usages.push({
-      hash: next(),
-      share: next(),
-      top: next(),
-      latest: next(),
-      bytes: next(),
-      latency: next(),
-      seen: next(),
-      calls: next(),
-    });
-  return state;
-}
-
-function decodeEpisode([id, numbers, worst]: EncodedEpisode, actor: AlertActor): Episode {
-  return { id, actor, worst, ...decodeGrowing(numbers) };
 }

@@ -1,6 +1,6 @@
 import type { Detector } from '../../detector.ts';
 import { actorSettings } from '../../settings.ts';
-import { refusals } from '../brute-force/brute-force.ts';
+import { refusals } from '../brute-force/refusals.ts';
 
 export const staleCredential = {
   alertType: 'stale-credential',

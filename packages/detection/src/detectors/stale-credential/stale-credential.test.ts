@@ -1,16 +1,15 @@
 import type { Alert, ApiCall } from '@tripline/model';
 import { describe, expect, it } from 'vitest';
-import { detectorRevisions } from '../../../test-support/run-detector.ts';
+import { detectorRevisions, driven } from '../../../test-support/run-detector.ts';
 import { randomFrom } from '../../../test-support/program.ts';
-import { detectionConfigSchema } from '../../registry.ts';
-import { createBruteForceDetector } from '../brute-force/brute-force.ts';
+import { refusals } from '../brute-force/refusals.ts';
 
 const secondMs = 1_000;
 const minuteMs = 60 * secondMs;
 const hourMs = 60 * minuteMs;
 const dayMs = 24 * hourMs;
 const beganMs = Date.parse('2026-03-02T00:00:00Z');
-const detectorOf = (settings: unknown) => createBruteForceDetector(detectionConfigSchema.parse(settings));
+const detectorOf = (settings: unknown) => driven(refusals, settings);
 
 /** A token that was refused by the service; one device. */
 function refused(atMs: number, more: Partial<ApiCall> = {}): ApiCall {
