@@ -7,17 +7,23 @@ import {
   abnormalParameterReleasesAt,
   abnormalParameterStateKey,
   closeParameterEpisodes,
-  decodeAbnormalParameter,
-  decodeParameterEpisodes,
-  encodeAbnormalParameter,
-  encodeParameterEpisodes,
   foldAbnormalParameter,
   parameterEpisodesCloseAt,
   parameterLimitsAt,
   releaseAbnormalParameter,
+} from './abnormal-parameter.ts';
+import {
+  decodeAbnormalParameter,
+  decodeParameterEpisodes,
+  encodeAbnormalParameter,
+  encodeParameterEpisodes,
+  newAbnormalParameterState,
+  newParameterEpisodes,
   type AbnormalParameterState,
   type ParameterEpisodes,
-} from './abnormal-parameter.ts';
+} from './abnormal-parameter-state.ts';
+import { ByteReader } from '../../codec/byte-reader.ts';
+import { ByteWriter } from '../../codec/byte-writer.ts';
 
 const MINUTE_MS = 60_000;
 const START_MS = Date.parse('2026-03-02T00:00:00Z');
@@ -50,7 +56,7 @@ const limits = parameterLimitsAt(toleranceOf('normal'));
 /** All endpoints of a partition, as the processor keeps them. */
 class Endpoints {
   readonly states = new Map<string, AbnormalParameterState>();
-  episodes: ParameterEpisodes = decodeParameterEpisodes(undefined);
+  episodes: ParameterEpisodes = newParameterEpisodes();
 
   fold(one: ApiCall): Alert[] {
     return foldAbnormalParameter(this.of(one), this.episodes, one, limits);
@@ -65,14 +71,19 @@ class Endpoints {
 
   /** The states go through their text. */
   renew(): void {
-    for (const [key, state] of this.states)
-      this.states.set(key, decodeAbnormalParameter(encodeAbnormalParameter(state) ?? undefined));
-    this.episodes = decodeParameterEpisodes(encodeParameterEpisodes(this.episodes));
+    for (const [key, state] of this.states) {
+      const writer = new ByteWriter();
+      if (encodeAbnormalParameter(state, writer))
+        this.states.set(key, decodeAbnormalParameter(new ByteReader(writer.take())));
+    }
+    const writer = new ByteWriter();
+    encodeParameterEpisodes(this.episodes, writer);
+    this.episodes = decodeParameterEpisodes(new ByteReader(writer.take()));
   }
 
   of(one: ApiCall): AbnormalParameterState {
     const key = abnormalParameterStateKey(one);
-    const state = this.states.get(key) ?? decodeAbnormalParameter(undefined);
+    const state = this.states.get(key) ?? newAbnormalParameterState();
     this.states.set(key, state);
     return state;
   }

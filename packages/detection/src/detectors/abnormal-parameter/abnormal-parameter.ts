@@ -1,37 +1,35 @@
-import { actorKey, severities, severityOf, type Alert, type AlertActor, type ApiCall } from '@tripline/model';
+import { actorKey, severities, severityOf, type Alert, type ApiCall } from '@tripline/model';
 import { alertActor } from '../../alerts/alert-actor.ts';
+import { alertId, beginGrowing } from '../../alerts/episode.ts';
+import { newTally, tallyCall } from '../../alerts/tally.ts';
 import { LATENESS_MS } from '../../baseline/limits.ts';
-import { alertId } from '../../alerts/episode.ts';
 import { toleranceOf, type Tolerance } from '../../baseline/sensitivity.ts';
 import type { EndpointProfileKind } from '../../detector.ts';
 import { compileExceptions } from '../../exception.ts';
 import { asActorSettings } from '../../settings.ts';
-import { parseState } from '../../codec/state-text.ts';
+import { publishParameters } from './abnormal-parameter-alert.ts';
 import {
-  dominant,
-  newTally,
-  statusClasses,
-  tallyCall,
-  topEndpoints,
-  topSources,
-  type Tally,
-} from '../../alerts/tally.ts';
+  decodeAbnormalParameter,
+  decodeParameterEpisodes,
+  encodeAbnormalParameter,
+  encodeParameterEpisodes,
+  newAbnormalParameterState,
+  newParameterEpisodes,
+  type AbnormalParameterState,
+  type Episode,
+  type ParameterEpisodes,
+} from './abnormal-parameter-state.ts';
 import {
   ALERT_DECADES,
   HEADER_PREFIX,
-  decodeEndpointProfile,
-  encodeEndpointProfile,
   judgeParameters,
   learnParameters,
-  newEndpointProfile,
   scoreOf,
   seeParameters,
-  type EndpointProfile,
   type ParameterFinding,
   type SeenParameters,
 } from './parameters.ts';
 import { hashOf } from './value.ts';
-import { decodeTallyText, encodeTallyText, type EncodedTally } from '../../legacy-across.ts';
 
 const MINUTE_MS = 60_000;
 /** Successful calls of an endpoint before any of its calls is judged, at first only by what looks like an attack. */
@@ -66,56 +64,6 @@ const REASONS_KEPT = 10;
 /** Surprises below this are no part of the reason for an alert. */
 const LEAST_DECADES = 0.5;
 
-/** Calls of one actor with abnormal parameters, on whatever endpoints: one alert that grows in place. Times are ms of event time. */
-interface Episode {
-  id: string;
-  actor: AlertActor;
-  /** Of the first call, see `endpointOf`. */
-  endpoint: string;
-  startedAt: number;
-  raisedAt: number;
-  lastSeenAt: number;
-  /** When the last call was seen: later than its own time if it came very late. */
-  quietFromMs: number;
-  count: number;
-  score: number;
-  /** The score that was accepted when it began, of 100. */
-  high: number;
-  reasons: string[];
-  weaknesses: string[];
-  /** Of the endpoint of the first call: how many calls were learnt since when, and was that enough for what is merely unusual? */
-  learntCalls: number;
-  learntSince: number;
-  mature: boolean;
-  revision: number;
-  publishedAt: number;
-  publishedRank: number;
-  tally: Tally;
-}
-
-/** What is under way, for all endpoints of a partition. */
-export interface ParameterEpisodes {
-  newestMs: number;
-  /** By actor, or endpoint of many: at most 256, of which the oldest ends early for the next. */
-  open: Map<string, Episode>;
-}
-
-/** What is known of the parameters of one endpoint, and what waits there. Bounded: about 100 KB at the very most. */
-export interface AbnormalParameterState {
-  newestMs: number;
-  /** Event time of the first call that was learnt; 0 before it. */
-  sinceMs: number;
-  /** Who was learnt from: hashes of actors, until they are `MATURE_ACTORS`. */
-  actors: number[];
-  /** Usual calls since the last one that was learnt. */
-  unlearnt: number;
-  profile: EndpointProfile;
-  /** Calls with something new, until others bring the same or their time is over; oldest first. */
-  held: { dueMs: number; news: string[]; call: ApiCall }[];
-  /** What is new: when it first came, and who brought it since when (hashes of actors). */
-  news: Map<string, { firstMs: number; sinceMs: number; actors: number[] }>;
-}
-
 export const parameters: EndpointProfileKind<AbnormalParameterState, ParameterEpisodes> = {
   create(settingsOf) {
     const settings = asActorSettings(settingsOf('abnormal-parameter'));
@@ -127,21 +75,17 @@ export const parameters: EndpointProfileKind<AbnormalParameterState, ParameterEp
     return {
       keyOf: (call) => (isExcepted(call) ? undefined : abnormalParameterStateKey(call)),
       create: newAbnormalParameterState,
-      createEpisodes: () => decodeParameterEpisodes(undefined),
+      createEpisodes: newParameterEpisodes,
       fold: (state, episodes, call, out) => putOut(foldAbnormalParameter(state, episodes, call, limits), out),
       release: (state, episodes, nowMs, out) =>
         putOut(releaseAbnormalParameter(state, episodes, nowMs, limits), out),
       releasesAt: abnormalParameterReleasesAt,
       close: (episodes, nowMs, out) => putOut(closeParameterEpisodes(episodes, nowMs), out),
       closesAt: parameterEpisodesCloseAt,
-      encode(state, writer) {
-        const text = encodeAbnormalParameter(state);
-        if (text !== null) writer.text(text);
-        return text !== null;
-      },
-      decode: (reader) => decodeAbnormalParameter(reader.text()),
-      encodeEpisodes: (episodes, writer) => writer.text(encodeParameterEpisodes(episodes)),
-      decodeEpisodes: (reader) => decodeParameterEpisodes(reader.text()),
+      encode: encodeAbnormalParameter,
+      decode: decodeAbnormalParameter,
+      encodeEpisodes: encodeParameterEpisodes,
+      decodeEpisodes: decodeParameterEpisodes,
     };
   },
 };
@@ -158,18 +102,6 @@ export function parameterLimitsAt(tolerance: Tolerance): ParameterLimits {
     decades: tolerance.decades(ALERT_DECADES),
     learningCalls: tolerance.count(LEARNING_CALLS),
     matureCalls: tolerance.count(MATURE_CALLS),
-  };
-}
-
-export function newAbnormalParameterState(): AbnormalParameterState {
-  return {
-    newestMs: 0,
-    sinceMs: 0,
-    actors: [],
-    unlearnt: 0,
-    profile: newEndpointProfile(),
-    held: [],
-    news: new Map(),
   };
 }
 
@@ -256,7 +188,7 @@ export function closeParameterEpisodes(episodes: ParameterEpisodes, nowMs: numbe
   const alerts: Alert[] = [];
   for (const [key, episode] of episodes.open) {
     if (isOpen(episode, nowMs)) continue;
-    alerts.push(publish(episode, 'closed', episode.quietFromMs + QUIET_MS));
+    alerts.push(publishParameters(episode, 'closed', episode.quietFromMs + QUIET_MS));
     episodes.open.delete(key);
   }
   return alerts;
@@ -400,7 +332,7 @@ function raise(
   const key = actor.kind === 'endpoint' ? `endpoint:${endpoint}` : actorKey(call);
   let episode = episodes.open.get(key);
   if (episode && !isOpen(episode, seenMs)) {
-    alerts.push(publish(episode, 'closed', episode.quietFromMs + QUIET_MS));
+    alerts.push(publishParameters(episode, 'closed', episode.quietFromMs + QUIET_MS));
     episodes.open.delete(key);
     episode = undefined;
   }
@@ -409,18 +341,15 @@ function raise(
       const [[oldest, its]] = [...episodes.open].sort((a, b) => a[1].quietFromMs - b[1].quietFromMs) as [
         [string, Episode],
       ];
-      alerts.push(publish(its, 'closed', atMs));
+      alerts.push(publishParameters(its, 'closed', atMs));
       episodes.open.delete(oldest);
     }
     episode = {
       id: alertId('abnormal-parameter', key, `${call.service ?? ''}|${call.endpoint}`, call.startedAt),
       actor,
       endpoint,
-      startedAt: call.startedAt,
-      raisedAt: atMs,
-      lastSeenAt: call.startedAt,
+      ...beginGrowing(call.startedAt, atMs, call.startedAt, 0),
       quietFromMs: seenMs,
-      count: 0,
       score: 0,
       high: Math.round(100 * scoreOf(limits.decades)) - 1,
       reasons: [],
@@ -428,9 +357,6 @@ function raise(
       learntCalls: state.profile.calls,
       learntSince: state.sinceMs,
       mature: isMature(state, limits),
-      revision: 0,
-      publishedAt: 0,
-      publishedRank: -1,
       tally: newTally(),
     };
     episodes.open.set(key, episode);
@@ -451,130 +377,7 @@ function raise(
   episode.weaknesses = [...new Set([...episode.weaknesses, ...weaknesses])];
   episode.score = Math.max(episode.score, score);
   const graver = severities.indexOf(severityOf(episode.score)) > episode.publishedRank;
-  if (graver || atMs - episode.publishedAt >= REVISION_MS) alerts.push(publish(episode, 'open', atMs));
+  if (graver || atMs - episode.publishedAt >= REVISION_MS)
+    alerts.push(publishParameters(episode, 'open', atMs));
   return alerts;
-}
-
-function publish(episode: Episode, status: Alert['status'], atMs: number): Alert {
-  const severity = severityOf(episode.score);
-  episode.revision++;
-  episode.publishedAt = atMs;
-  episode.publishedRank = severities.indexOf(severity);
-  const { tally } = episode;
-  const endpoint = dominant(tally, tally.endpoints);
-  return {
-    id: episode.id,
-    revision: episode.revision,
-    type: 'abnormal-parameter',
-    severity,
-    score: episode.score,
-    actor: episode.actor,
-    service: dominant(tally, tally.services),
-    route: dominant(tally, tally.routes),
-    endpoint,
-    raisedAt: episode.raisedAt,
-    startedAt: episode.startedAt,
-    lastSeenAt: episode.lastSeenAt,
-    count: episode.count,
-    status,
-    observed: { value: episode.score, unit: 'surprise of 100' },
-    expected: { value: 0, low: 0, high: episode.high, unit: 'surprise of 100' },
-    summary:
-      `${episode.actor.name} sent unusual parameters to ${endpoint ?? `${tally.endpoints.size} endpoints`} in ` +
-      `${episode.count} ${episode.count === 1 ? 'call' : 'calls'}: ${episode.reasons[0]} ` +
-      `(learnt from ${episode.learntCalls} calls).`,
-    sources: topSources(tally),
-    evidence: {
-      reasons: episode.reasons,
-      learning: episode.mature ? 'learnt' : 'young',
-      learntCalls: episode.learntCalls,
-      learntSince: episode.learntSince,
-      endpoints: topEndpoints(tally),
-      statuses: statusClasses(tally),
-    },
-    sampleCallIds: [...tally.sampleCallIds],
-    references: [
-      'OWASP API8:2023',
-      ...(episode.weaknesses.includes('CWE-915') ? ['OWASP API3:2023'] : []),
-      ...(episode.weaknesses.includes('CWE-918') ? ['OWASP API7:2023'] : []),
-      'MITRE ATT&CK T1190',
-      ...(episode.weaknesses.length > 0 ? episode.weaknesses : ['CWE-20']),
-    ],
-  };
-}
-
-/** Version of the state's text; a change that old text cannot be read by must raise it. */
-const STATE_VERSION = 2;
-
-type EncodedState = [
-  version: number,
-  newestMs: number,
-  sinceMs: number,
-  actors: number[],
-  unlearnt: number,
-  profile: string,
-  held: AbnormalParameterState['held'],
-  news: [string, { firstMs: number; sinceMs: number; actors: number[] }][],
-];
-
-/** Compact JSON, 1 to 2 KB per parameter; null if there is nothing to keep. */
-export function encodeAbnormalParameter(state: AbnormalParameterState): string | null {
-  if (state.profile.calls === 0) return null;
-  const encoded: EncodedState = [
-    STATE_VERSION,
-    state.newestMs,
-    state.sinceMs,
-    state.actors,
-    state.unlearnt,
-    encodeEndpointProfile(state.profile),
-    state.held,
-    [...state.news],
-  ];
-  return JSON.stringify(encoded);
-}
-
-/** Reads what `encodeAbnormalParameter` wrote; undefined is an endpoint never seen. Throws on any other text. */
-export function decodeAbnormalParameter(text: string | undefined): AbnormalParameterState {
-  if (text === undefined) return newAbnormalParameterState();
-  const [, newestMs, sinceMs, actors, unlearnt, profile, held, news] = parseState(
-    text,
-    STATE_VERSION,
-    'an endpoint',
-  ) as EncodedState;
-  return {
-    newestMs,
-    sinceMs,
-    actors,
-    unlearnt,
-    profile: decodeEndpointProfile(profile),
-    held,
-    news: new Map(news),
-  };
-}
-
-type EncodedEpisode = Omit<Episode, 'tally' | 'high'> & { high?: number };
-type EncodedEpisodes = [newestMs: number, open: [string, EncodedEpisode, EncodedTally][]];
-
-/** Compact JSON, about 1 KB per open episode. */
-export function encodeParameterEpisodes({ newestMs, open }: ParameterEpisodes): string {
-  const encoded: EncodedEpisodes = [
-    newestMs,
-    [...open].map(([key, { tally, ...rest }]) => [key, rest, encodeTallyText(tally)]),
-  ];
-  return JSON.stringify(encoded);
-}
-
-/** Reads what `encodeParameterEpisodes` wrote; undefined is none. Throws on text that is not JSON. */
-export function decodeParameterEpisodes(text: string | undefined): ParameterEpisodes {
-  const [newestMs, open] = text === undefined ? [0, []] : (JSON.parse(text) as EncodedEpisodes);
-  return {
-    newestMs,
-    // Episodes that were written without `high` are from when there was one for all.
-    open: new Map(
-      open.map(([key, rest, tally]) => [
-        key,
-        { ...rest, high: rest.high ?? 49, tally: decodeTallyText(tally) },
-      ]),
-    ),
-  };
 }
