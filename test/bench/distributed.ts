@@ -9,7 +9,7 @@ import { createDetection, detectionConfigSchema } from '@tripline/detection';
 import { createNormaliser, lineOf } from '@tripline/kong';
 import { actorKey, type ApiCall } from '@tripline/model';
 import { createSanitizer } from '@tripline/sanitize';
-import { createRedisState } from '@tripline/state';
+import { createRedisState } from '@tripline/state/redis';
 import {
   metric,
   settled,

@@ -1,5 +1,6 @@
 import { createDetection, detectionConfigSchema } from '@tripline/detection';
-import { createRedisState, type PartitionState, type StateStore } from '@tripline/state';
+import type { PartitionState, StateStore } from '@tripline/state';
+import { createRedisState } from '@tripline/state/redis';
 import { population } from '../../packages/detection/test-support/population.ts';
 import { callsOf } from '../../packages/detection/test-support/program.ts';
 import { run } from '../../packages/detection/test-support/run.ts';

@@ -149,7 +149,7 @@ describe.skipIf(await skipWithout('the fleet on Kafka and Redis', 'Kafka', 'Redi
     await until(async () => (await tagged(kong)).length === 0, 'Kong is as it was', 60_000);
     await settled(under);
     const { responses } = await under.lake();
-    expect(responses.map(({ consumer: { name } }) => name).sort()).toEqual(
+    expect(responses.map(({ target: { name } }) => name).sort()).toEqual(
       loud.map((index) => consumer(index).username),
     );
     expect(new Set(responses.map(({ status }) => status))).toEqual(new Set(['expired']));

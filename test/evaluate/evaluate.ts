@@ -1,7 +1,7 @@
 import { alertTypes } from '@tripline/detection';
 import type { Alert, AlertType } from '@tripline/model';
 import { createSanitizer } from '@tripline/sanitize';
-import { createToApiCall } from '../traffic/request.ts';
+import { createToApiCall } from '../traffic/api-call.ts';
 import type { Label, TrafficOptions } from '../traffic/stage.ts';
 import { createTraffic } from '../traffic/traffic.ts';
 import { judge } from './match.ts';

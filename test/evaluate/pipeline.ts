@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
 import { bodyOf } from '@tripline/bus';
-import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
 import {
   createDetection,
   createEndpointDetection,
@@ -43,7 +43,7 @@ export async function openPipeline(
     credentialSharing: { exceptions },
   });
   const endpointDetection = createEndpointDetection(config);
-  const fold = new PartitionFold({
+  const fold = new CallFold({
     detection: createDetection(config),
     aggregates: endpointDetection.enabled,
     state: await state.claim(0),

@@ -126,6 +126,7 @@ function startBoth({ bus: under, state, aggregateState }: Parts, clock: Clock): 
     state,
     detection,
     aggregates: true,
+    maxActorsInMemory: 100_000,
   });
   const aggregates = startAggregates({
     ...testContext(() => clock.ms),

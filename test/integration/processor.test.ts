@@ -80,6 +80,7 @@ async function run({ bus, state }: Parts, checkpointEveryMs = 0): Promise<void> 
     state,
     detection,
     aggregates: false,
+    maxActorsInMemory: 100_000,
     checkpointEveryMs,
   });
   await Promise.race([
@@ -107,6 +108,7 @@ async function runMortal(
     ...parts,
     detection,
     aggregates: false,
+    maxActorsInMemory: 100_000,
     checkpointEveryMs,
   });
   const killed = await Promise.race([death.died.then(() => true), passedAll.then(() => false)]);
@@ -344,6 +346,7 @@ describe('the processor', () => {
       ...parts,
       detection,
       aggregates: false,
+      maxActorsInMemory: 100_000,
       checkpointEveryMs: 0,
     });
     const alerts = watchTopic<Alert>(parts.bus, 'alerts');

@@ -128,7 +128,7 @@ const consumerId = (username: string): string =>
   defaultSeed().consumers!.find((consumer) => consumer['username'] === username)!['id'] as string;
 
 const responseTo = (system: TestSystem, username: string): Response | undefined =>
-  system.responder.responses().find(({ consumer }) => consumer.id === consumerId(username));
+  system.responder.responses().find(({ target }) => target.id === consumerId(username));
 
 async function untilStatus(
   system: TestSystem,

@@ -1,4 +1,4 @@
-import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
+import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
 import { bodyOf } from '@tripline/bus';
 import { createDetection, createEndpointDetection, detectionConfigSchema } from '@tripline/detection';
 import type { ApiCall } from '@tripline/model';
@@ -67,7 +67,7 @@ describe('states that an earlier version or a damaged store left', () => {
         onUnreadable: (record: string) => expect.fail(`unreadable: ${record}`),
         onRelearn: (key: string, problem: string) => void told.push(`${key}: ${problem}`),
       };
-      const fold = new PartitionFold({
+      const fold = new CallFold({
         ...options,
         detection,
         aggregates: true,

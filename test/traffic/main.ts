@@ -2,7 +2,8 @@ import { createWriteStream, writeFileSync, type WriteStream } from 'node:fs';
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
 import { createSanitizer } from '@tripline/sanitize';
-import { createToApiCall, toLine } from './request.ts';
+import { createToApiCall } from './api-call.ts';
+import { toLine } from './log-line.ts';
 import { createTraffic } from './traffic.ts';
 
 const usage = `npm run traffic -- [--lines FILE] [--calls FILE] [--labels FILE] [--days N] [--consumers N] [--seed N]

@@ -1,17 +1,5 @@
 import type { Random } from './random.ts';
-import type { Client, Query, Request } from './request.ts';
-
-export interface Service {
-  name: string;
-  id: string;
-}
-
-export interface Route {
-  name: string;
-  id: string;
-  service: Service;
-  paths: readonly string[];
-}
+import type { Client, Query, Request, Route, Service } from './request.ts';
 
 const uuidOf = (number: number): string =>
   `f84d2cc2-b6cd-4c61-b0db-${(0xf859_9b00_0000 + number * 7_919).toString(16).padStart(12, '0')}`;
@@ -53,53 +41,6 @@ export const routes = {
 /** Smaller shops on the same platform, each with users and a login of its own. */
 export const brands = ['acme', 'borealis', 'corvus', 'delta', 'eos', 'fjord', 'gaia'] as const;
 export type Brand = (typeof brands)[number];
-
-const rendered = new Map<Service | Route, string>();
-
-/** The entity as it stands in a log line. */
-export function entityJson(entity: Service | Route): string {
-  let json = rendered.get(entity);
-  if (json === undefined) {
-    json = JSON.stringify(
-      'service' in entity
-        ? {
-            updated_at: 1795303127,
-            protocols: ['http', 'https'],
-            strip_path: false,
-            preserve_host: false,
-            service: { id: entity.service.id },
-            request_buffering: true,
-            response_buffering: true,
-            regex_priority: 0,
-            https_redirect_status_code: 426,
-            name: entity.name,
-            id: entity.id,
-            created_at: 1795303127,
-            path_handling: 'v0',
-            ws_id: '3722b945-ae2e-4d43-aa18-b3bf2df2c523',
-            paths: entity.paths,
-          }
-        : {
-            protocol: 'http',
-            tags: ['core'],
-            connect_timeout: 60000,
-            read_timeout: 60000,
-            host: '127.0.0.1',
-            retries: 5,
-            write_timeout: 60000,
-            port: 9100,
-            name: entity.name,
-            id: entity.id,
-            enabled: true,
-            ws_id: '3722b945-ae2e-4d43-aa18-b3bf2df2c523',
-            updated_at: 1795303127,
-            created_at: 1795303127,
-          },
-    );
-    rendered.set(entity, json);
-  }
-  return json;
-}
 
 /** A successful request without parameters; what is special about one is set on it afterwards. */
 export function request(

@@ -3,8 +3,11 @@ import { createNormaliser, createTemplateLearner, lineOf } from '@tripline/kong'
 import { createSanitizer } from '@tripline/sanitize';
 import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { repeats } from '../support/thorough.ts';
 import { dayMs } from './calendar.ts';
-import { createToApiCall, keptHeader, toLine, type Request } from './request.ts';
+import { createToApiCall } from './api-call.ts';
+import { toLine } from './log-line.ts';
+import { keptHeader, type Request } from './request.ts';
 import type { Label } from './stage.ts';
 import { createTraffic } from './traffic.ts';
 
@@ -150,7 +153,7 @@ describe('traffic generator', () => {
       const sum = createHash('sha256');
       for (const { endsAt, requests } of made.stage.blocks()) {
         for (const one of requests) sum.update(`${one.arrivesAt} ${JSON.stringify(make(one))}`);
-        if (endsAt >= made.stage.startMs + 5 * dayMs) break;
+        if (endsAt >= made.stage.startMs + repeats(1, 3) * dayMs) break;
       }
       return sum.digest('hex');
     };

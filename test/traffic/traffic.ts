@@ -1,5 +1,5 @@
-import { addAttacks } from './attacks.ts';
-import { addBenign } from './benign.ts';
+import { addAttacks } from './attacks/index.ts';
+import { addBenign } from './benign/index.ts';
 import { addCrowd } from './crowd.ts';
 import { createLocate } from './geo.ts';
 import { Stage, type TrafficOptions } from './stage.ts';

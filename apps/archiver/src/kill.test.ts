@@ -7,10 +7,11 @@ import { openEmbeddedLake } from '@tripline/lake';
 import { createLogger, Registry } from '@tripline/runtime';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { repeats } from '../../../test/support/thorough.ts';
 import { startArchiver } from './archiver.ts';
 import { until } from './test-support.ts';
 
-const rounds = 10;
+const rounds = repeats(4, 10);
 const directory = mkdtempSync(join(tmpdir(), 'tripline-archiver-kill-'));
 const child = join(directory, 'child.mjs');
 

@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { ConnectionOptions } from 'node:tls';
-import { BusDamagedError, createEmbeddedBus, createKafkaBus, type Bus } from '@tripline/bus';
+import { BusDamagedError, createEmbeddedBus, type Bus } from '@tripline/bus';
 import { openEmbeddedLake, openServerLake, type Lake } from '@tripline/lake';
 import { resolvePath, UserError, type Config, type LoadedConfig, type Logger } from '@tripline/runtime';
-import { createEmbeddedState, createRedisState, type StateStore } from '@tripline/state';
+import { createEmbeddedState, type StateStore } from '@tripline/state';
 import { damaged } from './data-files.ts';
 
-const month = 35 * 86_400_000;
+const dayMs = 86_400_000;
 
 /** What keeps state, each in a store of its own; `aggregates` is the second half of the processor. */
 export type StatefulRole = 'processor' | 'aggregates' | 'responder';
@@ -18,8 +18,8 @@ export type StatefulRole = 'processor' | 'aggregates' | 'responder';
  * the only place that knows which; the roles do not.
  */
 export interface Backends {
-  bus: () => Bus;
-  state: (role: StatefulRole) => StateStore;
+  bus: () => Promise<Bus>;
+  state: (role: StatefulRole) => Promise<StateStore>;
   /** Opening takes up to seconds; a failed opening is tried again by the next who asks. */
   lake: () => Promise<Lake>;
   /** What keeps each of those in use from working, by name; null if nothing does. */
@@ -37,20 +37,21 @@ export function createBackends(options: {
   const { loaded, dataDir, logger, now } = options;
   const { config } = loaded;
   const opened: (() => Promise<void>)[] = [];
-  let bus: Bus | undefined;
+  let bus: Promise<Bus> | undefined;
   let lake: Promise<Lake> | undefined;
   const inUse = new Map<string, Bus | StateStore>();
 
   return {
     bus: () => {
-      if (bus) return bus;
-      const made = openBus(loaded, dataDir, logger, now);
-      opened.push(() => made.close());
-      inUse.set('bus', made);
-      return (bus = made);
+      bus ??= openBus(loaded, dataDir, logger, now).then((made) => {
+        opened.push(() => made.close());
+        inUse.set('bus', made);
+        return made;
+      });
+      return bus;
     },
-    state: (role) => {
-      const made = openState(role, loaded, dataDir, logger, now);
+    state: async (role) => {
+      const made = await openState(role, loaded, dataDir, logger, now);
       opened.push(() => made.close());
       inUse.set(`state-${role}`, made);
       return made;
@@ -84,7 +85,12 @@ export function isEmbedded(config: Config): boolean {
   return !config.bus.kafka || !config.state.redis || (config.lake.enabled && !config.lake.clickhouse);
 }
 
-function openBus(loaded: LoadedConfig, dataDir: string, logger: Logger, now: () => number): Bus {
+async function openBus(
+  loaded: LoadedConfig,
+  dataDir: string,
+  logger: Logger,
+  now: () => number,
+): Promise<Bus> {
   const { kafka, maxBytes } = loaded.config.bus;
   if (!kafka) {
     try {
@@ -98,6 +104,11 @@ function openBus(loaded: LoadedConfig, dataDir: string, logger: Logger, now: () 
       throw error instanceof BusDamagedError ? damaged(dataDir, 'bus', error.message) : error;
     }
   }
+  const { createKafkaBus } = await loadClient(
+    'bus.kafka',
+    'kafkajs and snappy',
+    () => import('@tripline/bus/kafka'),
+  );
   const { tls, sasl, ...rest } = kafka;
   return createKafkaBus({
     ...rest,
@@ -108,18 +119,24 @@ function openBus(loaded: LoadedConfig, dataDir: string, logger: Logger, now: () 
   });
 }
 
-function openState(
+async function openState(
   role: StatefulRole,
   loaded: LoadedConfig,
   dataDir: string,
   logger: Logger,
   now: () => number,
-): StateStore {
+): Promise<StateStore> {
   // Only what is learnt about actors and endpoints may be forgotten: a permanent block may stand for years.
-  const expiry = role === 'processor' || role === 'aggregates' ? { idleExpiryMs: month } : {};
+  const { actorDays } = loaded.config.processor.retention;
+  const expiry = role === 'responder' ? {} : { idleExpiryMs: actorDays * dayMs };
   const { redis } = loaded.config.state;
   const onLog = logTo(logger.child({ role: 'state' }));
   if (!redis) return createEmbeddedState({ path: join(dataDir, `state-${role}`), ...expiry, now, onLog });
+  const { createRedisState } = await loadClient(
+    'state.redis',
+    'ioredis',
+    () => import('@tripline/state/redis'),
+  );
   const { tls, url, cluster, username, password, keyPrefix } = redis;
   return createRedisState({
     name: role,
@@ -143,6 +160,26 @@ async function openLake(loaded: LoadedConfig, dataDir: string): Promise<Lake> {
     ...(cluster === undefined ? {} : { cluster }),
     ...(tls ? { tls: tlsOptions(loaded, 'lake.clickhouse.tls', tls) } : {}),
   });
+}
+
+/**
+ * Loads the client of a server, which embedded engines do without. Rejects with a `UserError` if it cannot be loaded here, as
+ * when its native binary is for another system.
+ */
+export async function loadClient<Module>(
+  setting: string,
+  packages: string,
+  load: () => Promise<Module>,
+): Promise<Module> {
+  try {
+    return await load();
+  } catch (error) {
+    const [why] = (error as Error).message.split('\n');
+    throw new UserError(
+      `${setting} needs ${packages}, which cannot be loaded here (${why}). Install what is missing with npm ci on this ` +
+        `system (node_modules of another one does not do), or leave ${setting} out for the embedded engine.`,
+    );
+  }
 }
 
 type Level = 'debug' | 'info' | 'warn' | 'error';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { recordsOf } from '@tripline/bus';
 import { applyConnectPlan, createKongAdmin, planConnect } from '@tripline/kong';
 import { startKongStandIn, type KongStandIn } from '@tripline/kong-stand-in';
-import type { Alert, Response } from '@tripline/model';
+import { describeTarget, type Alert, type Response } from '@tripline/model';
 import { createLogger, onSignals, type LoadedConfig } from '@tripline/runtime';
 import { attackRequest, demoConsumers, livePastWeek, ordinaryRequest, seeded } from './demo-traffic.ts';
 import { readOptions } from './options.ts';
@@ -246,7 +246,7 @@ function watch(
     group: 'demo',
     onBatch: ({ body }) => {
       for (const response of parsed(body) as Response[]) {
-        const who = response.consumer.name;
+        const who = describeTarget(response.target);
         if (response.revision === 1)
           chapter(
             'matched',

@@ -189,7 +189,7 @@ describe('doctor on the clock', () => {
 
 describe('doctor on webhooks', () => {
   const status = {
-    webhook: 'chat',
+    channel: 'chat',
     problem: null,
     waiting: 0,
     collecting: 0,
@@ -203,7 +203,7 @@ describe('doctor on webhooks', () => {
       { ...status, problem: 'webhook chat: the receiver answered 503', waiting: 7, collecting: 3 },
       {
         ...status,
-        webhook: 'ops',
+        channel: 'ops',
         deadLetters: 2,
         lastDeadLetter: {
           at: 0,

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { forgeryProblems, type WebhookStatus } from '@tripline/app-responder';
+import { forgeryProblems, type ChannelStatus } from '@tripline/app-responder';
 import {
   customFieldPrefix,
   fieldsThatCanFail,
@@ -12,7 +12,8 @@ import {
   type KongClient,
   type KongPlugin,
 } from '@tripline/kong';
-import { parsePolicies } from '@tripline/policy';
+import { alertTypes } from '@tripline/detection';
+import { actions as allActions, parsePolicies } from '@tripline/policy';
 import { createLogger, resolvePath, type LoadedConfig } from '@tripline/runtime';
 import { readOptions } from './options.ts';
 import { createBackends, isEmbedded } from './backends.ts';
@@ -95,7 +96,7 @@ function checkPolicies(loaded: LoadedConfig): Finding[] {
   if (!existsSync(path))
     return [{ level: 'note', what: `policies: there is no ${path}, so alerts lead to no responses` }];
   const text = readFileSync(path, 'utf8');
-  const parsed = parsePolicies(text);
+  const parsed = parsePolicies(text, { alertTypes });
   if (!parsed.ok) {
     const { length } = parsed.problems;
     const first = parsed.problems[0]!;
@@ -114,10 +115,11 @@ function checkPolicies(loaded: LoadedConfig): Finding[] {
   const known = loaded.config.webhooks.map(({ id }) => id);
   for (const { id, actions } of policies) {
     for (const action of actions) {
-      if (action.type !== 'notify' || known.includes(action.webhook)) continue;
+      const channel = allActions.channelOf(action);
+      if (channel === undefined || known.includes(channel)) continue;
       findings.push({
         level: 'warn',
-        what: `policies: ${id} notifies nobody: there is no webhook ${action.webhook}`,
+        what: `policies: ${id} notifies nobody: there is no webhook ${channel}`,
         advice: `Add it to webhooks in tripline.json; there ${known.length === 1 ? 'is' : 'are'} ${known.join(', ') || 'none'}.`,
       });
     }
@@ -175,7 +177,7 @@ async function checkServers(loaded: LoadedConfig, tell: (finding: Finding) => vo
   if (bus.kafka) {
     const { brokers, topicPrefix } = bus.kafka;
     await check('Kafka', async () => {
-      const kafka = backends.bus();
+      const kafka = await backends.bus();
       const end = Date.now() + answerWithinMs;
       await kafka.lag();
       if (kafka.problem() !== null)
@@ -190,7 +192,7 @@ async function checkServers(loaded: LoadedConfig, tell: (finding: Finding) => vo
   if (state.redis) {
     const where = state.redis.url?.replace(/\/\/[^@/]*@/, '//') ?? state.redis.cluster?.join(', ') ?? '';
     await check('Redis', async () => {
-      const { keys } = await backends.state('processor').size();
+      const { keys } = await (await backends.state('processor')).size();
       return `answers at ${where}, ${keys} states of the processors`;
     });
   }
@@ -355,8 +357,8 @@ export function checkLag(status: Status): Finding[] {
 }
 
 /** Are webhooks delivered? */
-export function checkWebhooks(webhooks: readonly WebhookStatus[]): Finding[] {
-  return webhooks.flatMap(({ webhook, problem, waiting, collecting, deadLetters, lastDeadLetter }) => {
+export function checkWebhooks(webhooks: readonly ChannelStatus[]): Finding[] {
+  return webhooks.flatMap(({ channel, problem, waiting, collecting, deadLetters, lastDeadLetter }) => {
     const findings: Finding[] = [];
     if (problem !== null) {
       findings.push({
@@ -369,11 +371,11 @@ export function checkWebhooks(webhooks: readonly WebhookStatus[]): Finding[] {
       const at = new Date(lastDeadLetter.at).toISOString();
       findings.push({
         level: 'warn',
-        what: `webhooks: ${deadLetters} messages to ${webhook} were given up since the start, the last at ${at}: ${lastDeadLetter.detail}`,
+        what: `webhooks: ${deadLetters} messages to ${channel} were given up since the start, the last at ${at}: ${lastDeadLetter.detail}`,
         advice: 'They are in the topic dead-letters, their alerts in the lake. Mend the receiver or its URL.',
       });
     }
-    return findings.length > 0 ? findings : [{ level: 'ok', what: `webhooks: ${webhook} takes messages` }];
+    return findings.length > 0 ? findings : [{ level: 'ok', what: `webhooks: ${channel} takes messages` }];
   });
 }
 

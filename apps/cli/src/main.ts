@@ -20,6 +20,8 @@ const help = `Usage: tripline <command>
   policies test FILE [--since 24h]   which alerts of the lake it would have acted on, and how
   responses list              what is in force in Kong
   responses lift ID           take a response off
+  bus cat TOPIC               records of a topic as JSON lines: api-calls, aggregates, alerts, responses, dead-letters
+         [--from oldest|newest] [--limit N] [--follow: wait for further ones]
 
 All commands take --config FILE (default: ./tripline.json if it is there).
 Exit status: 0 done, 1 not done or problems found, 2 wrong use or configuration.
@@ -42,6 +44,7 @@ const commands: Record<string, () => Promise<Command>> = {
   parameters: async () => (await import('./parameters.ts')).parameters,
   policies: async () => (await import('./policies.ts')).policies,
   responses: async () => (await import('./responses.ts')).responses,
+  bus: async () => (await import('./bus.ts')).bus,
 };
 
 async function main(args: string[]): Promise<number> {

@@ -1,7 +1,15 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { durationMs, type Alert, type Policies } from '@tripline/model';
-import { decide, foretell, operatorPlugins, parsePolicies, type OperatorPlugins } from '@tripline/policy';
+import { alertTypes } from '@tripline/detection';
+import { describeTarget, durationMs, type Alert } from '@tripline/model';
+import {
+  decide,
+  operatorPlugins,
+  parsePolicies,
+  predictEffect,
+  type OperatorPlugins,
+  type Policies,
+} from '@tripline/policy';
 import { createLogger, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
 import { createBackends } from './backends.ts';
 import { readOptions } from './options.ts';
@@ -19,7 +27,7 @@ export async function policies(args: string[]): Promise<number> {
 function check(args: string[]): number {
   const { positionals } = readOptions(args, {}, { names: ['a policy FILE'] });
   const file = positionals[0]!;
-  const parsed = parsePolicies(read(file));
+  const parsed = parsePolicies(read(file), { alertTypes });
   if (parsed.ok) {
     const { length } = parsed.policies.policies;
     process.stdout.write(`${file}: ${length} ${length === 1 ? 'policy' : 'policies'}, no problems.\n`);
@@ -52,7 +60,10 @@ async function test(args: string[]): Promise<number> {
       `There are no alerts to test with: no Tripline answers at ${runningUrl(loaded)}, and ${dataDir} holds no lake.`,
     );
   const sanitizer = createConfiguredSanitizer(loaded, dataDir);
-  const parsed = parsePolicies(read(file), (name) => sanitizer.identifier(name));
+  const parsed = parsePolicies(read(file), {
+    alertTypes,
+    mask: (name) => sanitizer.identifier(name),
+  });
   if (!parsed.ok) throw new UserError(`${file} has mistakes; see tripline policies check ${file}.`);
   const alerts = running ?? (await alertsOf(loaded, dataDir, sinceMs));
   const kong = await pluginsOfKong(loaded);
@@ -92,13 +103,13 @@ async function pluginsOfKong(
 function whatItWouldDo(policies: Policies, alert: Alert, operators?: OperatorPlugins): string[] {
   return decide(policies, alert).map((decision) => {
     const dry = decision.dryRun ? ' (dry run)' : '';
-    if (decision.kind === 'notify') return `    ${decision.policyId}: notify ${decision.webhook}${dry}\n`;
-    if (decision.kind === 'no-consumer') {
-      return `    ${decision.policyId}: nothing: ${decision.action.type} needs a consumer, this is about ${alert.actor.kind} ${alert.actor.name}\n`;
+    if (decision.kind === 'notify') return `    ${decision.policyId}: notify ${decision.channel}${dry}\n`;
+    if (decision.kind === 'no-target') {
+      return `    ${decision.policyId}: nothing: ${decision.action.type} needs a ${decision.allowed.join(' or ')}, this is about ${alert.actor.kind} ${alert.actor.name}\n`;
     }
-    const remark = operators ? foretell(decision.action, decision.consumer.id, operators) : null;
+    const remark = operators ? predictEffect(decision.action, decision.target, operators) : null;
     const then = remark === null ? '' : `\n        ${remark}`;
-    return `    ${decision.policyId}: ${decision.action.type} ${decision.consumer.name} for ${decision.action.duration}${dry}${then}\n`;
+    return `    ${decision.policyId}: ${decision.action.type} ${describeTarget(decision.target)} for ${decision.action.duration}${dry}${then}\n`;
   });
 }
 

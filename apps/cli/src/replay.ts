@@ -1,12 +1,13 @@
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
 import { bodyOf } from '@tripline/bus';
-import { AggregateFold, aggregateRecords, PartitionFold } from '@tripline/app-processor';
 import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
 import { createServedPaths, createTemplateLearner, EqualLines, FrameSplitter } from '@tripline/kong';
-import { encodeApiCall, type Alert, type Policies } from '@tripline/model';
-import { decide, parsePolicies } from '@tripline/policy';
+import { alertTypes } from '@tripline/detection';
+import { describeTarget, encodeApiCall, type Alert } from '@tripline/model';
+import { decide, parsePolicies, type Policies } from '@tripline/policy';
 import { onSignals, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
 import { createEmbeddedState } from '@tripline/state';
@@ -63,7 +64,7 @@ export async function replay(args: string[]): Promise<number> {
       ...(locate ? { locate } : {}),
     });
     const { detection, endpointDetection } = createConfiguredDetection(loaded.config);
-    const fold = new PartitionFold({
+    const fold = new CallFold({
       detection,
       aggregates: endpointDetection.enabled,
       state: await state.claim(0),
@@ -218,11 +219,11 @@ function reject(summary: Summary, reason: string): void {
 function summarise(summary: Summary, alert: Alert, policies: Policies): void {
   summary.alerts.set(alert.type, (summary.alerts.get(alert.type) ?? 0) + 1);
   for (const decision of decide(policies, alert)) {
-    if (decision.kind === 'no-consumer') continue;
+    if (decision.kind === 'no-target') continue;
     const what =
       decision.kind === 'notify'
-        ? `notify ${decision.webhook}`
-        : `${decision.action.type} ${decision.consumer.name}`;
+        ? `notify ${decision.channel}`
+        : `${decision.action.type} ${describeTarget(decision.target)}`;
     const line = `${decision.policyId}: ${what}${decision.dryRun ? ' (dry run)' : ''}`;
     summary.responses.set(line, (summary.responses.get(line) ?? 0) + 1);
   }
@@ -273,7 +274,7 @@ function readPolicies(path: string | undefined, loaded: LoadedConfig, sanitizer:
     if (path === undefined) return { policies: [] };
     throw new UserError(`The policies ${from} cannot be read: ${(error as Error).message}`);
   }
-  const parsed = parsePolicies(text, (name) => sanitizer.identifier(name));
+  const parsed = parsePolicies(text, { alertTypes, mask: (name) => sanitizer.identifier(name) });
   if (parsed.ok) return parsed.policies;
   const problems = parsed.problems.map((one) => `  line ${one.line}: ${one.path} ${one.message}`);
   throw new UserError(`${from} has mistakes:\n${problems.join('\n')}`);

@@ -1,4 +1,4 @@
-import type { Response } from '@tripline/model';
+import { describeTarget, type Response } from '@tripline/model';
 import { UserError } from '@tripline/runtime';
 import { readOptions } from './options.ts';
 import { askRunning, runningUrl } from './running.ts';
@@ -20,7 +20,7 @@ async function list(args: string[]): Promise<number> {
     const until = one.expiresAt === null ? 'until lifted' : `until ${new Date(one.expiresAt).toISOString()}`;
     const problem = one.problem === null ? '' : `  (${one.problem})`;
     process.stdout.write(
-      `${one.id}  ${one.status.padEnd(19)}  ${one.action.type} ${one.consumer.name}, ${until}, by ${one.policyId}${problem}\n`,
+      `${one.id}  ${one.status.padEnd(19)}  ${one.action.type} ${describeTarget(one.target)}, ${until}, by ${one.policyId}${problem}\n`,
     );
   }
   return 0;
@@ -31,7 +31,9 @@ async function lift(args: string[]): Promise<number> {
   const path = `/responses/lift?id=${encodeURIComponent(positionals[0]!)}`;
   const lifted = await askRunning<Response>(loaded, 'POST', path);
   if (!lifted) throw new UserError(notRunning(runningUrl(loaded)));
-  process.stdout.write(`Lifted: ${lifted.action.type} ${lifted.consumer.name} (${lifted.status}).\n`);
+  process.stdout.write(
+    `Lifted: ${lifted.action.type} ${describeTarget(lifted.target)} (${lifted.status}).\n`,
+  );
   return 0;
 }
 

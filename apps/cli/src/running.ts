@@ -1,5 +1,5 @@
 import type { ServiceActors } from '@tripline/app-collector';
-import type { WebhookStatus } from '@tripline/app-responder';
+import type { ChannelStatus } from '@tripline/app-responder';
 import { UserError, type LoadedConfig } from '@tripline/runtime';
 
 /** What `GET /status` of a running Tripline says, as far as its roles can tell. */
@@ -9,7 +9,7 @@ export interface Status {
   collector?: CollectorStatus;
   policies?: { count: number; problems: { line: number; path: string; message: string }[] };
   /** How deliveries stand, where a responder runs. */
-  webhooks?: WebhookStatus[];
+  webhooks?: ChannelStatus[];
   lag: { topic: string; group: string; records: number; lost?: number }[];
 }
 

@@ -20,11 +20,15 @@ import {
   startStandby,
   watchPolicyFile,
   type PolicyFile,
+  createChannels,
+  type Channels,
+  type ResponderOptions,
   type RunningResponder,
   type ProxySettings,
 } from '@tripline/app-responder';
 import type { Bus } from '@tripline/bus';
 import {
+  alertTypes,
   createDetection,
   createEndpointDetection,
   detectionConfigSchema,
@@ -133,7 +137,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
     const context = (role: string): RoleContext => ({ logger: logger.child({ role }), metrics, now });
     const backends = createBackends({ loaded, dataDir, logger, now });
     shutdown.add('backends', () => backends.close());
-    const bus = backends.bus();
+    const bus = await backends.bus();
     const running: RunningRole[] = [];
     const add = <Role extends RunningRole>(role: Role): Role => {
       running.push(role);
@@ -161,13 +165,15 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
       const source = await watchPolicyFile({
         path: resolvePath(loaded, config.policiesFile),
         logger: logger.child({ role: 'policies' }),
+        alertTypes,
         mask: (text) => sanitizer.identifier(text),
         refuse: (text, policies) => forgeryProblems(text, policies, config.collector),
       });
       policies = source;
       shutdown.add('policies', () => source.close());
-      const state = backends.state('responder');
-      const proxy = config.webhooks.length > 0 ? createConfiguredProxy(process.env) : undefined;
+      const state = await backends.state('responder');
+      const channels = createConfiguredChannels(config, (text) => sanitizer.unknown(text), now);
+      shutdown.add('channels', () => channels.close());
       responder = add(
         startStandby({
           ...context('responder'),
@@ -182,9 +188,8 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
               state,
               admin: guarded,
               policies: source,
-              webhooks: config.webhooks,
-              proxy,
-              sanitize: (text) => sanitizer.unknown(text),
+              channels: channels.list,
+              retention: responderRetention(config),
               random: Math.random,
             }),
         }),
@@ -197,9 +202,10 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
         startProcessor({
           ...context('processor'),
           bus,
-          state: backends.state('processor'),
+          state: await backends.state('processor'),
           detection,
           aggregates: endpointDetection.enabled,
+          maxActorsInMemory: config.processor.maxActorsInMemory,
         }),
       );
       if (endpointDetection.enabled)
@@ -207,7 +213,7 @@ export async function startRoles(options: StartOptions & { roles: readonly RoleN
           startAggregates({
             ...context('aggregates'),
             bus,
-            state: backends.state('aggregates'),
+            state: await backends.state('aggregates'),
             detection: endpointDetection,
           }),
         );
@@ -431,6 +437,32 @@ function reportLag(context: RoleContext, bus: Bus): void {
   });
 }
 
+/** The channels of the configuration; `sanitize` takes secrets out of what receivers answer. */
+function createConfiguredChannels(
+  { webhooks }: Config,
+  sanitize: (text: string) => string,
+  now: () => number,
+): Channels {
+  const proxy = webhooks.length > 0 ? createConfiguredProxy(process.env) : undefined;
+  const settings = webhooks.map((webhook) => ({ type: 'webhook', ...webhook }));
+  return createChannels(settings, { now, proxy, sanitize });
+}
+
+const dayMs = 86_400_000;
+
+function responderRetention({
+  responder: { retention },
+}: Config): NonNullable<ResponderOptions['retention']> {
+  return {
+    endedMs: retention.endedDays * dayMs,
+    endedMax: retention.endedMax,
+    dryRunsMax: retention.dryRunsMax,
+    liftedMs: retention.liftedDays * dayMs,
+    notifiedMs: retention.notifiedAlertDays * dayMs,
+    notifiedMax: retention.notifiedAlertsMax,
+  };
+}
+
 /** The proxies of the environment, for webhooks. Throws a `UserError` that names the variable which is no proxy. */
 export function createConfiguredProxy(env: Record<string, string | undefined>): ProxySettings | undefined {
   try {
@@ -484,7 +516,7 @@ function actions(parts: {
         ...(policies
           ? { policies: { count: policies.current().policies.length, problems: policies.problems() } }
           : {}),
-        ...(responder ? { webhooks: responder.webhooks() } : {}),
+        ...(responder ? { webhooks: responder.channels() } : {}),
         lag: await bus.lag(),
       },
     }),

@@ -85,7 +85,7 @@ export class Admission {
   }
 }
 
-/** The other side's address; an IPv4 address that is mapped into IPv6 as IPv4. Empty if it has gone already, or has none. */
+/** The client's address, IPv4 addresses in IPv6 form as IPv4. Empty for a connection that has ended. */
 export function addressOf(socket: Socket): string {
   return socket.remoteAddress?.replace(/^::ffff:/, '') ?? '';
 }

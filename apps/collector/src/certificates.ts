@@ -9,8 +9,8 @@ export interface Certificate {
 }
 
 /**
- * What a TLS server needs to serve the certificate that is for the name which the client asks for (SNI); the first one to
- * those that ask for none, or for a name of none of them. Throws a `UserError` if one of them cannot be used.
+ * TLS options by which a server chooses the certificate for the name that the client asks for (SNI). Clients that ask for
+ * no name or an unknown one get the first certificate. Throws a `UserError` if a certificate cannot be used.
  */
 export function serverCertificates(certificates: readonly Certificate[]): TlsOptions {
   const all = certificates.map(usable);

@@ -213,7 +213,7 @@ export class Delivery {
     const tooLarge = await this.#publishFitting(batch.records, () => !this.#closed);
     // A crash from here on until the position is on the disk repeats these records.
     if (this.#closed) return;
-    const passed = spool.pass(batch);
+    const committed = spool.commit(batch);
     this.#on('bus-accepted');
     this.#countPublished(batch.records, tooLarge);
     if (batch.damaged > 0)
@@ -222,7 +222,7 @@ export class Delivery {
         batch.damaged,
         `records in the spool ${spool.dir} are damaged or gone`,
       );
-    await passed;
+    await committed;
   }
 
   /** Publishes all but the records that the bus finds too large, and returns those; as long as it is `wanted`. */

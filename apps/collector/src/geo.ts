@@ -34,7 +34,7 @@ export async function openGeo(files: {
   };
 }
 
-/** What a record says of a place, whichever form it has. */
+/** The place in a record of either form. */
 export function placeOf(record: Record<string, unknown> | null): Place {
   if (!record) return {};
   const place: Place = {};

@@ -3,8 +3,8 @@ import { createServer as createTlsServer } from 'node:https';
 import type { TlsOptions } from 'node:tls';
 
 /**
- * An HTTP server, not yet listening, for a handler of fetch's kind. `closing` says whether kept connections shall end
- * with the answer under way. A body must be there within `bodyTimeoutMs`.
+ * An HTTP server, not yet listening, for a handler that takes a `Request` and gives a `Response`. `closing` says whether
+ * kept connections shall end with the answer under way. A body must be complete within `bodyTimeoutMs`.
  */
 export function createFetchServer(options: {
   handler: (request: Request) => Promise<Response>;
@@ -15,13 +15,13 @@ export function createFetchServer(options: {
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
     Promise.resolve()
       .then(() => options.handler(requestOf(request)))
-      // A body that breaks off or comes too slowly, or a method that fetch does not know.
+      // The body breaks off or comes too slowly, or fetch does not know the method.
       .catch(() => new Response(null, { status: 400 }))
       .then(async (answer) => {
         if (options.closing()) response.setHeader('connection', 'close');
         response.writeHead(answer.status, Object.fromEntries(answer.headers));
         response.end(Buffer.from(await answer.arrayBuffer()));
-        // What the handler did not want is still on its way, and must not be taken for the next request.
+        // The rest of a body that the handler did not read must not be taken for the next request.
         request.resume();
       })
       .catch(() => response.destroy());
@@ -50,7 +50,7 @@ function requestOf(request: IncomingMessage): Request {
   });
 }
 
-/** Reads only as far as it is asked to, so that who does not read holds nothing. */
+/** Reads the request only as far as the stream is read, so that an unread body takes no memory. */
 function bodyOf(request: IncomingMessage): ReadableStream<Uint8Array> {
   let chunks: AsyncIterator<Uint8Array> | undefined;
   return new ReadableStream<Uint8Array>(
@@ -61,7 +61,7 @@ function bodyOf(request: IncomingMessage): ReadableStream<Uint8Array> {
         if (next.done) controller.close();
         else controller.enqueue(next.value);
       },
-      // Lets go of the request, so that the rest of it can be thrown away.
+      // Releases the request, so that the rest of it can be discarded.
       async cancel() {
         await chunks?.return?.();
       },

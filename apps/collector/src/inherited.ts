@@ -1,6 +1,6 @@
 import { UserError } from '@tripline/runtime';
 
-/** Listening sockets that somebody else holds open, so that the kernel keeps connections while the collector restarts. */
+/** Listening sockets that the service manager holds open, so that the kernel keeps connections while the collector restarts. */
 export interface InheritedSockets {
   lines?: number;
   'lines-tls'?: number;
@@ -11,8 +11,8 @@ const firstDescriptor = 3;
 const names = ['lines', 'lines-tls', 'http'] as const;
 
 /**
- * The descriptors that systemd's socket activation hands over (`LISTEN_FDS`, `LISTEN_FDNAMES`); none if they are not meant
- * for this process (`LISTEN_PID`). A single one without a name is `lines`. Throws a `UserError` for a name that is not known.
+ * The descriptors that systemd's socket activation hands over (`LISTEN_FDS`, `LISTEN_FDNAMES`); none if they are for another
+ * process (`LISTEN_PID`). A single descriptor without a name is `lines`. Throws a `UserError` for an unknown name.
  */
 export function inheritedSockets(env: Record<string, string | undefined>, pid: number): InheritedSockets {
   const count = Number(env.LISTEN_FDS ?? 0);

@@ -5,7 +5,7 @@ export interface LogHandlerOptions {
   intake: Intake;
   /** Longest line, in bytes. Default 1 MiB. */
   maxLineBytes?: number;
-  /** Largest body, in bytes. Default 8 MiB; four times as much is taken at the same time. */
+  /** Largest body, in bytes. Default 8 MiB. All bodies under way together may have four times as much. */
   maxBodyBytes?: number;
 }
 
@@ -16,14 +16,14 @@ const unreadable = ['not-json', 'too-deep', 'not-a-log-line', 'too-long'];
 const withoutToken = ['missing-token', 'wrong-token'];
 
 /**
- * Takes what Kong's http-log plugin posts: a log line as an object, or, where its queue has a `max_batch_size` above 1,
+ * Takes the posts of Kong's http-log plugin: a log line as an object, or, where its queue has a `max_batch_size` above 1,
  * an array of them. Any path; POST, PUT or PATCH.
  *
  * - 200 when every good line is durable: on the bus, or in the spool and flushed. Lines that are refused do not change
  *   that, as sending them again would not help; `{ accepted, rejected }` counts them.
- * - 503 when neither takes them, or too many bodies are under way: then to the one that began first, since Kong's come
- *   without a pause. Kong's queue keeps the lines and tries again. What was kept nevertheless comes a second time, with the
- *   same ids.
+ * - 503 when neither takes them. When too many bodies are under way, the oldest gets it, since Kong sends its bodies
+ *   without a pause. Kong's queue keeps the lines and tries again. Lines that were kept nevertheless come a second time,
+ *   with the same ids.
  * - 400 when nothing in the body is a log line, 401 when a token is configured and no line carries it (in the line, as with
  *   tcp-log), 413 when the body is too large, 405 and 415.
  *
@@ -33,10 +33,10 @@ const withoutToken = ['missing-token', 'wrong-token'];
 export function createLogHandler(options: LogHandlerOptions): (request: Request) => Promise<Response> {
   const { intake, maxLineBytes = 2 ** 20, maxBodyBytes = 8 * 2 ** 20 } = options;
   const maxHeldBytes = bodiesAtOnce * maxBodyBytes;
-  /** Bodies that have begun and not ended, the first to begin first. */
+  /** Bodies under way, oldest first. */
   const unfinished = new Set<GrowingBuffer>();
   let heldBytes = 0;
-  const letGo = (body: GrowingBuffer): void => {
+  const release = (body: GrowingBuffer): void => {
     unfinished.delete(body);
     heldBytes -= body.length;
     body.clear();
@@ -67,13 +67,13 @@ export function createLogHandler(options: LogHandlerOptions): (request: Request)
         if (body.length > maxBodyBytes) return tooLarge();
         for (const oldest of unfinished) {
           if (heldBytes <= maxHeldBytes) break;
-          letGo(oldest);
+          release(oldest);
         }
       }
       if (!unfinished.delete(body)) return tryAgain('Too many bodies are under way.');
       return answerTo(await intake.takeAll(framesOf(body.bytes, maxLineBytes)));
     } finally {
-      letGo(body);
+      release(body);
     }
   };
 }

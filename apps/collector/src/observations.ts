@@ -1,11 +1,11 @@
 import { isPrivateAddress, type ApiCall } from '@tripline/model';
 import { ServiceActorCounts, type ServiceActors } from './service-actors.ts';
 
-/** What `doctor` wants to know about the lines, beyond their number. */
+/** Facts about the lines that `doctor` checks, beside their number. */
 export interface Observations {
   /** Wall clock of the newest line; undefined before the first. */
   lastLineAt: number | undefined;
-  /** Smallest seen difference of this clock and the end of a request by Kong's, in ms, over the last lines. */
+  /** Smallest difference of this clock to the end of a request by Kong's clock, in ms, over the last lines. */
   clockOffsetMs: number | undefined;
   /** Client addresses of the last lines. */
   clients: {
@@ -14,28 +14,28 @@ export interface Observations {
     top: string | undefined;
     topShare: number;
     privateShare: number;
-    /** Of the lines that a database located: the most frequent place in words, its share, and the different actors there. */
+    /** Among lines with a known place: the most frequent place in words, its share, and how many actors are there. */
     topPlace: string | undefined;
     topPlaceShare: number;
     topPlaceActors: number;
   };
-  /** Addresses that send lines, with their number. */
+  /** Addresses that send lines, with the number of lines. */
   senders: { address: string; lines: number }[];
-  /** Who acts on each service, and why. */
+  /** Calls of each service by kind of actor. */
   services: ServiceActors[];
 }
 
 const windowLines = 2_000;
 
-/** Where a line came from. */
+/** The place of a line. */
 type Seen = {
-  /** '' if it is not known where it came from. */
+  /** '' if the place is unknown. */
   actorId: string;
 } & {
   [Field in 'ip' | 'asn' | 'country' | 'city' | 'latitude' | 'longitude']: ApiCall[Field] | undefined;
 };
 
-/** Remembers the last lines' addresses and times, in bounded memory. */
+/** Keeps the addresses and times of the last 2,000 lines, and counts of at most 1,000 senders. */
 export class Observer {
   readonly #seen: Seen[] = [];
   readonly #offsets: number[] = [];
@@ -48,7 +48,7 @@ export class Observer {
     this.#lastLineAt = nowMs;
     this.#services.saw(call);
     const { ip, asn, country, city, latitude, longitude } = call;
-    // A copy, and only where it is asked for: a piece of a line keeps all the bytes that came with it in memory.
+    // A copy, made only where it is used: a substring of a line would keep the whole chunk of the socket in memory.
     const actorId = isLocated(call) ? Buffer.from(call.actorId).toString() : '';
     this.#seen[this.#next] = { ip, actorId, asn, country, city, latitude, longitude };
     this.#offsets[this.#next] = nowMs - (call.startedAt + call.latencyMs);

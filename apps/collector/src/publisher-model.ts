@@ -25,6 +25,8 @@ interface Call {
   records: BusRecord[];
   /** The publisher gave it to the bus before it began to spool. */
   direct: boolean;
+  /** The publisher that waited for the answer has stopped. */
+  abandoned: boolean;
   resolve: () => void;
   reject: (error: Error) => void;
 }
@@ -54,7 +56,7 @@ class FailingBus {
       publish: (topic, records) =>
         topic === 'api-calls'
           ? new Promise((resolve, reject) => {
-              this.#calls.push({ records, direct: !isSpooling(), resolve, reject });
+              this.#calls.push({ records, direct: !isSpooling(), abandoned: false, resolve, reject });
               queueMicrotask(() => this.answer(isSpooling));
             })
           : Promise.resolve(),
@@ -71,7 +73,7 @@ class FailingBus {
     while (this.mode !== 'silent') {
       const call = this.#calls.shift();
       if (!call) return;
-      const { records, resolve, reject } = call;
+      const { records, direct, abandoned, resolve, reject } = call;
       const mode = this.mode === 'flaky' ? (this.#count++ % 2 === 0 ? 'works' : 'away') : this.mode;
       if (mode === 'away') reject(new BusUnavailableError('The bus is away.'));
       else if (mode === 'full') reject(new BusFullError('The bus is full.'));
@@ -85,12 +87,18 @@ class FailingBus {
           .slice(0, mode === 'halves' ? Math.floor(records.length / 2) : undefined);
         this.taken.push(...ids);
         this.#lastTaken = ids;
-        if (mode === 'works' && !(call.direct && isSpooling())) this.acknowledged.push(...ids);
+        const heard = mode === 'works' && !abandoned && !(direct && isSpooling());
+        if (heard) this.acknowledged.push(...ids);
         else for (const id of ids) this.repeatable.add(id);
         if (mode === 'works') resolve();
         else reject(new BusUnavailableError('The bus did not answer.'));
       }
     }
+  }
+
+  /** The publisher has stopped: it heard no answer to the calls that wait. */
+  abandon(): void {
+    for (const call of this.#calls) call.abandoned = true;
   }
 
   /** The publisher's process is killed: nobody hears answers, and the position behind the last call may not be on disk. */
@@ -125,8 +133,8 @@ class FailingSpool extends Spool {
     return this.broken ? Promise.reject(new Error('The disk is broken.')) : this.#track(super.peek());
   }
 
-  override pass(batch: SpooledBatch): Promise<void> {
-    return this.#track(super.pass(batch));
+  override commit(batch: SpooledBatch): Promise<void> {
+    return this.#track(super.commit(batch));
   }
 
   override close(): Promise<void> {
@@ -157,7 +165,8 @@ class TestClock {
     return () => this.#timers.delete(timer);
   };
 
-  advance(ms: number): void {
+  /** Runs the timers that are due, one by one, and what follows from each. */
+  async advance(ms: number): Promise<void> {
     const end = this.nowMs + ms;
     for (;;) {
       const due = [...this.#timers].filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
@@ -165,6 +174,7 @@ class TestClock {
       this.#timers.delete(due);
       this.nowMs = Math.max(this.nowMs, due.at);
       due.work();
+      await nextTurn();
     }
     this.nowMs = end;
   }
@@ -224,9 +234,10 @@ export class PublisherUnderTest {
     );
   }
 
-  setBus(mode: BusMode): void {
+  async setBus(mode: BusMode): Promise<void> {
     this.bus.mode = mode;
     this.bus.answer(() => this.#publisher.spooling !== undefined);
+    await nextTurn();
   }
 
   breakDisk(broken: boolean): void {
@@ -235,7 +246,7 @@ export class PublisherUnderTest {
 
   /** Lets time pass, and the disk do what it has begun. */
   async advance(ms: number): Promise<void> {
-    this.#clock.advance(ms);
+    await this.#clock.advance(ms);
     await this.#spool.underWay();
     await nextTurn();
   }
@@ -247,6 +258,7 @@ export class PublisherUnderTest {
     // A silent bus is waited for 5 s, and the spool is emptied for 10 s.
     await this.#passTime(() => stopped);
     await stopping;
+    this.bus.abandon();
     await this.#spool.quiet();
     const { accounting } = this.#publisher;
     if (accounting.inFlight !== 0)
@@ -268,7 +280,7 @@ export class PublisherUnderTest {
   /** With a bus and a disk that work, everything gets onto the bus. */
   async recover(): Promise<void> {
     this.breakDisk(false);
-    this.setBus('works');
+    await this.setBus('works');
     await this.#passTime(() => {
       const { inFlight, spooled } = this.#publisher.accounting;
       return inFlight === 0 && spooled === 0 && this.#publisher.spooling === undefined;
@@ -325,7 +337,7 @@ export class PublisherUnderTest {
     for (let passedMs = 0; !until();) {
       if (passedMs > 600_000) throw new Error(`It does not end: ${JSON.stringify(this.accounting)}`);
       if (!this.#spool.busy) {
-        this.#clock.advance(100);
+        await this.#clock.advance(100);
         passedMs += 100;
       }
       await nextTurn();

@@ -151,10 +151,11 @@ export class Publisher {
     await this.#ledger.allSettled();
     await new Promise<void>((resolve) => {
       const cancel = this.#schedule(resolve, drainMs);
-      void Promise.all([this.#delivery.finish(), this.#samples.settled()]).then(() => {
+      const finished = (): void => {
         cancel();
         resolve();
-      });
+      };
+      Promise.all([this.#delivery.finish(), this.#samples.settled()]).then(finished, finished);
     });
     this.#delivery.close();
     await this.#spool?.close();

@@ -6,13 +6,13 @@ export interface SavedFileOptions {
   /** JSON; this process's own. */
   path: string;
   logger: Logger;
-  /** What is in it, in the plural, as messages name it. */
+  /** Names the content in messages, in the plural. */
   what: string;
 }
 
 /**
- * Reads a file that `saveRegularly` wrote; undefined if it is missing, and, which is logged, if it cannot be used. `shape`
- * describes what `isUsable` accepts.
+ * Reads a file that `saveRegularly` wrote; undefined if it is missing or cannot be used. The latter is logged; `shape`
+ * describes a usable file in words.
  */
 export async function readSavedFile<Content>(
   { path, logger, what }: SavedFileOptions,
@@ -34,8 +34,8 @@ export async function readSavedFile<Content>(
 }
 
 /**
- * Saves what changes in memory every `everyMs` if `revision` is another number than at the last save. A disk that fails is
- * logged once per kind of error, and tried again each time. `close` saves for the last time and ends; it never rejects.
+ * Saves `text` every `everyMs` if `revision` has changed since the last save. A disk that fails is tried again each time,
+ * and logged once per kind of error. `close` saves for the last time and ends; it never rejects.
  */
 export function saveRegularly(
   { path, logger, what }: SavedFileOptions,
@@ -76,7 +76,7 @@ export function saveRegularly(
   };
 }
 
-/** As a whole or not at all, also when the machine stops. */
+/** Replaces the file as a whole or not at all, also when the machine stops. */
 async function replaceFile(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const next = `${path}.new`;

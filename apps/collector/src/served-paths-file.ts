@@ -6,20 +6,20 @@ export interface ServedPathsFileOptions {
   /** JSON, at most 3 MB; this process's own. */
   path: string;
   logger: Logger;
-  /** How often it is looked whether there is something to save, in ms. Default five minutes. */
+  /** How often changes are saved, in ms. Default five minutes. */
   saveEveryMs?: number;
 }
 
-/** A memory of served paths that outlives the process: routes are often lost when everything restarts. */
+/** Served paths, kept over a restart: routes are often lost when everything restarts. */
 export interface ServedPathsFile {
   served: ServedPaths;
-  /** Saves what is not saved yet, and ends. Never rejects. */
+  /** Saves the latest changes, and ends. Never rejects. */
   close: () => Promise<void>;
 }
 
 const version = 1;
 
-/** Opens the file of served paths. One that is missing is a fresh start, and so is one that cannot be used, which is logged. */
+/** Opens the file. A missing file is a fresh start, and so is one that cannot be used, which is logged. */
 export async function openServedPathsFile(options: ServedPathsFileOptions): Promise<ServedPathsFile> {
   const { path, logger } = options;
   const file = { path, logger, what: 'paths that were served lately' };

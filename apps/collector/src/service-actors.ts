@@ -1,6 +1,6 @@
 import type { ApiCall } from '@tripline/model';
 
-/** How many of a service's calls were made by whom, and why so. */
+/** Calls of a service by the kind of actor that they are counted for, and why. */
 export interface ServiceActors {
   service: string;
   /** A Kong consumer. */
@@ -11,17 +11,17 @@ export interface ServiceActors {
   declared: number;
   /** A credential of endpoints that were seen to verify it. */
   learnt: number;
-  /** An address. */
+  /** The client's address. */
   address: number;
-  /** Of those of an address, calls that presented a credential which nobody is known to verify. */
+  /** Calls of an address that presented a credential which no one is known to verify. */
   unverified: number;
 }
 
-const servicesMost = 500;
-/** Beyond so many calls of a service all its counts are halved, so that they follow a change of configuration. */
-const callsMost = 10_000;
+const maxServices = 500;
+/** Beyond so many calls of a service its counts are halved, so that they follow a change of configuration. */
+const maxCalls = 10_000;
 
-/** Counts per service who acts. At most 500 services are counted; those that come later are not. */
+/** Counts the calls of each service by kind of actor. At most 500 services are counted; later ones are left out. */
 export class ServiceActorCounts {
   readonly #services = new Map<string, ServiceActors>();
 
@@ -30,8 +30,8 @@ export class ServiceActorCounts {
     if (service === undefined) return;
     let counts = this.#services.get(service);
     if (!counts) {
-      if (this.#services.size >= servicesMost) return;
-      // A copy: a piece of a line keeps all the bytes that came with it in memory.
+      if (this.#services.size >= maxServices) return;
+      // A copy: a substring of a line would keep the whole chunk of the socket in memory.
       const name = Buffer.from(service).toString();
       counts = { service: name, consumer: 0, kong: 0, declared: 0, learnt: 0, address: 0, unverified: 0 };
       this.#services.set(name, counts);
@@ -40,7 +40,7 @@ export class ServiceActorCounts {
     else counts[call.actorKind]++;
     if (call.actorKind === 'address' && call.presented === 'something' && call.status < 400)
       counts.unverified++;
-    if (callsOf(counts) > callsMost) halve(counts);
+    if (callsOf(counts) > maxCalls) halve(counts);
   }
 
   /** Largest first. */

@@ -56,7 +56,7 @@ async function drained(spool: Spool): Promise<{ records: BusRecord[]; damaged: n
   for (let batch = await spool.peek(); batch; batch = await spool.peek()) {
     records.push(...batch.records);
     damaged += batch.damaged;
-    await spool.pass(batch);
+    await spool.commit(batch);
   }
   return { records, damaged };
 }
@@ -66,7 +66,7 @@ describe('the spool', () => {
     const maxBytes = 20_000;
     const step = fc.oneof(
       { weight: 4, arbitrary: fc.record({ do: fc.constant('append'), count: fc.nat(20), pad: fc.nat(600) }) },
-      { weight: 3, arbitrary: fc.record({ do: fc.constant('pass') }) },
+      { weight: 3, arbitrary: fc.record({ do: fc.constant('commit') }) },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('peek and crash') }) },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('crash'), torn: fc.nat(40) }) },
     );
@@ -83,10 +83,10 @@ describe('the spool', () => {
             // Full means full: what it holds, the next record and a segment that is half read.
             if (reason) expect(spool.bytes).toBeGreaterThan(maxBytes - 900);
             model.push(...records.slice(0, taken));
-          } else if (one.do === 'pass') {
+          } else if (one.do === 'commit') {
             const batch = await spool.peek();
             expect(batch?.records ?? []).toEqual(model.slice(0, batch?.records.length ?? 0));
-            if (batch) await spool.pass(batch);
+            if (batch) await spool.commit(batch);
             model = model.slice(batch?.records.length ?? 0);
           } else {
             if (one.do === 'peek and crash') await spool.peek();
@@ -137,7 +137,7 @@ describe('the spool', () => {
         if (read) {
           expect(read.damaged).toBe(0);
           got.push(...read.records);
-          await spool.pass(read);
+          await spool.commit(read);
         } else await new Promise((resolve) => setImmediate(resolve));
       }
       expect(got.map(textOf)).toEqual(sent.map(textOf));
@@ -154,21 +154,21 @@ describe('the spool', () => {
     await Promise.resolve();
     await Promise.resolve();
     const later = spool.append(third);
-    await spool.pass(first);
+    await spool.commit(first);
     await appended;
     const looking = spool.peek();
     await later;
     const looked = (await looking)!;
-    await spool.pass(looked);
+    await spool.commit(looked);
     expect((await drained(spool)).records).toEqual([...second, ...third].slice(looked.records.length));
   });
 
-  it('repeats at most what was not passed, and never reads a new segment from where an old one was left', async () => {
+  it('repeats at most what was not committed, and never reads a new segment from where an old one was left', async () => {
     const dir = scratch();
     const first = await opened(dir);
     await first.append(many(900, 1_000));
     const batch = (await first.peek())!;
-    await first.pass(batch);
+    await first.commit(batch);
     await drained(first);
     await first.close();
     const second = await opened(dir);

@@ -11,26 +11,26 @@ export interface SpoolOptions {
   maxBytes: number;
 }
 
-/** How many of the records, from the first one on, are on the disk; why the others are not. */
+/** How many of the records are on disk, counted from the first one, and why the others are not. */
 export type Appended =
   | { taken: number; reason?: undefined }
   | { taken: number; reason: 'spool-full' | 'spool-error'; problem: string };
 
-/** The oldest records that were not passed yet. */
+/** The oldest records that are not committed. */
 export interface SpooledBatch {
   records: BusRecord[];
-  /** Records that do not read as they were written, or whose file has gone: lost. */
+  /** Lost records: their checksum is wrong, or their file has gone. */
   damaged: number;
   segment: number;
-  /** Behind the last of them in that segment. */
+  /** Where the next batch begins in that segment. */
   nextOffset: number;
 }
 
 interface Segment {
   number: number;
-  /** What is written and flushed. */
+  /** Bytes that are written and flushed. */
   bytes: number;
-  /** Records that were not passed yet. */
+  /** Records that are not committed. */
   records: number;
 }
 
@@ -40,39 +40,39 @@ interface Waiting {
 }
 
 const maxSegmentBytes = 16 * 2 ** 20;
-/** Of what one flush takes to the disk, and of one batch that is read. */
+/** About so much goes to the disk in one flush, and so much is read at once. */
 const chunkBytes = 2 ** 20;
 const positionFile = 'position';
 const segmentName = /^([0-9]{10})\.spool$/;
 
 /**
- * A bounded queue of records on disk, for the time in which the bus does not answer. Segments are files that are only
- * appended to; a record is one line: CRC-32, key, value. A small file keeps the position up to which the oldest segment was
- * read; a segment that was read is deleted.
+ * A bounded queue of records on disk, for the time in which the bus takes none. Segments are files that are only appended
+ * to; a record is one line: CRC-32, key, value. A small file holds the position of the oldest record that is not
+ * committed; a segment whose records are all committed is deleted.
  *
- * A record that `append` took is flushed to the disk (`fdatasync`, one for all that came during the one before) and
- * survives a kill and a power failure. A crash between publishing and `pass` gives records again; their ids make that
- * harmless. When it is full the newest are refused, since the older ones were promised to somebody.
+ * A record that `append` took is flushed to the disk (`fdatasync`, once for all records that came during the flush before)
+ * and survives a kill and a power failure. After a crash between publishing and `commit`, records are read again; their
+ * ids make that harmless. A full spool refuses the newest records, as the older ones were promised to their senders.
  *
- * A disk that fails is reported by `append`, and tried again with the next one.
+ * `append` reports a disk that fails; the next append tries it again.
  */
 export class Spool {
-  /** Records that wait. */
+  /** Records that are not committed. */
   records = 0;
-  /** Size of the files. */
+  /** Size of the files together. */
   bytes = 0;
   /** Records that an earlier process left. */
   restored = 0;
   readonly dir: string;
   readonly #maxBytes: number;
   readonly #segmentBytes: number;
-  /** Oldest first; none of an earlier process is written to again, since its end may be torn. */
+  /** Oldest first. One of an earlier process is never appended to, since its end may be torn. */
   readonly #segments: Segment[] = [];
-  /** Where the oldest one is read from. */
+  /** Where the oldest segment is read from. */
   #offset = 0;
   #nextNumber = 1;
   #loaded = false;
-  /** The segment that is written to, which is the last one. */
+  /** The segment that is appended to, which is the last one. */
   #tail: { file: FileHandle; segment: Segment } | undefined;
   #waiting: Waiting[] = [];
   #writing: Promise<void> | undefined;
@@ -80,13 +80,11 @@ export class Spool {
   constructor(options: SpoolOptions) {
     this.dir = options.dir;
     this.#maxBytes = options.maxBytes;
-    // Room is only gained by whole segments.
+    // Room is gained by whole segments only.
     this.#segmentBytes = Math.min(maxSegmentBytes, Math.ceil(options.maxBytes / 16));
   }
 
-  /**
-   * Finds what an earlier process left. Rejects if the directory cannot be made or read; `append` tries it again.
-   */
+  /** Finds what an earlier process left. Rejects if the directory cannot be made or read; `append` tries it again. */
   async load(): Promise<void> {
     if (this.#loaded) return;
     await mkdir(this.dir, { recursive: true, mode: 0o700 });
@@ -104,7 +102,7 @@ export class Spool {
     const [first] = found;
     this.#segments.push(...found);
     this.#offset = first && first.number === position?.segment ? Math.min(position.offset, first.bytes) : 0;
-    // Above the position's too: a new segment of that number would be read from the middle.
+    // Above the number in the position file too: a new segment of that number would be read from its middle.
     this.#nextNumber = Math.max(numbers.at(-1) ?? 0, position?.segment ?? 0) + 1;
     for (const { bytes, records } of found) {
       this.bytes += bytes;
@@ -112,10 +110,10 @@ export class Spool {
       this.restored += records;
     }
     this.#loaded = true;
-    await this.#removeRead();
+    await this.#removeCommitted();
   }
 
-  /** Resolves when the records that it took are on the disk. Never rejects. */
+  /** Resolves when the records are on disk, or with why not all of them are. Never rejects. */
   append(records: readonly BusRecord[]): Promise<Appended> {
     return new Promise((resolve) => {
       this.#waiting.push({ records, resolve });
@@ -123,7 +121,7 @@ export class Spool {
     });
   }
 
-  /** The oldest records, about 1 MB of them; undefined if there are none. Rejects if the disk does not give them. */
+  /** Reads the oldest records, about 1 MB of them; undefined if there are none. Rejects if the disk cannot be read. */
   async peek(): Promise<SpooledBatch | undefined> {
     const [segment] = this.#segments;
     if (!segment || this.records === 0) return undefined;
@@ -134,7 +132,7 @@ export class Spool {
       const chunk = await readChunk(this.#path(segment.number), offset, length);
       if (!chunk) return { records: [], damaged: expected, segment: segment.number, nextOffset: end };
       const lines = chunk.subarray(0, chunk.lastIndexOf(10) + 1);
-      // Behind the last line feed of a whole segment is what a process wrote in its last moment: nobody was promised that.
+      // Bytes behind the last line feed of a segment were not flushed when their process ended: no sender was promised those.
       const toEnd = length === end - offset;
       if (lines.length === 0 && !toEnd) continue;
       const { records, damaged } = decode(lines);
@@ -145,32 +143,32 @@ export class Spool {
   }
 
   /**
-   * The batch that `peek` gave is published, and need not be kept; `records` is right at once. A failure of the disk only
-   * makes a later process publish it again.
+   * The batch from `peek` is published and need not be kept. `records` changes before the first await. If the disk fails, a
+   * later process publishes the batch again.
    */
-  async pass(batch: SpooledBatch): Promise<void> {
+  async commit(batch: SpooledBatch): Promise<void> {
     const [segment] = this.#segments;
-    // One without records may have been removed by the writer since it was looked at.
+    // The writer may have removed a segment without records since `peek`.
     if (segment?.number !== batch.segment) return;
     const count = Math.min(segment.records, batch.records.length + batch.damaged);
     segment.records -= count;
     this.records -= count;
     this.#offset = batch.nextOffset;
-    if (await this.#removeRead()) return;
+    if (await this.#removeCommitted()) return;
     const path = join(this.dir, positionFile);
     await writeFile(`${path}.new`, JSON.stringify({ segment: segment.number, offset: batch.nextOffset }))
       .then(() => rename(`${path}.new`, path))
       .catch(() => undefined);
   }
 
-  /** Waits for the appends under way. */
+  /** Closes the files when the appends under way have ended. */
   async close(): Promise<void> {
     await this.#writing;
     await this.#tail?.file.close();
     this.#tail = undefined;
   }
 
-  /** One writer; each flush takes everything that has come meanwhile. */
+  /** The one writer. Each flush takes the records that came during the flush before. */
   async #write(): Promise<void> {
     while (this.#waiting.length > 0) {
       const group: { waiting: Waiting; taken: number }[] = [];
@@ -205,9 +203,9 @@ export class Spool {
         }
       }
     }
-    // In the same turn as the last look at `#waiting`: an append from now on starts a new writer.
+    // In the same turn as the last check of `#waiting`: an append from now on starts a new writer.
     this.#writing = undefined;
-    await this.#removeRead();
+    await this.#removeCommitted();
   }
 
   async #flush(lines: Buffer, records: number): Promise<void> {
@@ -225,7 +223,7 @@ export class Spool {
       }
       await file.datasync();
     } catch (error) {
-      // What a failed flush has left is unknown: the segment ends where it was good, and the next append makes a new one.
+      // A failed flush leaves unknown bytes: the segment ends before them, and the next append makes a new one.
       this.#tail = undefined;
       await file.close().catch(() => undefined);
       await truncate(this.#path(segment.number), segment.bytes).catch(() => undefined);
@@ -246,7 +244,7 @@ export class Spool {
     const number = this.#nextNumber;
     const file = await open(this.#path(number), 'w', 0o600);
     try {
-      // Its name must survive a power failure too.
+      // The name of the file must survive a power failure too.
       const directory = await open(this.dir, 'r');
       await directory.sync().finally(() => directory.close());
     } catch (error) {
@@ -256,13 +254,13 @@ export class Spool {
     return { file, segment: { number, bytes: 0, records: 0 } };
   }
 
-  /** Deletes segments that were read to their end; false if the oldest is not. */
-  async #removeRead(): Promise<boolean> {
+  /** Deletes segments whose records are all committed; false if the oldest has others. */
+  async #removeCommitted(): Promise<boolean> {
     let removed = false;
     for (;;) {
       const [segment] = this.#segments;
       if (!segment || segment.records > 0) return removed;
-      // More may be on its way into the last one.
+      // Records may be on their way into the last one.
       if (this.#segments.length === 1 && this.#writing) return removed;
       this.#segments.shift();
       this.#offset = 0;
@@ -284,7 +282,7 @@ export class Spool {
       if (Number.isSafeInteger(segment) && Number.isSafeInteger(offset))
         return { segment: segment as number, offset: offset as number };
     } catch {
-      // None yet, or torn by a power failure: from the beginning, which repeats records and loses none.
+      // No file yet, or torn by a power failure: reading from the beginning repeats records and loses none.
     }
     return undefined;
   }

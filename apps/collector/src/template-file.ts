@@ -6,23 +6,22 @@ export interface TemplateFileOptions {
   /** JSON; this process's own. */
   path: string;
   logger: Logger;
-  /** How often it is looked whether there is something to save, in ms. Default 10,000. */
+  /** How often changes are saved, in ms. Default 10,000. */
   saveEveryMs?: number;
 }
 
-/** A learner whose knowledge outlives the process. */
+/** A learner of path templates that keeps them over a restart. */
 export interface TemplateFile {
   learner: TemplateLearner;
-  /** Saves what is not saved yet, and ends. Never rejects. */
+  /** Saves the latest changes, and ends. Never rejects. */
   close: () => Promise<void>;
 }
 
 const version = 1;
 
 /**
- * Opens the file of learnt path templates. One that is missing is a fresh start, and so is one that cannot be used, which is
- * logged. What was learnt since the last save is lost with a kill, and learnt again. A disk that fails is logged, and tried
- * again each time.
+ * Opens the file of learnt path templates. A missing file is a fresh start, and so is one that cannot be used, which is
+ * logged. A kill loses the templates since the last save, which are learnt again.
  */
 export async function openTemplateFile(options: TemplateFileOptions): Promise<TemplateFile> {
   const { path, logger } = options;

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 
-/** Memory that lines which have begun and not ended hold, for all connections together. */
+/** Bounds the memory of unfinished lines, for all connections together. */
 export class UnfinishedLines {
   readonly #maxBytes: number;
   readonly #held = new Map<Socket, number>();
@@ -15,9 +15,9 @@ export class UnfinishedLines {
   }
 
   /**
-   * Takes down how much the unfinished line of a connection holds now; 0 forgets the connection. Returns the connections
-   * to close so that all together hold no more than allowed: those with the largest unfinished lines. Kong's lines are
-   * short and come in one piece, so the connection that holds the most is the least likely to be Kong's.
+   * Records how many bytes the unfinished line of a connection holds now; 0 forgets the connection. Returns the
+   * connections to close so that all together hold no more than allowed: those with the largest unfinished lines. Kong's
+   * lines are short and come in one piece, so the connection with the most is the least likely to be Kong's.
    */
   update(socket: Socket, heldBytes: number): Socket[] {
     this.#bytes += heldBytes - (this.#held.get(socket) ?? 0);

@@ -6,14 +6,14 @@ export interface VerifyingEndpointsFileOptions {
   /** JSON, at most 2 MB; this process's own. */
   path: string;
   logger: Logger;
-  /** How often it is looked whether there is something to save, in ms. Default five minutes. */
+  /** How often changes are saved, in ms. Default five minutes. */
   saveEveryMs?: number;
 }
 
-/** What was learnt of endpoints that verify credentials, kept over a restart: calls without a credential may be rare. */
+/** Endpoints that were seen to verify credentials, kept over a restart: calls without a credential may be rare. */
 export interface VerifyingEndpointsFile {
   verifying: VerifyingEndpoints;
-  /** Saves what is not saved yet, and ends. Never rejects. */
+  /** Saves the latest changes, and ends. Never rejects. */
   close: () => Promise<void>;
 }
 
@@ -23,7 +23,7 @@ interface Saved {
   endpoints: [endpoint: string, evidence: EndpointEvidence][];
 }
 
-/** Opens the file. One that is missing is a fresh start, and so is one that cannot be used, which is logged. */
+/** Opens the file. A missing file is a fresh start, and so is one that cannot be used, which is logged. */
 export async function openVerifyingEndpointsFile(
   options: VerifyingEndpointsFileOptions,
 ): Promise<VerifyingEndpointsFile> {

@@ -1,9 +1,5 @@
-export * from './processor.ts';
-export { PartitionFold, type FoldCounts } from './partition-fold.ts';
-export {
-  AggregateFold,
-  aggregateRecords,
-  startAggregates,
-  type AggregateFoldOptions,
-  type AggregatesOptions,
-} from './aggregates.ts';
+export { startProcessor, type ProcessorOptions } from './processor.ts';
+export { CallFold, type CallFoldOptions } from './call-fold.ts';
+export { startAggregates, type AggregatesOptions } from './aggregates.ts';
+export { AggregateFold, type AggregateFoldOptions } from './aggregate-fold.ts';
+export { aggregateRecords } from './emission-records.ts';

@@ -1,30 +1,30 @@
 import type { RoleContext } from '@tripline/runtime';
 import type { StateChanges } from '@tripline/state';
 import { DueQueue } from './due-queue.ts';
+import { createRareLog } from './rare-log.ts';
 
-/** More saved entries than this were not written by Tripline. */
-const slotsMost = 1_000_000;
-/** Of the most episodes, the share that is closed at once when there are more, so that it is seldom done. */
+/** A store that says it has more slots was not written by Tripline. */
+const maxSlots = 1_000_000;
+/** The share of the episodes that is closed at once when there are too many, so that it is seldom done. */
 const earlyShare = 1 / 16;
-const logEveryMs = 60_000;
 
 /**
- * Which states of a partition have an open episode, and at which event time the first of them may end. Each entry has a key
- * of its own in the store (`open:<slot>`, slots are used again), so that a checkpoint writes those that changed and no others.
+ * The states of a partition with an open episode, and the event time at which each may end first. Each entry has a key of its own in the
+ * store (`open:<slot>`, slots are used again), so that a checkpoint writes the entries that changed and no others.
  *
- * Holds more than `most` only until its owner has closed what `takeEarliest` gives.
+ * There are more than `maxEpisodes` only until the owner has closed what `takeEarliest` gives.
  */
 export class OpenEpisodes {
-  readonly #most: number;
+  readonly #maxEpisodes: number;
   readonly #queue = new DueQueue();
   readonly #slots = new Map<string, number>();
   readonly #free: number[] = [];
   #slotCount = 0;
-  /** By slot, what no checkpoint has yet: the key that is there now, or undefined. */
+  /** By slot, what no checkpoint has yet: the key that takes the slot now, or undefined if it is free. */
   readonly #changed = new Map<number, string | undefined>();
 
-  constructor(most: number) {
-    this.#most = most;
+  constructor(maxEpisodes: number) {
+    this.#maxEpisodes = maxEpisodes;
   }
 
   get size(): number {
@@ -36,7 +36,7 @@ export class OpenEpisodes {
     return this.#queue.nextMs;
   }
 
-  /** Keys of the states of which an episode may end by an event time, in the order in which they do. */
+  /** Keys of the states with an episode that may end by an event time, in the order in which they do. */
   dueBy(eventTimeMs: number): string[] {
     return this.#queue.dueBy(eventTimeMs);
   }
@@ -53,18 +53,18 @@ export class OpenEpisodes {
   }
 
   get isTooMany(): boolean {
-    return this.#queue.size > this.#most;
+    return this.#queue.size > this.#maxEpisodes;
   }
 
-  /** Removes the keys of the states of which an episode would end first: so many that there is room for a while. */
+  /** Removes and returns the keys of the states whose episodes would end first: so many that there is room for a while. */
   takeEarliest(): string[] {
-    const left = this.#most - Math.ceil(this.#most * earlyShare);
+    const left = this.#maxEpisodes - Math.ceil(this.#maxEpisodes * earlyShare);
     const keys = this.#queue.takeFirst(Math.max(0, this.#queue.size - left));
     for (const key of keys) this.#freeSlot(key);
     return keys;
   }
 
-  /** Adds to a checkpoint what it has to save, and gives what `savedKeys` needs to find it again. */
+  /** Adds the entries that changed to a checkpoint; returns the number of slots, with which `savedKeys` finds them again. */
   save(changes: StateChanges): number {
     for (const [slot, key] of this.#changed)
       changes.set(
@@ -79,11 +79,14 @@ export class OpenEpisodes {
     this.#changed.clear();
   }
 
-  /** Takes up the values of `savedKeys` that exist. What is no entry is left out, and its key given to `onUnreadable`. */
+  /**
+   * Takes up the values of `savedKeys` that exist; what cannot be used is given to `onRelearn`. Of more than there is room for, those
+   * stay that end last; the others end when their state is used again.
+   */
   restore(
     slotCount: number,
     values: ReadonlyMap<string, Buffer>,
-    onUnreadable: (key: string, problem: string) => void,
+    onRelearn: (key: string, problem: string) => void,
   ): void {
     this.#slotCount = slotCount;
     for (let slot = 0; slot < slotCount; slot++) {
@@ -97,8 +100,15 @@ export class OpenEpisodes {
       this.#free.push(slot);
       if (!value) continue;
       this.#changed.set(slot, undefined);
-      if (!entry) onUnreadable(slotKey(slot), 'no JSON array of key and time');
+      if (!entry) onRelearn(slotKey(slot), 'no JSON array of key and time');
     }
+    const found = this.#queue.size;
+    if (found <= this.#maxEpisodes) return;
+    for (const key of this.#queue.takeFirst(found - this.#maxEpisodes)) this.#freeSlot(key);
+    onRelearn(
+      slotKey(0),
+      `${found} episodes were open; ${this.#maxEpisodes} are kept, the others end when their state is used again`,
+    );
   }
 
   #takeSlot(key: string): number {
@@ -121,7 +131,7 @@ export function savedKeys(slotCount: number): string[] {
 }
 
 export function isSlotCount(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= slotsMost;
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= maxSlots;
 }
 
 function slotKey(slot: number): string {
@@ -137,25 +147,20 @@ function entryOf(value: Buffer): [key: string, closesAtMs: number] | undefined {
   }
 }
 
-export function isEntry(value: unknown): value is [key: string, closesAtMs: number] {
+function isEntry(value: unknown): value is [key: string, closesAtMs: number] {
   return Array.isArray(value) && typeof value[0] === 'string' && Number.isFinite(value[1]);
 }
 
-/** Logs that episodes were closed early: at most once a minute, with how many there were since it did so last. */
+/** Logs that episodes were closed early, at most once a minute. */
 export function closedEarlyLog({
   logger,
   now,
-}: Pick<RoleContext, 'logger' | 'now'>): (episodes: number, most: number) => void {
-  let episodes = 0;
-  let loggedAt = -Infinity;
-  return (more, most) => {
-    episodes += more;
-    if (now() - loggedAt < logEveryMs) return;
+}: Pick<RoleContext, 'logger' | 'now'>): (episodes: number, maxOpenEpisodes: number) => void {
+  const log = createRareLog(now, (episodes, maxOpenEpisodes: number) =>
     logger.warn(
-      { episodes, most },
+      { episodes, most: maxOpenEpisodes },
       'more alerts are open in a partition than it keeps: those that would have ended first were closed early',
-    );
-    loggedAt = now();
-    episodes = 0;
-  };
+    ),
+  );
+  return (episodes, maxOpenEpisodes) => log(maxOpenEpisodes, episodes);
 }

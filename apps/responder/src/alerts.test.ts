@@ -55,7 +55,7 @@ describe('records of alerts that are JSON but no alert', () => {
       for (const alert of parsed) {
         alerts++;
         decide(policies.policies, alert);
-        webhookMessage('alert.raised', alert);
+        webhookMessage('w', { kind: 'alert', event: 'raised', alert });
       }
     };
     take(whole);

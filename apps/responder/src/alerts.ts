@@ -1,7 +1,7 @@
 import { recordsOf } from '@tripline/bus';
 import { alertProblem, type Alert } from '@tripline/model';
 
-/** The alerts of a batch of the bus. What is no alert is reported to `onMalformed`, without any of its values, and left out. */
+/** Parses the alerts of a batch of the bus. Records that are no alerts are reported, without their values, and left out. */
 export function parseAlerts(body: Buffer, onMalformed: (problem: string) => void): Alert[] {
   const alerts: Alert[] = [];
   for (const record of recordsOf(body)) {

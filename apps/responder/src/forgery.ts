@@ -1,5 +1,4 @@
-import type { Policies } from '@tripline/model';
-import { positionOf, type PolicyProblem } from '@tripline/policy';
+import { actions as allActions, positionOf, type Policies, type PolicyProblem } from '@tripline/policy';
 import { takesLinesFromStrangers, type Config } from '@tripline/runtime';
 
 /** What to do where strangers could forge lines; the settings are those of the collector. */
@@ -9,9 +8,9 @@ export const forgeryAdvice =
   'Or give the policy "dryRun": true.';
 
 /**
- * Policies that change something in Kong although anybody who reaches the collector can forge the lines that they act on:
- * whoever knows the id of a consumer could get that consumer blocked. `text` is the policy file, for the positions. Empty if
- * the collector knows who sends, or if every such policy is switched off or a dry run.
+ * Finds policies that change something in Kong although anybody who reaches the collector can forge the lines that they act
+ * on: whoever knows the id of a consumer could get that consumer blocked. `text` is the policy file, for the positions.
+ * Returns none if the collector knows who sends. Policies that are switched off or dry runs are no problem.
  */
 export function forgeryProblems(
   text: string,
@@ -20,14 +19,14 @@ export function forgeryProblems(
 ): PolicyProblem[] {
   if (!takesLinesFromStrangers(collector)) return [];
   return policies.flatMap(({ id, enabled, dryRun, actions }, index) => {
-    const acts = actions.filter(({ type }) => type !== 'notify').map(({ type }) => type);
-    if (!enabled || dryRun || acts.length === 0) return [];
+    const changes = actions.map(({ type }) => type).filter((type) => allActions.findResponse(type));
+    if (!enabled || dryRun || changes.length === 0) return [];
     return [
       {
         ...positionOf(text, ['policies', index]),
         path: `policies[${index}]`,
         message:
-          `"${id}" would ${acts.join(' and ')} because of lines that anybody who reaches the collector ` +
+          `"${id}" would ${changes.join(' and ')} because of lines that anybody who reaches the collector ` +
           `(${collector.host}:${collector.port}) can forge. ${forgeryAdvice}`,
       },
     ];

@@ -1,5 +1,6 @@
 export { startResponder, type ResponderOptions, type RunningResponder } from './responder.ts';
-export { UnknownResponseError, type ControllerLimits } from './controller.ts';
+export type { ControllerLimits } from './responses/admission.ts';
+export { UnknownResponseError } from './responses/controller.ts';
 export {
   watchPolicyFile,
   type PolicyFile,
@@ -8,5 +9,5 @@ export {
 } from './policy-file.ts';
 export { StandbyError, startStandby, type StandbyOptions } from './standby.ts';
 export { forgeryProblems } from './forgery.ts';
-export type { WebhookStatus } from './notifier.ts';
-export { proxyFromEnvironment, type ProxySettings } from '@tripline/notify';
+export type { ChannelStatus } from './notifications/metrics.ts';
+export { createChannels, proxyFromEnvironment, type Channels, type ProxySettings } from '@tripline/notify';

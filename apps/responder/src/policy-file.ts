@@ -1,19 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { unwatchFile, watchFile } from 'node:fs';
-import type { Policies } from '@tripline/model';
-import { parsePolicies, type PolicyProblem } from '@tripline/policy';
-import { UserError, type RoleContext } from '@tripline/runtime';
-import { createQueue } from './pause.ts';
+import { parsePolicies, type Policies, type PolicyProblem } from '@tripline/policy';
+import { createSerialQueue, UserError, type RoleContext } from '@tripline/runtime';
 
 /** The policies in effect. */
 export interface PolicySource {
   current(): Policies;
-  /** Called after each change; returns how to end that. */
+  /** Calls the listener after each change. Returns a function that ends that. */
   onChange(listener: () => void): () => void;
 }
 
 export interface PolicyFile extends PolicySource {
-  /** What is wrong with the file as it is now; empty if it is in effect. */
+  /** The mistakes in the file as it is now; empty if it is in effect. */
   problems(): readonly PolicyProblem[];
   close(): void;
 }
@@ -21,21 +19,23 @@ export interface PolicyFile extends PolicySource {
 export interface PolicyFileOptions {
   path: string;
   logger: RoleContext['logger'];
-  /** What the collector does to names, see `parsePolicies`. */
+  /** See `parsePolicies`. */
+  alertTypes?: readonly string[];
+  /** See `parsePolicies`. */
   mask?: (text: string) => string;
-  /** Further problems of policies that are well formed: they are not taken either, and at the start it rejects. */
+  /** Finds further problems of policies that are well formed. They keep the file from taking effect, and Tripline from starting. */
   refuse?: (text: string, policies: Policies) => PolicyProblem[];
-  /** How often the file is looked at, ms. Default 1,000. */
+  /** The file is checked for changes this often, ms. Default 1,000. */
   pollMs?: number;
 }
 
 const noPolicies: Policies = { policies: [] };
 
 /**
- * Reads the policy file, and again whenever it changes. It is looked at by its path and by polling, so that editors that
- * write a new file over the old name, mounted ConfigMaps and network disks all work. A file with mistakes changes
- * nothing: the policies before it stay. No file: no policies. Rejects with a `UserError` if it cannot be read at the start, or
- * if `refuse` has something against it then.
+ * Reads the policy file, and again whenever it changes. Changes are found by polling the path, so that editors that write a
+ * new file over the old name, mounted ConfigMaps and network disks all work. A file with mistakes changes nothing: the
+ * policies before it stay. Without a file there are no policies. Rejects with a `UserError` if the file cannot be read at
+ * the start, or if `refuse` finds problems then.
  */
 export async function watchPolicyFile(options: PolicyFileOptions): Promise<PolicyFile> {
   const { path, logger, pollMs = 1_000 } = options;
@@ -52,7 +52,7 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
     if (found === null && typeof text === 'string' && !missing) {
       // Some editors remove the file and then write it: only a file that stays away is gone.
       missing = true;
-      setTimeout(look, pollMs).unref();
+      setTimeout(check, pollMs).unref();
       return;
     }
     missing = found === null;
@@ -61,10 +61,10 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
     if (found === null) {
       logger.warn({ path }, 'no policy file: no alert leads to a response or a webhook');
       problems = [];
-      take(noPolicies);
+      putIntoEffect(noPolicies);
       return;
     }
-    const parsed = parsePolicies(found, options.mask);
+    const parsed = parsePolicies(found, options);
     const refused = parsed.ok ? (options.refuse?.(found, parsed.policies) ?? []) : [];
     if (refused.length > 0 && !started) {
       const lines = refused.map((one) => `  line ${one.line}: ${one.path} ${one.message}`);
@@ -73,7 +73,7 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
     if (parsed.ok && refused.length === 0) {
       problems = [];
       logger.info({ path, policies: parsed.policies.policies.length }, 'policies read');
-      take(parsed.policies);
+      putIntoEffect(parsed.policies);
       return;
     }
     problems = parsed.ok ? refused : parsed.problems;
@@ -83,22 +83,22 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
         problems.map((one) => `  line ${one.line}: ${one.path} ${one.message}`).join('\n'),
     );
   };
-  const take = (next: Policies): void => {
+  const putIntoEffect = (next: Policies): void => {
     policies = next;
     for (const listener of listeners) listener();
   };
 
-  const queue = createQueue();
-  const look = (): void => {
+  const queue = createSerialQueue();
+  const check = (): void => {
     queue(read).catch((error: unknown) =>
       logger.error({ path, err: error }, 'the policy file cannot be read'),
     );
   };
   await read();
   started = true;
-  watchFile(path, { interval: pollMs, persistent: false }, look);
-  // What changed between the first read and the first look of the watcher.
-  look();
+  watchFile(path, { interval: pollMs, persistent: false }, check);
+  // For a change between the first read and the first poll.
+  check();
 
   return {
     current: () => policies,
@@ -107,7 +107,7 @@ export async function watchPolicyFile(options: PolicyFileOptions): Promise<Polic
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    close: () => unwatchFile(path, look),
+    close: () => unwatchFile(path, check),
   };
 }
 

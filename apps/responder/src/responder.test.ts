@@ -1,8 +1,8 @@
 import { jsonRecord, recordsOf } from '@tripline/bus';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Alert, Policy, Response } from '@tripline/model';
-import type { DeliveryOutcome, WebhookMessage, WebhookReceiver, WebhookSender } from '@tripline/notify';
-import { responseId } from '@tripline/policy';
+import type { Alert, Response } from '@tripline/model';
+import { webhookMessage, type Channel, type Delivery, type WebhookMessage } from '@tripline/notify';
+import { responseId, type Policy } from '@tripline/policy';
 import { startResponder, type ResponderOptions, type RunningResponder } from './responder.ts';
 import {
   anAlert,
@@ -38,7 +38,7 @@ function start(options: Partial<ResponderOptions> & { policies: TestPolicies }) 
     bus,
     state: disk.state(clock.now),
     admin: undefined,
-    webhooks: [],
+    channels: [],
     random: () => 1,
     sleep: clock.sleep,
     ...options,
@@ -153,8 +153,8 @@ describe('the controller in its role', () => {
   });
 });
 
-/** A sender that answers as the test says, and what it was given. */
-class TestSender implements WebhookSender {
+/** Webhooks that answer as the test says, and what they were given. */
+class TestWebhooks {
   readonly sent: {
     webhook: string;
     message: WebhookMessage;
@@ -162,18 +162,26 @@ class TestSender implements WebhookSender {
     alert: string;
     revision: number;
   }[] = [];
-  readonly answers = new Map<string, DeliveryOutcome>();
+  readonly answers = new Map<string, Delivery>();
   #waiting: (() => void)[] = [];
 
-  send(receiver: WebhookReceiver, message: WebhookMessage): Promise<DeliveryOutcome> {
-    const { type, data } = JSON.parse(message.body) as { type: string; data: Alert };
-    this.sent.push({ webhook: receiver.id, message, type, alert: data.id, revision: data.revision });
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    setImmediate(() => {
-      for (const resolve of waiting) resolve();
-    });
-    return Promise.resolve(this.answers.get(receiver.id) ?? { kind: 'delivered', status: 200 });
+  channel(id: string, destination = `https://${id}.test/`): Channel {
+    return {
+      type: 'webhook',
+      id,
+      destination,
+      send: (content) => {
+        const message = webhookMessage(id, content);
+        const { type, data } = JSON.parse(message.body) as { type: string; data: Alert };
+        this.sent.push({ webhook: id, message, type, alert: data.id, revision: data.revision });
+        const waiting = this.#waiting;
+        this.#waiting = [];
+        setImmediate(() => {
+          for (const resolve of waiting) resolve();
+        });
+        return Promise.resolve(this.answers.get(id) ?? { kind: 'delivered' });
+      },
+    };
   }
   to(webhook: string): string[] {
     return this.sent
@@ -182,9 +190,6 @@ class TestSender implements WebhookSender {
   }
   async until(condition: () => boolean): Promise<void> {
     while (!condition()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-  }
-  close(): Promise<void> {
-    return Promise.resolve();
   }
 }
 
@@ -245,10 +250,9 @@ describe('a state that another version wrote', () => {
 });
 
 describe('the notifier', () => {
-  const webhook = (id: string): WebhookReceiver => ({ id, url: `https://${id}.test/`, secret: 's' });
   const telling = (id: string, fields: Partial<Policy> = {}): Policy =>
     aPolicy({ id: `tell-${id}`, actions: [{ type: 'notify', webhook: id }], ...fields });
-  const failed: DeliveryOutcome = { kind: 'failed', transient: true, problem: 'the receiver answered 503' };
+  const failed: Delivery = { kind: 'retry', problem: 'the receiver answered 503' };
 
   /** Both receivers listen from here on. */
   async function listening(started: ReturnType<typeof start>, count: number): Promise<void> {
@@ -260,8 +264,8 @@ describe('the notifier', () => {
   }
 
   test('a receiver hears of raised, more severe and closed alerts, not of those that only grow', async () => {
-    const sender = new TestSender();
-    const started = start({ policies: new TestPolicies(telling('a')), webhooks: [webhook('a')], sender });
+    const sender = new TestWebhooks();
+    const started = start({ policies: new TestPolicies(telling('a')), channels: [sender.channel('a')] });
     await listening(started, 1);
     for (const alert of [
       anAlert({ severity: 'medium' }),
@@ -290,8 +294,8 @@ describe('the notifier', () => {
     ]);
     await claimed.checkpoint(new Map([['told:a:alert-c-1', msgpack]]), 0);
     await disk.close();
-    const sender = new TestSender();
-    const started = start({ policies: new TestPolicies(telling('a')), webhooks: [webhook('a')], sender });
+    const sender = new TestWebhooks();
+    const started = start({ policies: new TestPolicies(telling('a')), channels: [sender.channel('a')] });
     await listening(started, 1);
     await started.publish(anAlert());
     await sender.until(() => sender.to('a').length === 1);
@@ -299,14 +303,14 @@ describe('the notifier', () => {
   });
 
   test('only receivers named by a policy that matches and is no dry run hear of it', async () => {
-    const sender = new TestSender();
+    const sender = new TestWebhooks();
     const policies = new TestPolicies(
       telling('a', { match: { severityAtLeast: 'critical' } }),
       telling('b', { dryRun: true }),
       telling('c'),
       telling('nobody'),
     );
-    const started = start({ policies, webhooks: ['a', 'b', 'c'].map(webhook), sender });
+    const started = start({ policies, channels: ['a', 'b', 'c'].map((id) => sender.channel(id)) });
     await listening(started, 3);
     expect(started.context.lines.join('')).toContain('names a webhook that is not configured');
     await started.publish(anAlert());
@@ -321,10 +325,10 @@ describe('the notifier', () => {
   });
 
   test('a dead receiver delays nobody; its messages keep their ids until it is back', async () => {
-    const sender = new TestSender();
+    const sender = new TestWebhooks();
     sender.answers.set('dead', failed);
     const policies = new TestPolicies(telling('dead'), telling('good'));
-    const started = start({ policies, webhooks: [webhook('dead'), webhook('good')], sender });
+    const started = start({ policies, channels: [sender.channel('dead'), sender.channel('good')] });
     await listening(started, 2);
     await started.publish(anAlert(), anAlert({ id: 'second' }));
     await sender.until(() => sender.to('good').length === 2 && sender.to('dead').length === 2);
@@ -343,9 +347,9 @@ describe('the notifier', () => {
   });
 
   test('nothing is lost or repeated over a restart in the middle of retrying', async () => {
-    const sender = new TestSender();
+    const sender = new TestWebhooks();
     const policies = new TestPolicies(telling('a'));
-    const first = start({ policies, webhooks: [webhook('a')], sender });
+    const first = start({ policies, channels: [sender.channel('a')] });
     await listening(first, 1);
     await first.publish(anAlert());
     await sender.until(() => sender.to('a').length === 1);
@@ -359,16 +363,16 @@ describe('the notifier', () => {
     sender.answers.clear();
     const ids = sender.sent.splice(0).map((one) => one.message.id);
     clock.advance(1_000);
-    start({ policies, webhooks: [webhook('a')], sender });
+    start({ policies, channels: [sender.channel('a')] });
     await sender.until(() => sender.to('a').length === 2);
     expect(sender.to('a')).toEqual(['alert.raised second 1', 'alert.raised third 1']);
     expect(sender.sent.map((one) => one.message.id)).toEqual(ids.slice(1));
   });
 
   test('a message is given up when its alert is 24 hours old: counted, and kept as a dead letter', async () => {
-    const sender = new TestSender();
+    const sender = new TestWebhooks();
     sender.answers.set('a', failed);
-    const started = start({ policies: new TestPolicies(telling('a')), webhooks: [webhook('a')], sender });
+    const started = start({ policies: new TestPolicies(telling('a')), channels: [sender.channel('a')] });
     await listening(started, 1);
     await started.publish(anAlert());
     await sender.until(() => sender.to('a').length === 1);
@@ -392,10 +396,10 @@ describe('the notifier', () => {
   });
 
   test('a receiver that answers 410 to everything is left alone, over a restart, until its URL changes', async () => {
-    const sender = new TestSender();
+    const sender = new TestWebhooks();
     sender.answers.set('a', { kind: 'gone', problem: '410' });
     const policies = new TestPolicies(telling('a'));
-    const first = start({ policies, webhooks: [webhook('a')], sender });
+    const first = start({ policies, channels: [sender.channel('a')] });
     await listening(first, 1);
     await first.publish(anAlert(), anAlert({ id: 'second' }), anAlert({ id: 'third' }));
     await sender.until(() => sender.to('a').length === 3);
@@ -403,18 +407,18 @@ describe('the notifier', () => {
     // The bus is read on: a receiver that is gone holds up nothing.
     await first.publish(anAlert({ id: 'fourth' }));
     await expect
-      .poll(() => first.responder.webhooks(), { interval: 1 })
-      .toMatchObject([{ webhook: 'a', waiting: 4 }]);
+      .poll(() => first.responder.channels(), { interval: 1 })
+      .toMatchObject([{ channel: 'a', waiting: 4 }]);
     await stop(first.responder);
 
-    const second = start({ policies, webhooks: [webhook('a')], sender });
+    const second = start({ policies, channels: [sender.channel('a')] });
     await expect.poll(() => second.responder.health().detail, { interval: 1 }).toContain('gone (410)');
     clock.advance(hour);
     expect(sender.to('a')).toHaveLength(3);
     await stop(second.responder);
 
     sender.answers.clear();
-    start({ policies, webhooks: [{ ...webhook('a'), url: 'https://moved.test/' }], sender });
+    start({ policies, channels: [sender.channel('a', 'https://moved.test/')] });
     await sender.until(() => sender.to('a').length === 7);
     expect(sender.to('a').slice(3).sort()).toEqual([
       'alert.raised alert-c-1 1',
@@ -425,12 +429,12 @@ describe('the notifier', () => {
   });
 
   test('an alert of before a receiver was configured is not told', async () => {
-    const sender = new TestSender();
+    const sender = new TestWebhooks();
     const policies = new TestPolicies(telling('a'));
-    const first = start({ policies, sender });
+    const first = start({ policies });
     await first.publish(anAlert({ lastSeenAt: startMs }));
     await stop(first.responder);
-    const second = start({ policies, webhooks: [webhook('a')], sender });
+    const second = start({ policies, channels: [sender.channel('a')] });
     await listening(second, 1);
     await second.publish(anAlert({ id: 'new' }));
     await sender.until(() => sender.sent.length > 0);

@@ -1,47 +1,48 @@
 import type { Bus, Subscription } from '@tripline/bus';
 import type { KongAdmin } from '@tripline/kong';
 import type { Response } from '@tripline/model';
+import type { Channel } from '@tripline/notify';
+import { actions as allActions, type ActionRegistry } from '@tripline/policy';
 import {
-  createWebhookSender,
-  proxyFor,
-  type ProxySettings,
-  type WebhookReceiver,
-  type WebhookSender,
-} from '@tripline/notify';
-import {
+  backoffMs,
   Counter,
+  createPause,
   createPersist,
+  sleep,
   StoppedError,
+  type Pause,
+  type Persist,
   type RoleContext,
   type RoleHealth,
   type RunningRole,
+  type Sleep,
 } from '@tripline/runtime';
 import type { StateStore } from '@tripline/state';
-import { createController, type Controller, type ControllerLimits } from './controller.ts';
-import { createWebhookMetrics, startNotifier, type Notifier, type WebhookStatus } from './notifier.ts';
-import { createPause, sleepForReal, type Sleep } from './pause.ts';
+import { createDeliveryMetrics, type ChannelStatus } from './notifications/metrics.ts';
+import { Notifier } from './notifications/notifier.ts';
+import type { NotificationRetention } from './notifications/outbox.ts';
 import type { PolicySource } from './policy-file.ts';
-import { openRoleState } from './role-state.ts';
+import type { ControllerLimits } from './responses/admission.ts';
+import type { ResponseRetention } from './responses/book.ts';
+import { Controller } from './responses/controller.ts';
+import { openRoleState, type RoleState } from './role-state.ts';
 
 export interface ResponderOptions extends RoleContext {
   bus: Bus;
-  /** Of this role alone, and without expiry of idle keys: a permanent block may stand for years. */
+  /** For this role alone, and without expiry of idle keys: a permanent block may stand for years. */
   state: StateStore;
-  /** Undefined: no Kong is configured; webhooks still work. */
+  /** Undefined: no Kong is configured; channels still work. */
   admin: KongAdmin | undefined;
   policies: PolicySource;
-  webhooks: readonly WebhookReceiver[];
+  channels: readonly Channel[];
   /** 0 up to 1, for the jitter of retries. */
   random: () => number;
   limits?: Partial<ControllerLimits>;
+  retention?: Partial<ResponseRetention & NotificationRetention>;
+  /** Default: all of packages/policy. */
+  actions?: ActionRegistry;
   /** How to wait; default: timers. */
   sleep?: Sleep;
-  /** Default: sends over HTTP. */
-  sender?: WebhookSender;
-  /** The proxies that webhooks go through; the Admin API is always reached directly. */
-  proxy?: ProxySettings | undefined;
-  /** Takes secrets out of what receivers answer; default: what looks like a key or an address of e-mail is taken out. */
-  sanitize?: (text: string) => string;
 }
 
 export interface RunningResponder extends RunningRole {
@@ -50,173 +51,89 @@ export interface RunningResponder extends RunningRole {
   /** In force, on their way, or ended not long ago. Empty until the state was read. */
   responses(): Response[];
   /** How deliveries stand. Empty until the state was read, and where another responder acts. */
-  webhooks(): WebhookStatus[];
+  channels(): ChannelStatus[];
 }
 
-/** A loop that got nowhere for so long is stalled. */
+/** A loop that got nowhere for this long is stalled. */
 const stalledMs = 60_000;
 
 /**
- * Starts the responder: alerts to plugins in Kong (the controller) and to webhooks (one notifier per receiver). The two
- * do not wait for each other. `bus`, `state` and `admin` stay the caller's to close.
+ * Starts the responder: alerts to plugins in Kong (the controller) and to channels (one notifier per channel). The two do
+ * not wait for each other. `bus`, `state`, `admin` and `channels` stay the caller's to close.
  */
 export function startResponder(options: ResponderOptions): RunningResponder {
-  const { bus, logger, now, policies } = options;
-  const sleep = options.sleep ?? sleepForReal;
-  const stopping = new AbortController();
-  const sender =
-    options.sender ?? createWebhookSender({ now, proxy: options.proxy, sanitize: options.sanitize });
-  const pause = createPause(sleep, stopping.signal);
-  let controller: Controller | undefined;
-  const notifiers = new Map<string, Notifier>();
-  const webhooks = (): WebhookStatus[] => [...notifiers.values()].map((notifier) => notifier.status());
-  const deliveries = createWebhookMetrics(
-    options.metrics,
-    () => [...notifiers].filter(([, notifier]) => notifier.problem() !== null).map(([id]) => id),
-    webhooks,
-  );
+  return new Responder(options);
+}
 
-  const nameUnknownWebhooks = (): void => {
-    const known = new Set(options.webhooks.map((receiver) => receiver.id));
-    for (const policy of policies.current().policies) {
-      for (const action of policy.actions) {
-        if (action.type !== 'notify' || known.has(action.webhook)) continue;
-        logger.warn(
-          { policy: policy.id, webhook: action.webhook, configured: [...known] },
-          'a policy names a webhook that is not configured: it notifies nobody',
-        );
-      }
-    }
-  };
-  for (const { id, url } of options.webhooks) {
-    const via = proxyFor(new URL(url), options.proxy);
-    if (via) logger.info({ webhook: id, proxy: via.host }, 'a webhook is reached through a proxy');
-  }
-  const forgetPolicies = policies.onChange(nameUnknownWebhooks);
-  nameUnknownWebhooks();
+/** What runs once the state was read. */
+interface Parts {
+  state: RoleState;
+  controller: Controller;
+  notifiers: readonly Notifier[];
+}
 
-  let fenced: Error | undefined;
-  const unreadable: string[] = [];
-  const unreadableCount = new Counter({
-    name: 'tripline_responder_unreadable_total',
-    help: 'Entries of the state that could not be read, as another version had written them, and were forgotten',
-    registers: [options.metrics],
-  });
-  const persist = createPersist({ logger, now, stopped: stopping.signal });
-  const opened = persist.run('reading the state', () =>
-    openRoleState(options.state, bus.partitions, {
-      restored: () =>
-        logger.error('the state was emptied from outside: everything that was in it is saved again'),
-      unreadable: (key) => {
-        unreadable.push(key);
-        unreadableCount.inc();
-      },
-      fenced: (error) => {
-        fenced = error;
-        stopping.abort();
-      },
-    }),
-  );
-  const started = opened.then((state) => {
-    controller = createController({ ...options, state, wake: () => pause.kick() });
-    for (const receiver of options.webhooks) {
-      const notifier = startNotifier({
-        ...options,
-        receiver,
-        state,
-        persist,
-        sender,
-        deliveries,
-        sleep,
-        stopped: stopping.signal,
-      });
-      notifiers.set(receiver.id, notifier);
-    }
-    if (unreadable.length > 0) {
-      logger.error(
-        { entries: unreadable.length, first: unreadable.slice(0, 10) },
-        'entries of the state cannot be read, as another version wrote them or the store is damaged: they are forgotten. ' +
-          'Blocks and limits among them are taken off Kong, also permanent ones, and come back if their alert goes on; ' +
-          'webhooks may be told of an alert again. See `tripline responses list` for what is in force',
-      );
-    }
-    return { controller, state };
-  });
+class Responder implements RunningResponder {
+  readonly name = 'responder';
+  readonly ended: Promise<void>;
+  readonly #options: ResponderOptions;
+  readonly #actions: ActionRegistry;
+  readonly #sleep: Sleep;
+  readonly #stopping = new AbortController();
+  /** Ended early when there is something to do in Kong. */
+  readonly #pause: Pause;
+  readonly #persist: Persist;
+  readonly #started: Promise<Parts>;
+  #parts: Parts | undefined;
+  /** Another responder has claimed the state. */
+  #fenced: Error | undefined;
 
-  async function decideAlerts(): Promise<void> {
-    const { controller, state } = await started;
-    const retry = createPause(sleep, stopping.signal);
-    let told = '';
-    const subscription: Subscription = bus.consume({
-      topic: 'alerts',
-      group: 'responder',
-      startAt: (partition) => Promise.resolve(state.offset(partition)),
-      async onBatch(batch) {
-        for (let attempts = 0; ; attempts++) {
-          if (stopping.signal.aborted) throw new StoppedError();
-          try {
-            await controller.decide(batch);
-            told = '';
-            subscription.passed(batch.partition, batch.nextOffset);
-            return;
-          } catch (error) {
-            const problem = (error as Error).message;
-            if (problem !== told)
-              logger.error({ err: error as Error }, 'alerts cannot be decided; trying again');
-            told = problem;
-            await retry.wait(Math.min(1_000 * 2 ** attempts, 30_000));
-          }
-        }
-      },
-    });
-    const stop = (): void => void subscription.stop().catch(() => undefined);
-    if (stopping.signal.aborted) stop();
-    else stopping.signal.addEventListener('abort', stop, { once: true });
-    await subscription.stopped.catch((error: unknown) => {
-      if (!(error instanceof StoppedError)) throw error;
-    });
+  constructor(options: ResponderOptions) {
+    this.#options = options;
+    const { logger, now, policies, actions = allActions, sleep: sleepFor = sleep } = options;
+    this.#actions = actions;
+    this.#sleep = sleepFor;
+    this.#pause = createPause(sleepFor, this.#stopping.signal);
+    this.#persist = createPersist({ logger, now, stopped: this.#stopping.signal });
+    for (const { type, id, proxyHost } of options.channels)
+      if (proxyHost !== undefined)
+        logger.info({ [type]: id, proxy: proxyHost }, `a ${type} is reached through a proxy`);
+    const unsubscribe = policies.onChange(() => this.#reportUnknownChannels());
+    this.#reportUnknownChannels();
+    this.#started = this.#start();
+    const loops = [this.#decideAlerts(), this.#keepKong(), this.#notify()];
+    this.ended = this.#end(loops).finally(unsubscribe);
+    // A failure reaches whoever awaits `ended`; nobody has to.
+    this.ended.catch(() => undefined);
   }
 
-  async function keepKong(): Promise<void> {
-    const { controller } = await started;
-    while (!stopping.signal.aborted) {
-      await controller.pass();
-      await pause.wait(controller.dueInMs());
-    }
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.ended.catch(() => undefined);
   }
 
-  async function notify(): Promise<void> {
-    await started;
-    await Promise.all([...notifiers.values()].map((notifier) => notifier.ended));
+  async lift(responseId: string): Promise<Response> {
+    return (await this.#started).controller.lift(responseId);
   }
 
-  const parts = [decideAlerts(), keepKong(), notify()];
-  const ended = (async () => {
-    try {
-      await Promise.all(parts).catch((error: unknown) => {
-        if (!(error instanceof StoppedError)) throw error;
-      });
-      if (fenced) throw fenced;
-    } finally {
-      // If one part failed, the others end too.
-      stopping.abort();
-      await Promise.allSettled(parts);
-      forgetPolicies();
-      if (!options.sender) await sender.close();
-    }
-  })();
-  // Whoever looks at `ended` sees a failure; nobody has to.
-  ended.catch(() => undefined);
+  responses(): Response[] {
+    return this.#parts?.controller.responses() ?? [];
+  }
 
-  function health(): RoleHealth {
-    if (!controller) {
-      const [problem] = persist.failing().values();
+  channels(): ChannelStatus[] {
+    return this.#parts?.notifiers.map((notifier) => notifier.status()) ?? [];
+  }
+
+  health(): RoleHealth {
+    const { now, bus, state } = this.#options;
+    if (!this.#parts) {
+      const [problem] = this.#persist.failing().values();
       return { alive: true, ready: false, detail: problem ?? 'reading the state' };
     }
+    const { controller } = this.#parts;
     const alive = now() - controller.progressAt() <= stalledMs;
     const problem = controller.problem();
-    const failing = [...notifiers.values()].flatMap((notifier) => notifier.problem() ?? []);
-    const elsewhere = bus.problem() ?? options.state.problem();
+    const failing = this.channels().flatMap((channel) => channel.problem ?? []);
+    const elsewhere = bus.problem() ?? state.problem();
     const notes = [problem, elsewhere, controller.notice(), ...failing].filter((text) => text !== null);
     const ready = problem === null && elsewhere === null && controller.compared();
     if (!alive) notes.unshift(`nothing has moved for more than ${stalledMs / 1000} s`);
@@ -224,16 +141,137 @@ export function startResponder(options: ResponderOptions): RunningResponder {
     return { alive, ready, detail: notes.join('; ') };
   }
 
-  return {
-    name: 'responder',
-    health,
-    ended,
-    async stop() {
-      stopping.abort();
-      await ended.catch(() => undefined);
-    },
-    lift: async (responseId) => (await started).controller.lift(responseId),
-    responses: () => controller?.responses() ?? [],
-    webhooks,
-  };
+  // ---- starting ------------------------------------------------------------------------------------------------------
+
+  #reportUnknownChannels(): void {
+    const { policies, channels, logger } = this.#options;
+    const known = channels.map(({ id }) => id);
+    for (const policy of policies.current().policies) {
+      for (const action of policy.actions) {
+        const channel = this.#actions.channelOf(action);
+        if (channel === undefined || known.includes(channel)) continue;
+        logger.warn(
+          { policy: policy.id, webhook: channel, configured: known },
+          'a policy names a webhook that is not configured: it notifies nobody',
+        );
+      }
+    }
+  }
+
+  async #start(): Promise<Parts> {
+    const options = this.#options;
+    const unreadable: string[] = [];
+    const state = await this.#openState(unreadable);
+    const common = { ...options, state, actions: this.#actions };
+    const controller = new Controller({ ...common, wake: () => this.#pause.wake() });
+    const deliveries = createDeliveryMetrics(options.metrics, () => this.channels());
+    const notifiers = options.channels.map(
+      (channel) =>
+        new Notifier({
+          ...common,
+          channel,
+          deliveries,
+          persist: this.#persist,
+          sleep: this.#sleep,
+          stopped: this.#stopping.signal,
+        }),
+    );
+    if (unreadable.length > 0) {
+      options.logger.error(
+        { entries: unreadable.length, first: unreadable.slice(0, 10) },
+        'entries of the state cannot be read, as another version wrote them or the store is damaged: they are forgotten. ' +
+          'Blocks and limits among them are taken off Kong, also permanent ones, and come back if their alert goes on; ' +
+          'webhooks may be told of an alert again. See `tripline responses list` for what is in force',
+      );
+    }
+    return (this.#parts = { state, controller, notifiers });
+  }
+
+  /** Keys of entries that cannot be read are added to `unreadable`, also later while parts are made. */
+  #openState(unreadable: string[]): Promise<RoleState> {
+    const { bus, state, logger, metrics } = this.#options;
+    const unreadableCount = new Counter({
+      name: 'tripline_responder_unreadable_total',
+      help: 'Entries of the state that could not be read, as another version had written them, and were forgotten',
+      registers: [metrics],
+    });
+    return this.#persist.run('reading the state', () =>
+      openRoleState(state, bus.partitions, {
+        restored: () =>
+          logger.error('the state was emptied from outside: everything that was in it is saved again'),
+        unreadable: (key) => {
+          unreadable.push(key);
+          unreadableCount.inc();
+        },
+        fenced: (error) => {
+          this.#fenced = error;
+          this.#stopping.abort();
+        },
+      }),
+    );
+  }
+
+  // ---- running -------------------------------------------------------------------------------------------------------
+
+  async #decideAlerts(): Promise<void> {
+    const { controller, state } = await this.#started;
+    const { bus, logger } = this.#options;
+    const { signal } = this.#stopping;
+    const retry = createPause(this.#sleep, signal);
+    let logged = '';
+    const subscription: Subscription = bus.consume({
+      topic: 'alerts',
+      group: 'responder',
+      startAt: (partition) => Promise.resolve(state.offset(partition)),
+      async onBatch(batch) {
+        for (let failures = 1; ; failures++) {
+          if (signal.aborted) throw new StoppedError();
+          try {
+            await controller.decide(batch);
+            logged = '';
+            subscription.passed(batch.partition, batch.nextOffset);
+            return;
+          } catch (error) {
+            const problem = (error as Error).message;
+            if (problem !== logged)
+              logger.error({ err: error as Error }, 'alerts cannot be decided; trying again');
+            logged = problem;
+            await retry.wait(backoffMs(failures, { firstMs: 1_000, maxMs: 30_000 }));
+          }
+        }
+      },
+    });
+    const stop = (): void => void subscription.stop().catch(() => undefined);
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+    await subscription.stopped.catch((error: unknown) => {
+      if (!(error instanceof StoppedError)) throw error;
+    });
+  }
+
+  async #keepKong(): Promise<void> {
+    const { controller } = await this.#started;
+    while (!this.#stopping.signal.aborted) {
+      await controller.pass();
+      await this.#pause.wait(controller.dueInMs());
+    }
+  }
+
+  async #notify(): Promise<void> {
+    const { notifiers } = await this.#started;
+    await Promise.all(notifiers.map((notifier) => notifier.run()));
+  }
+
+  async #end(loops: readonly Promise<void>[]): Promise<void> {
+    try {
+      await Promise.all(loops).catch((error: unknown) => {
+        if (!(error instanceof StoppedError)) throw error;
+      });
+      if (this.#fenced) throw this.#fenced;
+    } finally {
+      // If one loop failed, the others end too.
+      this.#stopping.abort();
+      await Promise.allSettled(loops);
+    }
+  }
 }

@@ -1,42 +1,42 @@
 import { FencedError, StateLostError, type PartitionState, type StateStore } from '@tripline/state';
-import { createQueue } from './pause.ts';
+import { createSerialQueue } from '@tripline/runtime';
 
 /** What one save changes: null removes the key. */
 export type RoleStateChanges = Map<string, string | null>;
 
 /**
- * The responder's state: what its two parts keep, and the position of the controller on `alerts`. Every save of a
- * partition carries the position, so saves go one after the other: an older position never overwrites a newer one.
+ * The responder's state: what controller and notifiers keep, and the controller's position on `alerts`. Every save of a
+ * partition carries the position. Saves follow one another, so that an older position never overwrites a newer one.
  */
 export interface RoleState {
   /**
-   * What was there at the start under keys that begin with `prefix`, decoded; `name` is the rest of the key. What `decode`
-   * throws at was written by another version, or is damaged: it is told, left out, and goes with the next save of its
-   * partition.
+   * Returns the decoded values under keys that begin with `prefix`; `name` is the rest of the key. A value for which
+   * `decode` throws was written by another version, or is damaged: it is reported, left out, and deleted by the next save
+   * of its partition.
    */
   read<Value>(
     prefix: string,
     decode: (value: string, name: string) => Value,
   ): { partition: number; name: string; value: Value }[];
-  /** Up to where the alerts of the partition were decided. */
+  /** Offset behind the last alert of the partition that was decided. */
   offset(partition: number): number | undefined;
   /** Saves changes in one atomic step; with `offset` also the new position. */
   save(partition: number, changes: RoleStateChanges, offset?: number): Promise<void>;
 }
 
 /**
- * Claims every partition: whoever acted as responder before can no longer save anything. What is saved is kept in memory
- * too, so that a store that was emptied gets all of it again.
+ * Opens the state and claims every partition, so that a responder that acted before can no longer save anything. All values
+ * are kept in memory too, so that a store that was emptied gets all of them again.
  */
 export async function openRoleState(
   store: StateStore,
   partitions: number,
   on: {
-    /** The store had been emptied, and everything was saved again. */
+    /** Called when the store had been emptied, and everything was saved again. */
     restored?: () => void;
-    /** What stands under this key cannot be read. */
+    /** Called with the key of a value that cannot be read. */
     unreadable?: (key: string, problem: string) => void;
-    /** Another responder has claimed the state since: nothing can be saved any more. */
+    /** Called when another responder has claimed the state, so that nothing can be saved any more. */
     fenced?: (error: FencedError) => void;
   } = {},
 ): Promise<RoleState> {
@@ -60,7 +60,7 @@ export async function openRoleState(
     on.restored?.();
   };
 
-  const queue = createQueue();
+  const queue = createSerialQueue();
   return {
     read(prefix, decode) {
       return slices.flatMap(({ values, unreadable }, partition) =>
@@ -106,7 +106,7 @@ export async function openRoleState(
 interface Slice {
   claimed: PartitionState;
   values: Map<string, string>;
-  /** Keys that are to go. */
+  /** Keys to delete with the next save. */
   unreadable: string[];
   offset: number | undefined;
 }

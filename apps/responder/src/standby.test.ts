@@ -44,7 +44,7 @@ function world(state?: (real: StateStore, who: string) => StateStore) {
           state: own,
           admin,
           policies,
-          webhooks: [],
+          channels: [],
           random: () => 1,
           sleep: clock.sleep,
         }),

@@ -1,7 +1,19 @@
 import type { KongAdmin } from '@tripline/kong';
-import { Gauge, Registry, StoppedError, type Metric, type RoleContext } from '@tripline/runtime';
+import type { Response } from '@tripline/model';
+import {
+  createPause,
+  Gauge,
+  Registry,
+  sleep,
+  StoppedError,
+  type Metric,
+  type Pause,
+  type RoleContext,
+  type RoleHealth,
+  type Sleep,
+} from '@tripline/runtime';
 import { FencedError, type StateStore } from '@tripline/state';
-import { createPause, sleepForReal, type Sleep } from './pause.ts';
+import type { ChannelStatus } from './notifications/metrics.ts';
 import type { RunningResponder } from './responder.ts';
 
 export interface StandbyOptions extends RoleContext {
@@ -9,11 +21,11 @@ export interface StandbyOptions extends RoleContext {
   state: StateStore;
   /** Undefined: no Kong is configured. */
   admin: KongAdmin | undefined;
-  /** Names this process to the others and to people: unique, such as `host:port pid`. */
+  /** Unique name of this process, for the others and for people, such as `host:port pid`. */
   holder: string;
   /**
-   * Starts the responder that acts, with an Admin API client that refuses to write without the lease, and a registry for
-   * its metrics, which end with it.
+   * Starts the responder that acts. It gets an Admin API client that refuses to write without the lease, and a registry
+   * whose metrics are removed when it ends.
    */
   start: (admin: KongAdmin | undefined, metrics: Registry) => RunningResponder;
   /** How long the lease lasts without being renewed, ms; it is renewed in thirds of that. Default 6,000. */
@@ -22,7 +34,7 @@ export interface StandbyOptions extends RoleContext {
   sleep?: Sleep;
 }
 
-/** Thrown where only the responder that acts can answer. */
+/** Thrown by a responder that stands by, where only the one that acts can answer. */
 export class StandbyError extends Error {
   override name = 'StandbyError';
 }
@@ -30,135 +42,166 @@ export class StandbyError extends Error {
 const leaseName = 'responder';
 
 /**
- * One of several responders acts, the others stand by: whoever holds the lease runs the responder, and stops it when the
- * lease cannot be renewed in time. A standby takes over when the lease has run out, which is at most `leaseMs` and a third
- * after the last sign of life.
+ * Lets one of several responders act while the others stand by: the holder of the lease runs the responder, and stops it
+ * when the lease cannot be renewed in time. A standby takes over when the lease has expired, at most `leaseMs` and a third
+ * after it was last renewed.
  *
- * What a stalled holder may still do when it wakes up: nothing to its state, since its successor has claimed that, and
- * nothing to Kong, since its client looks at the clock before each write. A write that had left before is harmless: it
- * carries the uuid that the successor gives the same plugin, and the successor compares Kong in full when it begins.
+ * A stalled holder that wakes up can change neither its state, which its successor has claimed, nor Kong, since its client
+ * checks the clock before each write. A write that was sent before is harmless: it carries the uuid that the successor
+ * gives the same plugin, and the successor compares Kong in full when it begins.
  *
  * Without the state store nobody acts: what is in force in Kong stays until the store is back.
  */
 export function startStandby(options: StandbyOptions): RunningResponder {
-  const { state, holder, logger, now, metrics } = options;
-  const leaseMs = options.leaseMs ?? 6_000;
-  const stopping = new AbortController();
-  const pause = createPause(options.sleep ?? sleepForReal, stopping.signal);
-  /** Until when the lease surely is ours, by this process's clock. */
-  let heldUntil = -Infinity;
-  let acting: RunningResponder | undefined;
-  /** The one that acted and has ended by itself, with the reason: it is cleared away before anything else. */
-  let over: { responder: RunningResponder; why: string } | undefined;
-  let lent = new LentRegistry(metrics);
-  let leader = '';
-  let problem: string | null = null;
-  let failure: Error | undefined;
-  new Gauge({
-    name: 'tripline_responder_leader',
-    help: '1 while this responder is the one that acts.',
-    registers: [metrics],
-    collect() {
-      this.set(acting ? 1 : 0);
-    },
-  });
-
-  const admin = options.admin && guarded(options.admin, () => now() < heldUntil);
-
-  const begin = (): void => {
-    logger.info({ holder }, 'this responder acts from now on');
-    lent = new LentRegistry(metrics);
-    const started = options.start(admin, lent);
-    acting = started;
-    const end = (why: string): void => {
-      over = { responder: started, why };
-      pause.kick();
-    };
-    started.ended.then(
-      () => end('it ended'),
-      (error: unknown) => {
-        if (!(error instanceof FencedError)) failure = error as Error;
-        // Nothing is written to Kong until the next round shows which process has the lease: this one, or one that claimed the state.
-        heldUntil = -Infinity;
-        end('another responder has claimed its state');
-      },
-    );
-  };
-
-  const stepDown = async (why: string): Promise<void> => {
-    const ending = acting;
-    if (!ending) return;
-    logger.warn({ holder, leader }, `this responder stands by from now on: ${why}`);
-    acting = undefined;
-    await ending.stop();
-    lent.giveBack();
-  };
-
-  const round = async (): Promise<void> => {
-    if (over && over.responder === acting) await stepDown(over.why);
-    // From before the question on: the answer may have taken its time.
-    const askedAt = now();
-    try {
-      const lease = await state.lease(leaseName, holder, leaseMs);
-      if (problem !== null) logger.info('the lease of the responder can be had again');
-      problem = null;
-      leader = lease.holder;
-      if (lease.held) heldUntil = askedAt + leaseMs;
-      else if (acting) await stepDown(`${lease.holder} has the lease`);
-    } catch (error) {
-      if (problem === null) logger.error({ err: error as Error }, 'the lease of the responder cannot be had');
-      problem = `the lease cannot be had: ${(error as Error).message}`;
-    }
-    if (acting && now() >= heldUntil) await stepDown(problem ?? 'the lease ran out');
-    else if (!acting && now() < heldUntil) begin();
-  };
-
-  const ended = (async () => {
-    while (!stopping.signal.aborted) {
-      await round();
-      if (failure) break;
-      await pause.wait(leaseMs / 3);
-    }
-    await acting?.stop();
-    // The next one need not wait for the lease to run out. If this fails, it waits.
-    if (now() < heldUntil) await state.release(leaseName, holder).catch(() => undefined);
-    if (failure && !(failure instanceof StoppedError)) throw failure;
-  })();
-  ended.catch(() => undefined);
-
-  const standby = (): StandbyError =>
-    new StandbyError(
-      leader === ''
-        ? 'This responder does not act, nor is it known who does: the state store does not answer.'
-        : `This responder stands by. Ask the one that acts: ${leader}.`,
-    );
-  return {
-    name: 'responder',
-    health() {
-      if (acting) return acting.health();
-      if (problem !== null) return { alive: true, ready: false, detail: problem };
-      return {
-        alive: true,
-        ready: leader !== '',
-        detail: leader === '' ? 'asking for the lease' : `stands by; ${leader} acts`,
-      };
-    },
-    ended,
-    async stop() {
-      stopping.abort();
-      await ended.catch(() => undefined);
-    },
-    lift: (responseId) => (acting ? acting.lift(responseId) : Promise.reject(standby())),
-    responses() {
-      if (!acting) throw standby();
-      return acting.responses();
-    },
-    webhooks: () => acting?.webhooks() ?? [],
-  };
+  return new Standby(options);
 }
 
-/** Registers in another registry, and can take back all that it registered: a later life registers the same names. */
-class LentRegistry extends Registry {
+class Standby implements RunningResponder {
+  readonly name = 'responder';
+  readonly ended: Promise<void>;
+  readonly #options: StandbyOptions;
+  readonly #leaseMs: number;
+  readonly #admin: KongAdmin | undefined;
+  readonly #stopping = new AbortController();
+  readonly #pause: Pause;
+  /** The lease is certainly ours until then, by this process's clock. */
+  #heldUntil = -Infinity;
+  #acting: RunningResponder | undefined;
+  /** A responder that ended by itself, and why: the next round stops it before anything else. */
+  #endedActing: { responder: RunningResponder; why: string } | undefined;
+  #registry: RemovableRegistry;
+  /** Who has the lease, as far as it is known. */
+  #leader = '';
+  #problem: string | null = null;
+  #failure: Error | undefined;
+
+  constructor(options: StandbyOptions) {
+    this.#options = options;
+    const { admin, now, metrics, leaseMs = 6_000 } = options;
+    this.#leaseMs = leaseMs;
+    this.#admin = admin && guarded(admin, () => now() < this.#heldUntil);
+    this.#pause = createPause(options.sleep ?? sleep, this.#stopping.signal);
+    this.#registry = new RemovableRegistry(metrics);
+    const isActing = (): number => (this.#acting ? 1 : 0);
+    new Gauge({
+      name: 'tripline_responder_leader',
+      help: '1 while this responder is the one that acts.',
+      registers: [metrics],
+      collect() {
+        this.set(isActing());
+      },
+    });
+    this.ended = this.#run();
+    this.ended.catch(() => undefined);
+  }
+
+  health(): RoleHealth {
+    if (this.#acting) return this.#acting.health();
+    if (this.#problem !== null) return { alive: true, ready: false, detail: this.#problem };
+    const isKnown = this.#leader !== '';
+    return {
+      alive: true,
+      ready: isKnown,
+      detail: isKnown ? `stands by; ${this.#leader} acts` : 'asking for the lease',
+    };
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.ended.catch(() => undefined);
+  }
+
+  lift(responseId: string): Promise<Response> {
+    return this.#acting ? this.#acting.lift(responseId) : Promise.reject(this.#standsBy());
+  }
+
+  responses(): Response[] {
+    if (!this.#acting) throw this.#standsBy();
+    return this.#acting.responses();
+  }
+
+  channels(): ChannelStatus[] {
+    return this.#acting?.channels() ?? [];
+  }
+
+  #standsBy(): StandbyError {
+    return new StandbyError(
+      this.#leader === ''
+        ? 'This responder does not act, nor is it known who does: the state store does not answer.'
+        : `This responder stands by. Ask the one that acts: ${this.#leader}.`,
+    );
+  }
+
+  async #run(): Promise<void> {
+    const { state, holder, now } = this.#options;
+    while (!this.#stopping.signal.aborted) {
+      await this.#round();
+      if (this.#failure) break;
+      await this.#pause.wait(this.#leaseMs / 3);
+    }
+    await this.#acting?.stop();
+    // Without this the next holder would wait until the lease expires.
+    if (now() < this.#heldUntil) await state.release(leaseName, holder).catch(() => undefined);
+    if (this.#failure && !(this.#failure instanceof StoppedError)) throw this.#failure;
+  }
+
+  /** Asks for the lease, and starts or stops acting. */
+  async #round(): Promise<void> {
+    const { state, holder, logger, now } = this.#options;
+    const ended = this.#endedActing;
+    if (ended && ended.responder === this.#acting) await this.#stepDown(ended.why);
+    // The lease counts from before the request, since the answer may take a while.
+    const askedAt = now();
+    try {
+      const lease = await state.lease(leaseName, holder, this.#leaseMs);
+      if (this.#problem !== null) logger.info('the lease of the responder can be had again');
+      this.#problem = null;
+      this.#leader = lease.holder;
+      if (lease.held) this.#heldUntil = askedAt + this.#leaseMs;
+      else if (this.#acting) await this.#stepDown(`${lease.holder} has the lease`);
+    } catch (error) {
+      if (this.#problem === null)
+        logger.error({ err: error as Error }, 'the lease of the responder cannot be had');
+      this.#problem = `the lease cannot be had: ${(error as Error).message}`;
+    }
+    if (this.#acting && now() >= this.#heldUntil) await this.#stepDown(this.#problem ?? 'the lease ran out');
+    else if (!this.#acting && now() < this.#heldUntil) this.#begin();
+  }
+
+  #begin(): void {
+    const { logger, holder, metrics, start } = this.#options;
+    logger.info({ holder }, 'this responder acts from now on');
+    this.#registry = new RemovableRegistry(metrics);
+    const responder = start(this.#admin, this.#registry);
+    this.#acting = responder;
+    const noteEnd = (why: string): void => {
+      this.#endedActing = { responder, why };
+      this.#pause.wake();
+    };
+    responder.ended.then(
+      () => noteEnd('it ended'),
+      (error: unknown) => {
+        if (!(error instanceof FencedError)) this.#failure = error as Error;
+        // Nothing is written to Kong until the next round finds out which process has the lease.
+        this.#heldUntil = -Infinity;
+        noteEnd('another responder has claimed its state');
+      },
+    );
+  }
+
+  async #stepDown(why: string): Promise<void> {
+    const ending = this.#acting;
+    if (!ending) return;
+    const { logger, holder } = this.#options;
+    logger.warn({ holder, leader: this.#leader }, `this responder stands by from now on: ${why}`);
+    this.#acting = undefined;
+    await ending.stop();
+    this.#registry.removeAll();
+  }
+}
+
+/** Registers metrics in another registry, and can remove them again, since the next responder registers the same names. */
+class RemovableRegistry extends Registry {
   readonly #owner: Registry;
   readonly #names: string[] = [];
 
@@ -172,14 +215,14 @@ class LentRegistry extends Registry {
     this.#names.push((metric as unknown as { name: string }).name);
   }
 
-  giveBack(): void {
+  removeAll(): void {
     for (const name of this.#names.splice(0)) this.#owner.removeSingleMetric(name);
   }
 }
 
-/** Refuses to write to Kong when the lease is no longer surely held; reading does no harm. */
+/** Makes a client that refuses to write to Kong unless the lease is certainly held; reading does no harm. */
 function guarded(admin: KongAdmin, holds: () => boolean): KongAdmin {
-  const mindLease = (): void => {
+  const assertHeld = (): void => {
     if (!holds()) throw new StandbyError('the lease of the responder has run out');
   };
   return {
@@ -187,15 +230,15 @@ function guarded(admin: KongAdmin, holds: () => boolean): KongAdmin {
     plugins: (tag) => admin.plugins(tag),
     consumer: (idOrUsername) => admin.consumer(idOrUsername),
     putPlugin: async (id, plugin) => {
-      mindLease();
+      assertHeld();
       return admin.putPlugin(id, plugin);
     },
     patchPlugin: async (id, change) => {
-      mindLease();
+      assertHeld();
       return admin.patchPlugin(id, change);
     },
     deletePlugin: async (id) => {
-      mindLease();
+      assertHeld();
       return admin.deletePlugin(id);
     },
     close: () => admin.close(),

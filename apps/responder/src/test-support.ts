@@ -11,14 +11,15 @@ import {
   type KongPluginInput,
   type WriteOutcome,
 } from '@tripline/kong';
-import type { Alert, Policies, Policy, Response } from '@tripline/model';
+import type { Alert, Response } from '@tripline/model';
+import type { Policies, Policy } from '@tripline/policy';
 import {
   createEmbeddedState,
   type PartitionState,
   type StateChanges,
   type StateStore,
 } from '@tripline/state';
-import type { Sleep } from './pause.ts';
+import type { Sleep } from '@tripline/runtime';
 import type { PolicySource } from './policy-file.ts';
 
 export const startMs = 1_800_000_000_000;

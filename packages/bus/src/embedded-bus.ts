@@ -15,7 +15,8 @@ import {
   type Subscription,
 } from './bus.ts';
 import { partitionOf } from './partition.ts';
-import { bodyOfLines, framedBytes, skipRecords, writeBody } from './records.ts';
+import { bodyOfBlock, blockBytes, countOf, encodeBlock } from './embedded-blocks.ts';
+import { skipRecords } from './records.ts';
 
 export interface EmbeddedBusOptions {
   /** Directory of the log; made if absent. One process at a time. */
@@ -84,12 +85,6 @@ interface Waiting {
   resolve: () => void;
   reject: (error: unknown) => void;
 }
-
-/** In front of the records of a block: their number (24 bits, little-endian) and the version of the block. */
-const headerBytes = 4;
-const countMask = 0xff_ffff;
-/** The version of a block whose records are a body, see `recordsOf`. Version 0 has one record a line, and is still read. */
-const framedVersion = 1;
 
 /**
  * The bus as an append-only log in LMDB. All records that one commit takes to a partition are one block: its key is the
@@ -274,7 +269,7 @@ class EmbeddedBus implements Bus {
   async #makeRoom(taken: readonly Waiting[]): Promise<Waiting[]> {
     const added = new Map<Topic, number>();
     for (const { topic, records } of taken) {
-      const bytes = records.reduce((sum, record) => sum + framedBytes(record), headerBytes);
+      const bytes = blockBytes(records.map(({ value }) => value));
       added.set(topic, (added.get(topic) ?? 0) + bytes);
     }
     const removals: Removal[] = [];
@@ -551,23 +546,6 @@ class EmbeddedBus implements Bus {
     if (this.#unsaved.size > 0) await this.#commit(() => undefined).catch(() => undefined);
     await this.#commits.close();
   }
-}
-
-function encodeBlock(values: readonly Buffer[]): Buffer {
-  const block = Buffer.allocUnsafe(values.reduce((sum, value) => sum + framedBytes({ value }), headerBytes));
-  block.writeUIntLE(values.length, 0, 3);
-  block[3] = framedVersion;
-  writeBody(values, block, headerBytes);
-  return block;
-}
-
-function countOf(block: Buffer): number {
-  return block.readUInt32LE(0) & countMask;
-}
-
-function bodyOfBlock(block: Buffer): Buffer {
-  const body = block.subarray(headerBytes);
-  return block[3] === framedVersion ? body : bodyOfLines(body);
 }
 
 /** `topic/group/partition`; the group may itself hold slashes. */

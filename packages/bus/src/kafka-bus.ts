@@ -1,36 +1,15 @@
-import type { ConnectionOptions } from 'node:tls';
 import { topics, type Topic } from '@tripline/model';
+import { withDeadline } from '@tripline/runtime';
 import kafkajs, { type Kafka, type KafkaConfig, type SASLOptions } from 'kafkajs';
 import type { Bus, BusRecord, ConsumeOptions, Subscription } from './bus.ts';
 import { isPacked, readCommitMetadata } from './kafka-layout.ts';
-import { inTime, KafkaSender } from './kafka-sender.ts';
+import type { KafkaBusOptions, KafkaLog } from './kafka-options.ts';
+import { KafkaSender } from './kafka-sender.ts';
 import { groupIdOf, KafkaSubscription } from './kafka-subscription.ts';
 import { KafkaTopics } from './kafka-topics.ts';
 import { calmKafkajs } from './kafkajs-timer.ts';
 
-export interface KafkaBusOptions {
-  /** host:port of the brokers to ask first. */
-  brokers: string[];
-  clientId: string;
-  /** Before the names of topics and consumer groups. */
-  topicPrefix: string;
-  /** Of each topic; topics with another number are refused. */
-  partitions: number;
-  /** Of topics that the bus makes. */
-  replicationFactor: number;
-  /** How long topics that the bus makes keep API calls. */
-  retentionHours: number;
-  sasl?: { mechanism: 'plain' | 'scram-sha-256' | 'scram-sha-512'; username: string; password: string };
-  /** TLS; true for the system's authorities. */
-  ssl?: ConnectionOptions | true;
-  /** Groups whose lag `lag` tells besides those that this bus consumes for. */
-  groups?: { topic: Topic; group: string }[];
-  onLog?: KafkaLog;
-  /** Wall clock in ms. */
-  now?: () => number;
-}
-
-export type KafkaLog = (level: 'debug' | 'info' | 'warn' | 'error', message: string) => void;
+export type { KafkaBusOptions, KafkaLog };
 
 /** `close` gives up what takes longer. */
 const closeMaxMs = 15_000;
@@ -115,7 +94,7 @@ class KafkaBus implements Bus {
   async lag(): Promise<{ topic: Topic; group: string; records: number }[]> {
     if (this.#closed || this.#topics.problem() !== null) return [];
     try {
-      return await inTime(lagMaxMs, () => this.#lag());
+      return await withDeadline(lagMaxMs, () => this.#lag());
     } catch {
       this.#topics.dropAdmin();
       return [];
@@ -175,7 +154,7 @@ class KafkaBus implements Bus {
   }
 
   close(): Promise<void> {
-    this.#closed ??= inTime(closeMaxMs, async () => {
+    this.#closed ??= withDeadline(closeMaxMs, async () => {
       await Promise.all([...this.#subscriptions].map((subscription) => subscription.stop()));
       await this.#sender.close();
     })

@@ -1,13 +1,15 @@
 import type { Topic } from '@tripline/model';
+import { withDeadline } from '@tripline/runtime';
 import kafkajs, { type Kafka, type Message, type Producer, type TopicMessages } from 'kafkajs';
 import { compressSync, uncompressSync } from 'snappy';
 import { BusUnavailableError, RecordTooLargeError, type BusRecord } from './bus.ts';
-import type { KafkaBusOptions, KafkaLog } from './kafka-bus.ts';
+import type { KafkaBusOptions, KafkaLog } from './kafka-options.ts';
 import { isPacked, packedBytesMax, packedRecordsMax, packMessage } from './kafka-layout.ts';
 import type { KafkaTopics } from './kafka-topics.ts';
 import { inWords, kafkaErrorType } from './kafka-words.ts';
 import { partitionOf } from './partition.ts';
 import { framedBytes } from './records.ts';
+import { waitFor } from './timing.ts';
 
 /** How long a call of `publish` may take before it is refused. */
 const publishMaxMs = 10_000;
@@ -259,7 +261,7 @@ export class KafkaSender {
     }));
     const deadline = Math.min(...pieces.map(({ call }) => call.deadline));
     const leftMs = Math.max(sendMinMs, deadline - this.#now());
-    await inTime(leftMs, async () => {
+    await withDeadline(leftMs, async () => {
       this.#line ??= new Line(this.#kafka);
       await this.#line.send(topicMessages);
     });
@@ -375,32 +377,8 @@ class Line {
 
   async hangUp(): Promise<void> {
     this.#hungUp = true;
-    await inTime(2_000, () => this.#producer.disconnect()).catch(() => undefined);
+    await withDeadline(2_000, () => this.#producer.disconnect()).catch(() => undefined);
   }
-}
-
-/** Rejects when the work takes longer; the work itself goes on. */
-export async function inTime<Result>(ms: number, work: () => Promise<Result>): Promise<Result> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`It did not answer within ${Math.round(ms)} ms.`)), ms);
-  });
-  try {
-    return await Promise.race([work(), late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Resolves after a while, or when what `given` gets is called. */
-export function waitFor(ms: number, given: (end: () => void) => void): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    given(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
 
 function groupBy<Item>(items: Item[], keyOf: (item: Item) => string): Iterable<Item[]> {

@@ -1,21 +1,15 @@
-import type kafkajs from 'kafkajs';
-import { type Batch, type Consumer, type EachBatchPayload, type Kafka, type KafkaMessage } from 'kafkajs';
-import { BeginAgainError, type BusBatch, type ConsumeOptions, type Subscription } from './bus.ts';
-import type { KafkaBusOptions, KafkaLog } from './kafka-bus.ts';
-import {
-  commitMetadata,
-  isPacked,
-  packedRecordsMax,
-  placeOf,
-  positionOf,
-  readCommitMetadata,
-  unpackMessage,
-} from './kafka-layout.ts';
-import { inTime, waitFor } from './kafka-sender.ts';
+import { withDeadline } from '@tripline/runtime';
+import type { Batch, Consumer, EachBatchPayload, Kafka } from 'kafkajs';
+import { BeginAgainError, type ConsumeOptions, type Subscription } from './bus.ts';
+import type { KafkaBusOptions, KafkaLog } from './kafka-options.ts';
+import { KafkaPositions } from './kafka-positions.ts';
+import { createReader, nextBatch, type Reader } from './kafka-reader.ts';
+import { KafkaCommits } from './kafka-commits.ts';
+import { placeOf } from './kafka-layout.ts';
 import type { KafkaTopics } from './kafka-topics.ts';
 import { inWords } from './kafka-words.ts';
-import { bodyOf, framedBytes, measureBody, skipRecords } from './records.ts';
 import { stickyAssigner } from './sticky-assigner.ts';
+import { waitFor } from './timing.ts';
 
 /** Who does not answer for so long has lost its partitions to the others. */
 const sessionTimeoutMs = 10_000;
@@ -30,37 +24,11 @@ const fetchMaxBytesPerPartition = 256 * 1024;
 const waitingMaxBytes = 48 * 2 ** 20;
 const waitingMaxBytesPerPartition = { least: 2 ** 20, most: 8 * 2 ** 20 };
 const batchMaxBytes = 4 * 2 ** 20;
-const commitEveryMs = 1_000;
-const commitMaxMs = 5_000;
 const retryMs = 500;
 const restartMaxMs = 5_000;
 /** kafkajs that has not fetched for so long hangs, and is replaced. */
 const stalledMs = 90_000;
 const closeMs = 5_000;
-
-/**
- * A partition in this consumer's hands. When it goes to another consumer, or is read from elsewhere, `gone` makes all work
- * on it that is still under way harmless.
- */
-interface Reader {
-  partition: number;
-  gone: boolean;
-  /** Position at which the next batch begins; undefined while that is being found out. */
-  next: number | undefined;
-  /** Kafka offset of the message that is wanted next from kafkajs; undefined while that is being found out. */
-  wanted: number | undefined;
-  waiting: KafkaMessage[];
-  waitingBytes: number;
-  paused: boolean;
-  busy: boolean;
-  /** Why it cannot be read at present, in words; null again as soon as it can. */
-  problem: string | null;
-  /** How often it was read from elsewhere: a batch of before must not move the position. */
-  turns: number;
-  /** What the group's position is to be, and what it is known to be. */
-  passed: number | undefined;
-  committed: number | undefined;
-}
 
 /**
  * One consumer of one group on one topic.
@@ -80,6 +48,9 @@ export class KafkaSubscription implements Subscription {
   readonly #log: KafkaLog;
   readonly #now: () => number;
   readonly #readers = new Map<number, Reader>();
+  readonly #positions: KafkaPositions;
+  readonly #commits: KafkaCommits;
+  readonly #source: Parameters<typeof nextBatch>[1];
   readonly #pumps = new Set<Promise<void>>();
   /** The latest `#begin` per partition. */
   readonly #beginning = new Map<number, Promise<void>>();
@@ -94,12 +65,6 @@ export class KafkaSubscription implements Subscription {
   /** Why the consumer as a whole does not work; that of one partition is its reader's. */
   #problem: string | null = null;
   #lastFetchAt = 0;
-  #commitTimer: NodeJS.Timeout | undefined;
-  #committing: Promise<void> = Promise.resolve();
-  #committedAt = -Infinity;
-  #recordsPerMessage = 1;
-  #bounds: Promise<Map<number, { low: number; high: number }>> | undefined;
-  #positions: Promise<Map<number, number>> | undefined;
 
   constructor(options: {
     bus: KafkaBusOptions;
@@ -116,6 +81,16 @@ export class KafkaSubscription implements Subscription {
     this.#now = options.bus.now ?? Date.now;
     this.topicName = this.#topics.nameOf(this.#options.topic);
     this.groupId = groupIdOf(this.#bus, this.#options.group, this.#options.topic);
+    const { topic, maxBatchBytes = batchMaxBytes } = this.#options;
+    const where = { topic, topicName: this.topicName, groupId: this.groupId, log: this.#log };
+    this.#positions = new KafkaPositions({ ...where, consume: this.#options, topics: this.#topics });
+    this.#commits = new KafkaCommits({
+      ...where,
+      readers: this.#readers,
+      consumer: () => this.#consumer,
+      now: this.#now,
+    });
+    this.#source = { ...where, maxBatchBytes, onMessage: (records) => this.#commits.sawMessage(records) };
     this.stopped = this.#run();
     // Whoever awaits `stopped` sees the failure; nobody has to.
     this.stopped.catch(() => undefined);
@@ -127,15 +102,11 @@ export class KafkaSubscription implements Subscription {
     return null;
   }
 
-  recordsPerMessage(): number {
-    return this.#recordsPerMessage;
-  }
-
   passed(partition: number, offset: number): void {
     const reader = this.#readers.get(partition);
     if (!reader) return;
     reader.passed = offset;
-    this.#commitSoon();
+    this.#commits.soon();
   }
 
   beginAgain(partition: number): void {
@@ -178,7 +149,7 @@ export class KafkaSubscription implements Subscription {
         new Promise((resolve) => (this.#endRun = resolve)),
       ]);
     }
-    clearTimeout(this.#commitTimer);
+    this.#commits.cancel();
     if (this.#failure) throw this.#failure.error;
   }
 
@@ -256,12 +227,12 @@ export class KafkaSubscription implements Subscription {
       // Paused: whatever kafkajs still fetches would be left lying and be fetched again at once.
       for (const reader of this.#readers.values()) this.#pause(reader);
       await Promise.all(this.#pumps);
-      clearTimeout(this.#commitTimer);
-      await inTime(closeMs, () => this.#commit()).catch(() => undefined);
+      this.#commits.cancel();
+      await withDeadline(closeMs, () => this.#commits.commit()).catch(() => undefined);
     }
     this.#consumer = undefined;
     for (const reader of [...this.#readers.values()]) this.#letGo(reader, !this.#stopping);
-    await inTime(closeMs, () => consumer.disconnect()).catch(() => undefined);
+    await withDeadline(closeMs, () => consumer.disconnect()).catch(() => undefined);
     return error;
   }
 
@@ -274,7 +245,7 @@ export class KafkaSubscription implements Subscription {
   #rebalanceBegins(): void {
     this.#rebalancing = true;
     // Goes out before this member joins anew, while the group still takes its positions.
-    void this.#commit();
+    void this.#commits.commit();
   }
 
   /** Called while kafkajs waits, before it fetches under the new assignment. Must not throw. */
@@ -297,20 +268,7 @@ export class KafkaSubscription implements Subscription {
         this.#pumpOn(stays);
         continue;
       }
-      const reader: Reader = {
-        partition,
-        gone: false,
-        next: undefined,
-        wanted: undefined,
-        waiting: [],
-        waitingBytes: 0,
-        paused: false,
-        busy: false,
-        problem: null,
-        turns: 0,
-        passed: undefined,
-        committed: undefined,
-      };
+      const reader = createReader(partition);
       this.#readers.set(partition, reader);
       this.#pause(reader);
       void this.#begin(reader);
@@ -376,7 +334,7 @@ export class KafkaSubscription implements Subscription {
   async #place(reader: Reader, own: number | undefined): Promise<void> {
     while (!reader.gone && !this.#stopping) {
       try {
-        const next = await this.#startOf(reader, own);
+        const next = await this.#positions.startOf(reader, own);
         if (this.#isOver(reader)) return;
         reader.problem = null;
         reader.next = next;
@@ -385,7 +343,7 @@ export class KafkaSubscription implements Subscription {
         this.#resume(reader);
         // From now on the group is known, and how far it is behind.
         if (reader.committed !== next) reader.passed = next;
-        this.#commitSoon(true);
+        this.#commits.soon(true);
         return;
       } catch (error) {
         if (this.#isOver(reader)) return;
@@ -398,83 +356,6 @@ export class KafkaSubscription implements Subscription {
 
   #isOver(reader: Reader): boolean {
     return reader.gone || this.#stopping;
-  }
-
-  async #startOf(reader: Reader, own: number | undefined): Promise<number> {
-    const { topic, from } = this.#options;
-    const position = own ?? (await this.#shared('#positions')).get(reader.partition);
-    if (own === undefined) reader.committed = position;
-    let bounds = (await this.#shared('#bounds')).get(reader.partition)!;
-    if (position === undefined) {
-      const message = from === 'newest' ? bounds.high : bounds.low;
-      return positionOf(topic, { message, index: 0 });
-    }
-    const { message } = placeOf(topic, position);
-    // Asked again, as an answer shared with other partitions may be older than the position.
-    if (message > bounds.high) bounds = (await this.#askBounds()).get(reader.partition)!;
-    const where = `${this.topicName}/${reader.partition}`;
-    if (message > bounds.high) {
-      this.#log(
-        'error',
-        `Kafka's log of ${where} ends at ${bounds.high}, before position ${message} of group ${this.groupId}: ` +
-          'the topic was made anew, or lost its end. The group begins at the oldest record.',
-      );
-      const oldest = positionOf(topic, { message: bounds.low, index: 0 });
-      this.#options.onLost?.(reader.partition, position, oldest);
-      return oldest;
-    }
-    if (message < bounds.low) {
-      this.#tellOfLoss(reader, message, bounds.low);
-      return positionOf(topic, { message: bounds.low, index: 0 });
-    }
-    return position;
-  }
-
-  #tellOfLoss(reader: Reader, from: number, to: number): void {
-    this.#log(
-      'error',
-      `Messages ${from} to ${to - 1} of ${this.topicName}/${reader.partition} were deleted by Kafka's retention before ` +
-        `group ${this.groupId} had read them: it is too far behind. Raise bus.kafka.retentionHours (and the topic's ` +
-        'retention.ms), or run more consumers.',
-    );
-    const { topic, onLost } = this.#options;
-    onLost?.(
-      reader.partition,
-      positionOf(topic, { message: from, index: 0 }),
-      positionOf(topic, { message: to, index: 0 }),
-    );
-  }
-
-  /** One question to Kafka for all partitions that begin at the same time. */
-  #shared(what: '#bounds'): Promise<Map<number, { low: number; high: number }>>;
-  #shared(what: '#positions'): Promise<Map<number, number>>;
-  #shared(what: '#bounds' | '#positions'): Promise<Map<number, unknown>> {
-    if (what === '#bounds') {
-      this.#bounds ??= this.#askBounds().finally(() => (this.#bounds = undefined));
-      return this.#bounds;
-    }
-    this.#positions ??= this.#askPositions().finally(() => (this.#positions = undefined));
-    return this.#positions;
-  }
-
-  async #askBounds(): Promise<Map<number, { low: number; high: number }>> {
-    const admin = await this.#topics.admin();
-    const found = await admin.fetchTopicOffsets(this.topicName);
-    return new Map(
-      found.map(({ partition, low, high }) => [partition, { low: Number(low), high: Number(high) }]),
-    );
-  }
-
-  async #askPositions(): Promise<Map<number, number>> {
-    const admin = await this.#topics.admin();
-    const [found] = await admin.fetchOffsets({ groupId: this.groupId, topics: [this.topicName] });
-    const positions = new Map<number, number>();
-    for (const { partition, offset, metadata } of found?.partitions ?? []) {
-      if (Number(offset) < 0) continue;
-      const { index } = readCommitMetadata(metadata);
-      positions.set(partition, positionOf(this.#options.topic, { message: Number(offset), index }));
-    }
-    return positions;
   }
 
   /** Messages from kafkajs into the partition's queue. */
@@ -495,7 +376,7 @@ export class KafkaSubscription implements Subscription {
     }
     const first = Number(batch.messages[0]!.offset);
     if (first > reader.wanted && this.#options.topic !== 'responses')
-      this.#tellOfLoss(reader, reader.wanted, first);
+      this.#positions.reportLoss(reader, reader.wanted, first);
     for (const message of batch.messages) {
       reader.waiting.push(message);
       reader.waitingBytes += message.value?.length ?? 0;
@@ -534,7 +415,7 @@ export class KafkaSubscription implements Subscription {
   /** Hands the queue to the handler, one batch at a time. */
   async #pump(reader: Reader): Promise<void> {
     while (!this.#isOver(reader) && !this.#rebalancing) {
-      const batch = this.#nextBatch(reader);
+      const batch = nextBatch(reader, this.#source);
       if (!batch) return;
       if (reader.paused && reader.waitingBytes < this.#waitingMaxBytes() / 2) this.#resume(reader);
       const { turns } = reader;
@@ -556,7 +437,7 @@ export class KafkaSubscription implements Subscription {
       if (this.#options.startAt) continue;
       reader.passed = batch.nextOffset;
       // In a rebalance the partition may go in a moment: the sooner the group knows, the less is delivered again.
-      this.#commitSoon(this.#rebalancing);
+      this.#commits.soon(this.#rebalancing);
     }
   }
 
@@ -579,7 +460,7 @@ export class KafkaSubscription implements Subscription {
       try {
         const position = reader.passed ?? reader.committed;
         if (position === undefined) return;
-        await this.#consumer?.commitOffsets([this.#commitOf(reader, position)]);
+        await this.#consumer?.commitOffsets([this.#commits.commitOf(reader, position)]);
         reader.problem = null;
         return;
       } catch (error) {
@@ -587,133 +468,6 @@ export class KafkaSubscription implements Subscription {
         await waitFor(retryMs, () => undefined);
       }
     }
-  }
-
-  /** The next batch out of the queue; undefined if there is none yet. */
-  #nextBatch(reader: Reader): BusBatch | undefined {
-    if (reader.next === undefined) return undefined;
-    return isPacked(this.#options.topic) ? this.#nextPacked(reader) : this.#nextJoined(reader);
-  }
-
-  /** One message is one batch. */
-  #nextPacked(reader: Reader): BusBatch | undefined {
-    const { topic } = this.#options;
-    while (reader.waiting.length > 0) {
-      const { offset, value } = reader.waiting.shift()!;
-      reader.waitingBytes -= value?.length ?? 0;
-      const message = Number(offset);
-      const from = placeOf(topic, reader.next!);
-      if (message < from.message || value === null) continue;
-      const unpacked = unpackMessage(value);
-      const index = message === from.message ? from.index : 0;
-      const { count, end } = measureBody(unpacked, packedRecordsMax);
-      this.#recordsPerMessage += (count - this.#recordsPerMessage) / 16;
-      if (end < unpacked.length) {
-        this.#log(
-          'error',
-          `Message ${offset} of ${this.topicName}/${reader.partition} is not from Tripline: it is damaged behind ${count} ` +
-            `records, or has more than ${packedRecordsMax}. The first ones are taken, the others left out.`,
-        );
-      }
-      if (count <= index) continue;
-      const body = unpacked.subarray(0, end);
-      return {
-        topic,
-        partition: reader.partition,
-        firstOffset: positionOf(topic, { message, index }),
-        nextOffset: positionOf(topic, { message: message + 1, index: 0 }),
-        count: count - index,
-        body: skipRecords(body, index),
-      };
-    }
-    return undefined;
-  }
-
-  /** Messages whose offsets follow on each other are one batch. */
-  #nextJoined(reader: Reader): BusBatch | undefined {
-    const maxBytes = this.#options.maxBatchBytes ?? batchMaxBytes;
-    const values: Buffer[] = [];
-    let bytes = 0;
-    let first = -1;
-    let looked = 0;
-    for (const { offset, value } of reader.waiting) {
-      const message = Number(offset);
-      const wanted = message >= reader.next! && value !== null;
-      // Nothing is joined over a gap, as the records of a batch have consecutive positions.
-      if (
-        first >= 0 &&
-        (!wanted || message !== first + values.length || bytes + framedBytes({ value }) > maxBytes)
-      )
-        break;
-      looked++;
-      reader.waitingBytes -= value?.length ?? 0;
-      if (!wanted) continue;
-      if (first < 0) first = message;
-      values.push(value);
-      bytes += framedBytes({ value });
-    }
-    reader.waiting.splice(0, looked);
-    if (first < 0) return undefined;
-    return {
-      topic: this.#options.topic,
-      partition: reader.partition,
-      firstOffset: first,
-      nextOffset: first + values.length,
-      count: values.length,
-      body: bodyOf(values),
-    };
-  }
-
-  #commitSoon(now = false): void {
-    if (now) {
-      clearTimeout(this.#commitTimer);
-      this.#commitTimer = undefined;
-    }
-    if (this.#commitTimer !== undefined || !this.#consumer) return;
-    const waitMs = now
-      ? 0
-      : Math.max(0, Math.min(commitEveryMs, this.#committedAt + commitEveryMs - this.#now()));
-    this.#commitTimer = setTimeout(() => {
-      this.#commitTimer = undefined;
-      void this.#commit();
-    }, waitMs);
-  }
-
-  /** Tells Kafka the group's positions. Best effort: what is not told now is told with the next ones. */
-  #commit(): Promise<void> {
-    this.#committing = this.#committing.then(async () => {
-      this.#committedAt = this.#now();
-      const told = [...this.#readers.values()].flatMap((reader) => {
-        const { passed, committed } = reader;
-        return passed === undefined || passed === committed ? [] : [{ reader, position: passed }];
-      });
-      const consumer = this.#consumer;
-      if (told.length === 0 || !consumer) return;
-      try {
-        // kafkajs may never answer one that meets a rebalance; those behind it must not wait for it.
-        await inTime(commitMaxMs, () =>
-          consumer.commitOffsets(told.map(({ reader, position }) => this.#commitOf(reader, position))),
-        );
-        for (const { reader, position } of told) reader.committed = position;
-      } catch (error) {
-        this.#log(
-          'debug',
-          `Group ${this.groupId} could not tell Kafka its positions yet: ${(error as Error).message}`,
-        );
-        this.#commitSoon();
-      }
-    });
-    return this.#committing;
-  }
-
-  #commitOf(reader: Reader, position: number): kafkajs.TopicPartitionOffsetAndMetadata {
-    const { message, index } = placeOf(this.#options.topic, position);
-    return {
-      topic: this.topicName,
-      partition: reader.partition,
-      offset: String(message),
-      metadata: commitMetadata(index, this.#recordsPerMessage),
-    };
   }
 }
 

@@ -1,6 +1,6 @@
 import { topics, type Topic } from '@tripline/model';
 import kafkajs, { type Admin, type Kafka } from 'kafkajs';
-import type { KafkaBusOptions, KafkaLog } from './kafka-bus.ts';
+import type { KafkaBusOptions, KafkaLog } from './kafka-options.ts';
 import { inWords, kafkaErrorType } from './kafka-words.ts';
 
 const dayMs = 86_400_000;

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import type { ClickHouseClient, ClickHouseSettings } from '@clickhouse/client';
-import type { Alert, Response } from '@tripline/model';
+import { upgradeResponse, type Alert, type Response } from '@tripline/model';
 import { LakeRefusedError, type Lake, type LakeTable } from './lake.ts';
 import { migrateLake } from './migrate.ts';
 import { alertsSinceSql } from './queries/alerts.ts';
@@ -104,7 +104,7 @@ export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake
     },
     responses: async (limit) => {
       const rows = await query<{ response: string }>(responsesSql, { limit });
-      return rows.map((row) => JSON.parse(row.response) as Response);
+      return rows.map((row) => upgradeResponse(JSON.parse(row.response)) as Response);
     },
     ratedCalls: async (filter) => query<RatedCall>(ratedCallsSql(filter), riskParameters(filter)),
     sessions: async (filter) => query<Session>(sessionsSql(filter), riskParameters(filter)),

@@ -108,7 +108,7 @@ export function response(id: string, changes: Partial<Response>): Response {
     policyId: 'stop-spikes',
     alertId: 'alert-1',
     action: { type: 'block', duration: '15m', status: 403, message: 'Blocked' },
-    consumer: { id: 'c1', name: 'Ann' },
+    target: { kind: 'consumer', id: 'c1', name: 'Ann' },
     status: 'expired',
     decidedAt: 0,
     expiresAt: null,

@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { repeats } from '../../../test/support/thorough.ts';
 import { openEmbeddedLake } from './embedded-lake.ts';
 
-const rounds = 12;
+const rounds = repeats(4, 12);
 const rowsPerBatch = 400;
 const directory = mkdtempSync(join(tmpdir(), 'tripline-lake-kill-'));
 const child = join(directory, 'child.mjs');

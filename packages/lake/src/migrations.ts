@@ -2,6 +2,7 @@ import apiCallsAlertsResponses from '../migrations/001-api-calls-alerts-response
 import apiCallsCountOnce from '../migrations/002-api-calls-count-once.sql' with { type: 'text' };
 import insertsAreNotRemembered from '../migrations/003-inserts-are-not-remembered.sql' with { type: 'text' };
 import whoActsAndCredentials from '../migrations/004-who-acts-and-credentials.sql' with { type: 'text' };
+import responsesHaveTargets from '../migrations/005-responses-have-targets.sql' with { type: 'text' };
 
 /**
  * The files of `packages/lake/migrations`, in the order in which they are applied; the first one makes schema version 1. A
@@ -12,6 +13,7 @@ export const migrationFiles = {
   '002-api-calls-count-once.sql': apiCallsCountOnce,
   '003-inserts-are-not-remembered.sql': insertsAreNotRemembered,
   '004-who-acts-and-credentials.sql': whoActsAndCredentials,
+  '005-responses-have-targets.sql': responsesHaveTargets,
 };
 
 /** One step of the schema. Each statement can be run again: a crash may come between it and the record that the step was applied. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { alert, callRecords, fullCall, response } from './contract-rows.ts';
+import { alert, callRecords, fullCall, jsonRecords, response } from './contract-rows.ts';
 import type { LakeUnderTest } from './lake.contract.ts';
 import { migrations } from './migrations.ts';
 import { releasedLakes } from './released-lakes.ts';
@@ -40,7 +40,10 @@ export function upgradeContract(name: string, open: () => Promise<LakeUnderTest>
       for (let i = 0; i < 2; i++)
         await append('api_calls', Object.keys(call).join(', '), 'JSONEachRow', call);
       for (const row of [open, closed]) await append('alerts', 'alert', 'LineAsString', row);
-      for (const row of [active, lifted]) await append('responses', 'response', 'LineAsString', row);
+      const { target, ...withoutTarget } = lifted;
+      const asOfVersion =
+        version < 5 ? { ...withoutTarget, consumer: { id: target.id, name: target.name } } : lifted;
+      for (const row of [active, asOfVersion]) await append('responses', 'response', 'LineAsString', row);
 
       await lake.migrate({ retentionDays: 30 });
       const rows = (): Promise<unknown[]> =>
@@ -53,6 +56,13 @@ export function upgradeContract(name: string, open: () => Promise<LakeUnderTest>
       expect(await rows()).toEqual([kept]);
       expect(await lake.alertsSince(0)).toEqual([closed]);
       expect(await lake.responses(10)).toEqual([lifted]);
+      const targets = (): Promise<unknown[]> =>
+        lake.query(
+          'SELECT targetKind, targetId, targetName, consumerId, consumerName FROM tripline.responses ORDER BY id',
+        );
+      const ofConsumer = { targetKind: 'consumer', targetId: 'c1', targetName: 'Ann' };
+      const keptTarget = { ...ofConsumer, consumerId: 'c1', consumerName: 'Ann' };
+      expect(await targets()).toEqual([keptTarget]);
       const applied = await lake.query('SELECT version FROM tripline.migrations ORDER BY version');
       expect(applied).toEqual(migrations.map((_, index) => ({ version: index + 1 })));
       expect(version).toBeLessThanOrEqual(migrations.length);
@@ -60,6 +70,15 @@ export function upgradeContract(name: string, open: () => Promise<LakeUnderTest>
       const today = fullCall('today-0001', now);
       await lake.insert('apiCalls', callRecords([today]));
       expect(await rows()).toEqual([kept, today]);
+      const address = { kind: 'address', id: '203.0.113.9' } as const;
+      await lake.insert(
+        'responses',
+        jsonRecords([response('response-2', { target: address, decidedAt: now })]),
+      );
+      expect(await targets()).toEqual([
+        keptTarget,
+        { targetKind: 'address', targetId: '203.0.113.9', targetName: '', consumerId: '', consumerName: '' },
+      ]);
     });
   });
 }

@@ -1,9 +1,9 @@
 import { severities, type Alert, type Severity } from '@tripline/model';
 
-/** What happened to an alert, as far as a receiver is concerned. */
+/** What happened to an alert since the receiver was last notified of it. */
 export type AlertEvent = 'raised' | 'updated' | 'closed';
 
-/** How many messages about alerts of one type and severity a digest stands for. */
+/** Counts the messages about alerts of one type and severity that a digest replaces. */
 export interface DigestCount {
   type: string;
   severity: Severity;
@@ -12,29 +12,26 @@ export interface DigestCount {
   closed: number;
 }
 
-/**
- * What stands for the messages that a receiver did not get one by one. The counts are exact: each message that the digest
- * replaces is counted once.
- */
+/** Replaces messages that were not sent one by one. The counts are exact: each of these messages is counted once. */
 export interface AlertDigest {
   /** The policy whose action names the receiver. */
   policy: string;
-  /** When the first and the last of them came, ms since the epoch. */
+  /** When the first and the last of the messages came, ms since the epoch. */
   from: number;
   to: number;
   /** Sum of all `counts`. */
   messages: number;
   counts: DigestCount[];
-  /** The most severe of the alerts, of equals the first; at most `digestAlertsMax`. */
+  /** The most severe of the alerts, and of equally severe ones the first; at most `digestAlertsMax`. */
   alerts: { id: string; type: string; severity: Severity; actor: string; summary: string }[];
-  /** How to list all of them, in words. */
+  /** How to list all of the alerts, in words. */
   list: string;
 }
 
 export const digestAlertsMax = 20;
-/** Types of alerts that are counted by name; more than these are no types of ours, and are counted as `other`. */
+/** Types of alerts that are counted by name. There are fewer, so that further ones come from bad records: they count as `other`. */
 const typesMax = 32;
-const maxTextChars = 300;
+const textCharsMax = 300;
 
 export function emptyDigest(policy: string, nowMs: number): AlertDigest {
   return {
@@ -48,7 +45,7 @@ export function emptyDigest(policy: string, nowMs: number): AlertDigest {
   };
 }
 
-/** Counts one message, in place. */
+/** Adds one message to the digest, in place. */
 export function addToDigest(digest: AlertDigest, event: AlertEvent, alert: Alert, nowMs: number): void {
   digest.to = Math.max(digest.to, nowMs);
   digest.messages++;
@@ -63,7 +60,7 @@ export function addToDigest(digest: AlertDigest, event: AlertEvent, alert: Alert
   nameAlert(digest, alert);
 }
 
-/** Keeps the most severe ones, each alert once. */
+/** Lists the alert if it is one of the most severe. Each alert is listed once. */
 function nameAlert(digest: AlertDigest, alert: Alert): void {
   const { alerts } = digest;
   const rank = (severity: Severity): number => severities.indexOf(severity);
@@ -75,8 +72,8 @@ function nameAlert(digest: AlertDigest, alert: Alert): void {
     id: alert.id,
     type: alert.type,
     severity: alert.severity,
-    actor: alert.actor.name.slice(0, maxTextChars),
-    summary: alert.summary.slice(0, maxTextChars),
+    actor: alert.actor.name.slice(0, textCharsMax),
+    summary: alert.summary.slice(0, textCharsMax),
   });
   if (alerts.length > digestAlertsMax) alerts.pop();
 }

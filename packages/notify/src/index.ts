@@ -1,16 +1,12 @@
+export type { Channel, ChannelContext, ChannelKind, ChannelMessage, ChannelSettings } from './channel.ts';
+export type { Delivery, DeliveryFailure } from './delivery.ts';
+export { channelKinds, createChannels, type Channels } from './channels/index.ts';
 export {
-  createWebhookSender,
-  digestMessage,
-  retryDelayMs,
   signWebhook,
   webhookMessage,
-  type DeliveryOutcome,
-  type WebhookEvent,
   type WebhookMessage,
-  type WebhookReceiver,
-  type WebhookSender,
-  type WebhookSenderOptions,
-} from './webhook.ts';
+  type WebhookSettings,
+} from './channels/webhook.ts';
 export { addToDigest, emptyDigest, type AlertDigest, type AlertEvent, type DigestCount } from './digest.ts';
-export { proxyFor, proxyFromEnvironment, type ProxySettings } from './proxy.ts';
-export { isPublicAddress, PrivateTargetError } from './target.ts';
+export { proxyFromEnvironment, type ProxySettings } from './http/proxy.ts';
+export { isPublicAddress, PrivateTargetError } from './http/target.ts';

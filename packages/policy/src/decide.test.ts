@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { Policies } from '@tripline/model';
 import { actionIds, decide, responseId, responseIdByIndex } from './decide.ts';
+import type { Policies } from './policy.ts';
 import { aBlock, anAlert, aRateLimit } from './test-support.ts';
 
 const policies: Policies = {
@@ -27,9 +27,9 @@ test('the enabled policies that match act in the order of the file, dry runs are
       dryRun: false,
       responseId: responseId('a', 'alert-1', 'block'),
       action: aBlock(),
-      consumer: { id: 'c-1', name: 'acme' },
+      target: { kind: 'consumer', id: 'c-1', name: 'acme' },
     },
-    { kind: 'notify', policyId: 'a', actionId: 'notify', dryRun: false, webhook: 'w' },
+    { kind: 'notify', policyId: 'a', actionId: 'notify', dryRun: false, channel: 'w' },
     {
       kind: 'respond',
       policyId: 'b',
@@ -37,7 +37,7 @@ test('the enabled policies that match act in the order of the file, dry runs are
       dryRun: true,
       responseId: responseId('b', 'alert-1', 'rate-limit'),
       action: aRateLimit(),
-      consumer: { id: 'c-1', name: 'acme' },
+      target: { kind: 'consumer', id: 'c-1', name: 'acme' },
     },
   ]);
 });
@@ -46,7 +46,7 @@ test.each(['credential', 'address', 'endpoint', 'campaign'] as const)(
   'an alert about a %s leads to no block, only to notifications',
   (kind) => {
     const decisions = decide(policies, anAlert({ actor: { kind, id: 'c-1', name: 'x' } }));
-    expect(decisions.map((decision) => decision.kind)).toEqual(['no-consumer', 'notify', 'no-consumer']);
+    expect(decisions.map((decision) => decision.kind)).toEqual(['no-target', 'notify', 'no-target']);
   },
 );
 

@@ -1,15 +1,18 @@
-/** Where a value stands in the text: offsets in UTF-16 units, `keyAt` of its key if it is a property. */
+import { createScanner, parseTree, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
+
+/** A JSON value and where it stands in the text, as offsets in UTF-16 units. */
 export interface JsonNode {
   value: unknown;
   at: number;
+  /** Offset of its name, if it is a property. */
   keyAt?: number;
   /** Children of an object (by name) or of a list (by index, as text). */
   children?: Map<string, JsonNode>;
-  /** Names that an object gives more than once, each with the place of the second. */
+  /** Names that an object gives more than once, each with the offset of the second. */
   repeated?: { key: string; at: number }[];
 }
 
-/** Not JSON: what was found where. */
+/** Thrown for a text that is no JSON; `at` is the offset of the mistake. */
 export class JsonSyntaxError extends Error {
   override name = 'JsonSyntaxError';
   readonly at: number;
@@ -19,130 +22,109 @@ export class JsonSyntaxError extends Error {
   }
 }
 
-const maxDepth = 64;
-const spaces = /[ \t\r\n]*/y;
-// eslint-disable-next-line no-control-regex -- JSON forbids control characters in texts
-const strings = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
-const numbers = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
-const words = /[A-Za-z_$][A-Za-z0-9_$]*/y;
+const depthMax = 64;
+const byteOrderMark = '\ufeff';
 
 /**
- * Reads JSON (RFC 8259) and remembers where each value stands, which JSON.parse does not tell. Takes time linear in the
- * text. Throws `JsonSyntaxError`, also for values nested deeper than 64.
+ * Reads JSON (RFC 8259) together with the position of each value. Accepts what `JSON.parse` accepts, and a byte order mark
+ * before it. Throws `JsonSyntaxError`, also for values nested deeper than 64.
  */
 export function readJson(text: string): JsonNode {
-  let at = 0;
+  // A space keeps the offsets.
+  const source = text.startsWith(byteOrderMark) ? ` ${text.slice(1)}` : text;
+  checkDepth(source);
+  const errors: ParseError[] = [];
+  const root = parseTree(source, errors, { disallowComments: true, allowTrailingComma: false });
+  const [first] = errors;
+  if (first) throw describeError(source, first);
+  return nodeOf(root!);
+}
 
-  const take = (pattern: RegExp): string | undefined => {
-    pattern.lastIndex = at;
-    const found = pattern.exec(text)?.[0];
-    if (found) at += found.length;
-    return found;
-  };
-  const fail = (message: string, where = at): never => {
-    throw new JsonSyntaxError(message, where);
-  };
-  const describe = (): string => {
-    const char = text[at];
-    if (char === undefined) return 'the end of the text';
-    if (text.startsWith('//', at) || text.startsWith('/*', at)) return 'a comment (JSON has none)';
-    return JSON.stringify(char);
-  };
+/** The parser is recursive: a text of brackets alone must not exhaust the stack. */
+function checkDepth(text: string): void {
+  let depth = 0;
+  for (const at of tokensOf(text)) {
+    if ('{['.includes(text[at]!) && ++depth > depthMax + 1)
+      throw new JsonSyntaxError(`values are nested deeper than ${depthMax}`, at);
+    if ('}]'.includes(text[at]!)) depth--;
+  }
+}
 
-  const readString = (what: string): string => {
-    if (text[at] !== '"') fail(`${what} is expected here, in double quotes; found ${describe()}`);
-    const found = take(strings);
-    if (!found) return fail('this text has no closing quote, or holds a line break or an unknown \\ escape');
-    return JSON.parse(found) as string;
-  };
+/** The offsets of all tokens, white space left out. */
+function* tokensOf(text: string): Generator<number> {
+  const scanner = createScanner(text, true);
+  for (scanner.scan(); scanner.getTokenLength() > 0; scanner.scan()) yield scanner.getTokenOffset();
+}
 
-  const readValue = (depth: number): JsonNode => {
-    if (depth > maxDepth) fail(`values are nested deeper than ${maxDepth}`);
-    const start = at;
-    const char = text[at];
-    if (char === '{') return readObject(depth, start);
-    if (char === '[') return readList(depth, start);
-    if (char === '"') return { value: readString('a text'), at: start };
-    const number = take(numbers);
-    if (number) return { value: Number(number), at: start };
-    const word = take(words);
-    if (word === 'true') return { value: true, at: start };
-    if (word === 'false') return { value: false, at: start };
-    if (word === 'null') return { value: null, at: start };
-    return fail(
-      word
-        ? `a value is expected here; found ${word} (texts need double quotes)`
-        : `a value is expected here; found ${describe()}`,
-      start,
+function nodeOf(node: Node): JsonNode {
+  if (node.type === 'array') {
+    const items = (node.children ?? []).map(nodeOf);
+    const children = new Map(items.map((item, index) => [String(index), item]));
+    return { value: items.map((item) => item.value), at: node.offset, children };
+  }
+  if (node.type !== 'object') return { value: node.value as unknown, at: node.offset };
+  const value: Record<string, unknown> = {};
+  const children = new Map<string, JsonNode>();
+  const repeated: { key: string; at: number }[] = [];
+  for (const { children: [name, content] = [] } of node.children ?? []) {
+    const key = name!.value as string;
+    if (children.has(key)) repeated.push({ key, at: name!.offset });
+    const child = { ...nodeOf(content!), keyAt: name!.offset };
+    children.set(key, child);
+    // Not an assignment: `__proto__` is a name like any other.
+    Object.defineProperty(value, key, {
+      value: child.value,
+      enumerable: true,
+      configurable: true,
+      writable: true,
+    });
+  }
+  return { value, at: node.offset, children, repeated };
+}
+
+function describeError(text: string, { error, offset }: ParseError): JsonSyntaxError {
+  const code = printParseErrorCode(error);
+  if (/String|Unicode|Character/.test(code)) {
+    return new JsonSyntaxError(
+      'this text has no closing quote, or holds a line break or an unknown \\ escape',
+      offset,
     );
-  };
+  }
+  if (code === 'UnexpectedEndOfNumber') return new JsonSyntaxError('this number is not complete', offset);
+  const before = text.slice(0, offset).trimEnd();
+  const close = text[offset] ?? '';
+  if (before.endsWith(',') && (close === '}' || close === ']'))
+    return new JsonSyntaxError(`a comma must not stand before ${close}`, before.length - 1);
+  return new JsonSyntaxError(`${expectedAt(text, offset)}; found ${foundAt(text, offset)}`, offset);
+}
 
-  /** After an entry: true if another one follows. */
-  const another = (close: string): boolean => {
-    take(spaces);
-    if (text[at] === close) {
-      at++;
-      return false;
-    }
-    if (text[at] !== ',') fail(`a comma or ${close} is expected here; found ${describe()}`);
-    const comma = at++;
-    take(spaces);
-    if (text[at] === close) fail(`a comma must not stand before ${close}`, comma);
-    return true;
-  };
+/** What JSON allows behind the tokens before this offset, in words. */
+function expectedAt(text: string, offset: number): string {
+  const open: string[] = [];
+  let expected: 'value' | 'name' | 'colon' | 'end' = 'value';
+  for (const at of tokensOf(text.slice(0, offset))) {
+    const char = text[at]!;
+    if (char === '{' || char === '[') open.push(char === '{' ? '}' : ']');
+    if (char === '}' || char === ']') open.pop();
+    if (char === '{' || (char === ',' && open.at(-1) === '}')) expected = 'name';
+    else if ('[,:'.includes(char)) expected = 'value';
+    else expected = expected === 'name' && char === '"' ? 'colon' : 'end';
+  }
+  const inner = open.at(-1);
+  if (expected === 'end')
+    return inner === undefined ? 'the text must end here' : `a comma or ${inner} is expected here`;
+  return {
+    value: 'a value is expected here',
+    name: 'a name is expected here, in double quotes',
+    colon: 'a colon is expected here',
+  }[expected];
+}
 
-  const readObject = (depth: number, start: number): JsonNode => {
-    const value: Record<string, unknown> = {};
-    const children = new Map<string, JsonNode>();
-    const repeated: { key: string; at: number }[] = [];
-    at++;
-    take(spaces);
-    if (text[at] === '}') at++;
-    else {
-      do {
-        const keyAt = at;
-        const key = readString('a name');
-        take(spaces);
-        if (text[at] !== ':') fail(`a colon is expected here; found ${describe()}`);
-        at++;
-        take(spaces);
-        const child = readValue(depth + 1);
-        if (children.has(key)) repeated.push({ key, at: keyAt });
-        children.set(key, { ...child, keyAt });
-        // Not an assignment: `__proto__` is a name like any other.
-        Object.defineProperty(value, key, {
-          value: child.value,
-          enumerable: true,
-          configurable: true,
-          writable: true,
-        });
-      } while (another('}'));
-    }
-    return { value, at: start, children, repeated };
-  };
-
-  const readList = (depth: number, start: number): JsonNode => {
-    const value: unknown[] = [];
-    const children = new Map<string, JsonNode>();
-    at++;
-    take(spaces);
-    if (text[at] === ']') at++;
-    else {
-      do {
-        const child = readValue(depth + 1);
-        children.set(String(value.length), child);
-        value.push(child.value);
-      } while (another(']'));
-    }
-    return { value, at: start, children };
-  };
-
-  if (text.startsWith('\ufeff')) at = 1;
-  take(spaces);
-  const root = readValue(0);
-  take(spaces);
-  if (at < text.length) fail(`the text must end here; found ${describe()}`);
-  return root;
+function foundAt(text: string, offset: number): string {
+  if (offset >= text.length) return 'the end of the text';
+  if (/^\/[/*]/.test(text.slice(offset, offset + 2))) return 'a comment (JSON has none)';
+  const word = /^[A-Za-z_$][\w$]*/.exec(text.slice(offset, offset + 80))?.[0];
+  return word === undefined ? JSON.stringify(text[offset]) : `${word} (texts need double quotes)`;
 }
 
 /** Line and column (both from 1) of an offset. */

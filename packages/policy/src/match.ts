@@ -1,41 +1,6 @@
-import { severities, type Alert, type PolicyMatch } from '@tripline/model';
+import { matchesGlob, severities, type Alert } from '@tripline/model';
 import { networksOverlap, parseNetwork } from './network.ts';
-
-/** True if the pattern has no wildcard: it then matches exactly one text. */
-export function isLiteral(pattern: string): boolean {
-  return !/[*?]/.test(pattern);
-}
-
-/**
- * Matches a whole text against a pattern, case-sensitively; `*` stands for any run of characters, `?` for one. Takes
- * time of at most pattern length × text length, whatever the pattern: on a mismatch only the last `*` takes one
- * character more.
- */
-export function matchesGlob(pattern: string, text: string): boolean {
-  if (isLiteral(pattern)) return pattern === text;
-  const wanted = Array.from(pattern);
-  const given = Array.from(text);
-  let at = 0;
-  let star = -1;
-  let starEnd = 0;
-  let position = 0;
-  while (position < given.length) {
-    if (wanted[at] === '*') {
-      star = at++;
-      starEnd = position;
-    } else if (at < wanted.length && (wanted[at] === '?' || wanted[at] === given[position])) {
-      at++;
-      position++;
-    } else if (star !== -1) {
-      at = star + 1;
-      position = ++starEnd;
-    } else {
-      return false;
-    }
-  }
-  while (wanted[at] === '*') at++;
-  return at === wanted.length;
-}
+import type { PolicyMatch } from './policy-match.ts';
 
 type OneOrMore<T> = T | T[];
 
@@ -62,8 +27,8 @@ function matchesConsumer(consumer: PolicyMatch['consumer'], alert: Alert): boole
 }
 
 /**
- * The source of IPv6 calls is their /64. A condition on a part of it holds: any address of it may be the one, and a policy that
- * spares an address must not touch it.
+ * The source of IPv6 calls is their /64. A condition on a part of it holds, since any address of it may be the caller, and
+ * a policy that exempts an address must not act on it.
  */
 function matchesNetwork(networks: OneOrMore<string> | undefined, alert: Alert): boolean {
   if (networks === undefined) return true;

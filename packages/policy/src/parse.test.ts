@@ -3,6 +3,8 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { format, resolveConfig } from 'prettier';
 import { describe, expect, test } from 'vitest';
+import { alertTypes } from '@tripline/detection';
+import { actions } from './actions/index.ts';
 import { JsonSyntaxError, lineAndColumn, readJson } from './json.ts';
 import { matches } from './match.ts';
 import { parsePolicies, policiesJsonSchema } from './parse.ts';
@@ -12,7 +14,7 @@ const one = (policy: object): string => JSON.stringify({ policies: [policy] }, n
 const good = { id: 'p', match: {}, actions: [{ type: 'block', duration: '15m' }] };
 
 function problems(text: string): { line: number; column: number; path: string; message: string }[] {
-  const parsed = parsePolicies(text);
+  const parsed = parsePolicies(text, { alertTypes });
   return parsed.ok ? [] : parsed.problems;
 }
 
@@ -29,12 +31,18 @@ describe('a valid policy file', () => {
 
   test('the published JSON Schema is the one that the parser applies', async () => {
     const path = fileURLToPath(new URL('../policies.schema.json', import.meta.url));
-    const text = await format(JSON.stringify(policiesJsonSchema()), {
+    const text = await format(JSON.stringify(policiesJsonSchema({ alertTypes })), {
       ...(await resolveConfig(path)),
       parser: 'json',
     });
     // If this fails: npx vitest run packages/policy --update
     await expect(text).toMatchFileSnapshot(path);
+  });
+
+  test('the table of actions in the README is that of the list of actions', async () => {
+    const path = fileURLToPath(new URL('../README.md', import.meta.url));
+    const table = await format(actions.table(), { ...(await resolveConfig(path)), parser: 'markdown' });
+    expect(readFileSync(path, 'utf8'), `The README needs this table:\n${table}`).toContain(table);
   });
 
   test('the examples of the README are valid', () => {
@@ -137,7 +145,7 @@ describe('an invalid policy file', () => {
           fc.json().map((json) => `{"policies": [${json}]}`),
         ),
         (text) => {
-          const parsed = parsePolicies(text);
+          const parsed = parsePolicies(text, { alertTypes });
           return parsed.ok || parsed.problems.every((problem) => problem.line >= 1 && problem.message !== '');
         },
       ),
@@ -202,7 +210,7 @@ test('actions of one policy have ids of their own, given or by default', () => {
 test('a consumer named by an e-mail address is found under its token too, also behind not', () => {
   const mask = (text: string): string => (text.includes('@') ? '~email~abc' : text);
   const text = one({ ...good, match: { consumer: { username: ['x', 'jo@acme.test', '*@acme.test'] } } });
-  const parsed = parsePolicies(text, mask);
+  const parsed = parsePolicies(text, { mask });
   if (!parsed.ok) throw new Error('must parse');
   const match = parsed.policies.policies[0]!.match;
   const named = (username: string) =>
@@ -216,7 +224,7 @@ test('a service and a route named by an address are found under its token too', 
   const mask = (text: string): string => (text.includes('@') ? '~email~abc' : text);
   const parsed = parsePolicies(
     one({ ...good, match: { service: 'jo@acme.test', route: ['x', 'jo@acme.test'] } }),
-    mask,
+    { mask },
   );
   if (!parsed.ok) throw new Error('must parse');
   const { match } = parsed.policies.policies[0]!;

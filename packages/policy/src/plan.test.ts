@@ -1,17 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { indexPlugins, scopeKey, scopeOf, type PluginScope } from '@tripline/kong/precedence';
-import type { RateLimitAction, Response } from '@tripline/model';
-import { limitIn, limitWindows } from './limits.ts';
-import {
-  copiesMax,
-  copiesPerConsumerMax,
-  foretell,
-  operatorPlugins,
-  planPlugins,
-  type PluginGroup,
-} from './plan.ts';
-import { isOurs, reconcile, type ActualPlugin, type DesiredPlugin } from './plugins.ts';
+import type { Response } from '@tripline/model';
+import { copiesMax } from './actions/action.ts';
+import { copiesPerConsumerMax } from './actions/rate-limit/copies.ts';
+import { limitIn, limitWindows } from './actions/rate-limit/limits.ts';
+import type { RateLimitAction } from './actions/rate-limit/rate-limit.ts';
+import { operatorPlugins, planPlugins, predictEffect, type PluginGroup } from './plan.ts';
+import { isOurs, reconcile, type ActualPlugin, type DesiredPlugin, type PluginToWrite } from './plugins.ts';
 import { aRateLimit, aResponse } from './test-support.ts';
 
 const now = 1_500_000;
@@ -180,13 +176,11 @@ describe('a rate limit beside those of the operator', () => {
     const responses = Array.from({ length: 41 }, (_, at) => ({
       ...limit({ minute: 10 }, `r-${at}`),
       decidedAt: 1_000_000 - at,
-      consumer: { id: `c-${at}`, name: `c-${at}` },
+      target: { kind: 'consumer' as const, id: `c-${at}`, name: `c-${at}` },
     }));
     const groups = planPlugins(responses, now, operatorPlugins(operators));
     expect(groups.reduce((sum, group) => sum + Math.max(0, group.plugins.length - 1), 0)).toBe(copiesMax);
-    expect(groups.filter((group) => group.refusal !== null).map((group) => group.consumerId)).toEqual([
-      'c-0',
-    ]);
+    expect(groups.filter((group) => group.refusal !== null).map((group) => group.target.id)).toEqual(['c-0']);
   });
 });
 
@@ -210,16 +204,16 @@ describe('a block beside request-terminations of the operator', () => {
 
 describe('what is said before anything is done', () => {
   test('is what would be remarked or refused, and nothing where there is nothing to say', () => {
-    const { action } = limit({ minute: 10 });
+    const { action, target } = limit({ minute: 10 });
     const say = (...operators: ActualPlugin[]): string | null =>
-      foretell(action, 'c-1', operatorPlugins(operators));
+      predictEffect(action, target, operatorPlugins(operators));
     expect(say()).toBeNull();
     expect(say(theirs('g', {}, { minute: 50 }))).toBe(
       'the lower of both limits holds in the place of your rate-limiting g (global)',
     );
     expect(say(theirs('g', {}, { minute: 5 }))).toMatch(/^without effect: nothing was attached: as strict/);
     const own = theirs('c', { consumer: 'c-1' }, {}, { name: 'request-termination' });
-    expect(foretell(aResponse().action, 'c-1', operatorPlugins([own]))).toMatch(
+    expect(predictEffect(aResponse().action, target, operatorPlugins([own]))).toMatch(
       /^without effect: the consumer has a request-termination plugin/,
     );
   });
@@ -297,8 +291,8 @@ describe('over random plugins of the operator', () => {
     }
   }
 
-  function inKong(id: string, plugin: Omit<DesiredPlugin, 'id'>): ActualPlugin {
-    return { route: null, service: null, ...plugin, id };
+  function inKong(id: string, plugin: PluginToWrite): ActualPlugin {
+    return { route: null, service: null, consumer: null, ...plugin, id };
   }
 
   /** Carries the operations out one by one, as Kong would take them, and checks each state between. */

@@ -28,7 +28,13 @@ function asKongShows(desired: DesiredPlugin): ActualPlugin {
           header_name: null,
           hide_client_headers: false,
         };
-  return { service: null, route: null, ...desired, config: { ...defaults, ...desired.config } };
+  return {
+    service: null,
+    route: null,
+    consumer: null,
+    ...desired,
+    config: { ...defaults, ...desired.config },
+  };
 }
 
 describe('desired plugins', () => {
@@ -41,6 +47,8 @@ describe('desired plugins', () => {
         enabled: true,
         config: { status_code: 403, message: 'stop' },
         tags: ['tripline', 'tripline-response:r-1'],
+        group: pluginId('c-1', 'request-termination'),
+        unsetFields: ['body', 'content_type', 'trigger', 'echo'],
       },
     ]);
   });
@@ -75,7 +83,7 @@ describe('desired plugins', () => {
       { status: 'lifted' },
       { status: 'impossible' },
       { status: 'dry-run' },
-      { consumer: { id: '', name: 'x' } },
+      { target: { kind: 'consumer', id: '', name: 'x' } },
     ];
     expect(
       desiredPlugins(
@@ -94,6 +102,15 @@ describe('desired plugins', () => {
 
   test('the uuid of a plugin is a valid version 5 uuid, and always the same', () => {
     expect(pluginId('c-1', 'request-termination')).toBe('c1c7bff3-ecb4-539c-b8ba-4cdfd823e7ef');
+    // What is in force in a Kong carries these ids, whatever makes them.
+    expect(pluginId('c-1', 'rate-limiting', { route: 'r' })).toBe('47a7d934-8df3-5b94-976d-b249c6aabcf6');
+    expect(pluginId('c-1', 'rate-limiting', { route: 'r', service: 's' })).toBe(
+      '1074e441-6f81-566b-b8f1-ec31d0bca924',
+    );
+    expect(pluginId('4ad3…ü', 'rate-limiting', { service: 's' })).toBe(
+      '92e1d2f3-70fc-5f2b-a985-7f300f9af044',
+    );
+    expect(pluginId('\ud800', 'request-termination')).toBe('fb832d12-a5a5-5f1f-af16-851cf4499dd1');
     fc.assert(
       fc.property(fc.string(), fc.string(), (consumer, name) =>
         /^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(
@@ -135,6 +152,7 @@ describe('reconciling', () => {
       {
         kind: 'put',
         id: block.id,
+        group: block.group,
         plugin: expect.objectContaining({ consumer: { id: 'c-1' }, enabled: true }),
       },
     ]);
@@ -178,7 +196,7 @@ describe('reconciling', () => {
         const touched = reconcile(desired, actual).map((operation) => operation.id);
         const foreign = actual.filter((one) => !isOurs(one)).map((one) => one.id);
         expect(touched.filter((id) => foreign.includes(id))).toEqual([]);
-        expect(isOurs({ name: 'tcp-log', tags: ['tripline'] })).toBe(false);
+        expect(isOurs({ tags: ['tripline'] })).toBe(false);
       }),
     );
   });
@@ -203,7 +221,10 @@ describe('reconciling', () => {
         const kong = new Map(actual.map((one) => [one.id, one]));
         for (const operation of reconcile(desired, actual)) {
           if (operation.kind === 'delete') kong.delete(operation.id);
-          else kong.set(operation.id, asKongShows({ id: operation.id, ...operation.plugin }));
+          else {
+            const { id, group, plugin } = operation;
+            kong.set(id, asKongShows({ id, group, unsetFields: [], ...plugin }));
+          }
         }
         expect(reconcile(desired, [...kong.values()])).toEqual([]);
         expect(kong.size).toBe(desired.length);

@@ -1,27 +1,28 @@
-import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
+import { v5 as uuidOfName } from 'uuid';
 import { rankOf, scopeKey, scopeOf, type PluginScope, type ScopedPlugin } from '@tripline/kong/precedence';
 import type { Response } from '@tripline/model';
 
-/** Everything that Tripline makes in Kong carries this tag. */
+/** Tag of everything that Tripline makes in Kong. */
 export const triplineTag = 'tripline';
-/** Plugins that carry out responses also carry this with each response's id; Tripline's tcp-log plugin does not. */
+/** Begins the tag, one per response, of plugins that carry out responses. Tripline's tcp-log plugin has none. */
 export const responseTagPrefix = 'tripline-response:';
 
-export const responsePluginNames = ['request-termination', 'rate-limiting'] as const;
-export type ResponsePluginName = (typeof responsePluginNames)[number];
-
-/** A plugin as it should be in Kong: always on a consumer, for some only on one route or service. */
+/** A plugin as it should be in Kong. */
 export interface DesiredPlugin {
   /** See `pluginId`. */
   id: string;
-  name: ResponsePluginName;
-  consumer: { id: string };
+  /** Plugins of one group carry out the same responses; if one cannot be written, the rest of its group waits. */
+  group: string;
+  name: string;
+  consumer?: { id: string };
   route?: { id: string };
   service?: { id: string };
   enabled: true;
   config: Record<string, unknown>;
   tags: string[];
+  /** Settings that must be unset unless `config` gives them. */
+  unsetFields: readonly string[];
 }
 
 /** What of a plugin in Kong is read. */
@@ -30,30 +31,38 @@ export interface ActualPlugin extends ScopedPlugin {
   tags: string[] | null;
 }
 
-export type Operation =
-  | { kind: 'put'; id: string; plugin: Omit<DesiredPlugin, 'id'> }
-  | { kind: 'delete'; id: string; plugin: ActualPlugin };
+/** What is written to Kong of a desired plugin. */
+export type PluginToWrite = Omit<DesiredPlugin, 'id' | 'group' | 'unsetFields'>;
 
-const namespace = Buffer.from('6f1c3d7d2f7a4b0d9a0be3c1a7c95d42', 'hex');
+export type Operation =
+  | { kind: 'put'; id: string; group: string; plugin: PluginToWrite }
+  | { kind: 'delete'; id: string; group: string; plugin: ActualPlugin };
+
+export function pluginToWrite(desired: DesiredPlugin): PluginToWrite {
+  const { name, consumer, route, service, enabled, config, tags } = desired;
+  return {
+    name,
+    ...(consumer && { consumer }),
+    ...(route && { route }),
+    ...(service && { service }),
+    ...{ enabled, config, tags },
+  };
+}
+
+const namespace = '6f1c3d7d-2f7a-4b0d-9a0b-e3c1a7c95d42';
 
 /**
- * The uuid of our plugin on a consumer, and there perhaps on one route, one service or both: always the same one (RFC
- * 9562 version 5), so that writing twice makes one.
+ * The uuid of Tripline's plugin of this name for a target (see `targetKey`), and there perhaps on one route, one service
+ * or both. It is always the same one (RFC 9562 version 5), so that writing twice makes one plugin.
  */
 export function pluginId(
-  consumerId: string,
+  targetKey: string,
   name: string,
   { route = null, service = null }: Partial<PluginScope> = {},
 ): string {
   const where = route === null && service === null ? '' : `/${route ?? ''}/${service ?? ''}`;
-  const hash = createHash('sha1')
-    .update(namespace)
-    .update(`${consumerId}/${name}${where}`)
-    .digest()
-    .subarray(0, 16);
-  hash[6] = (hash[6]! & 0x0f) | 0x50;
-  hash[8] = (hash[8]! & 0x3f) | 0x80;
-  return hash.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  // As bytes, since a text with half of a surrogate pair would be refused.
+  return uuidOfName(Buffer.from(`${targetKey}/${name}${where}`), namespace);
 }
 
 /** The tag that names a response. */
@@ -62,30 +71,21 @@ export function responseTag(responseId: string): string {
 }
 
 /** True if Tripline made this plugin to carry out responses, and nobody took the tags off. */
-export function isOurs(plugin: Pick<ActualPlugin, 'name' | 'tags'>): boolean {
-  return (
-    responsePluginNames.some((name) => name === plugin.name) &&
-    (plugin.tags ?? []).includes(triplineTag) &&
-    (plugin.tags ?? []).some((tag) => tag.startsWith(responseTagPrefix))
-  );
+export function isOurs({ tags }: Pick<ActualPlugin, 'tags'>): boolean {
+  return tags !== null && tags.includes(triplineTag) && tags.some((tag) => tag.startsWith(responseTagPrefix));
 }
 
-/** True if the response is to be in force at this time: decided, and neither run out nor at its end. */
+/** True if the response is to be in force at this time: decided, and neither expired nor ended. */
 export function isWanted(response: Response, nowMs: number): boolean {
   return (
     (response.status === 'pending' ||
       response.status === 'active' ||
       response.status === 'blocked-by-operator') &&
     (response.expiresAt === null || response.expiresAt > nowMs) &&
-    response.consumer.id !== ''
+    // A plugin without a target would apply to everybody.
+    response.target.id !== ''
   );
 }
-
-/** Fields that change what the plugin does and that we leave unset: someone else's hand if they are not. */
-const leftUnset: Record<ResponsePluginName, readonly string[]> = {
-  'request-termination': ['body', 'content_type', 'trigger', 'echo'],
-  'rate-limiting': ['second', 'minute', 'hour', 'day', 'month', 'year', 'path', 'header_name'],
-};
 
 /** True if the plugin in Kong does what is desired. Kong's own defaults and further tags of the operator do not count. */
 export function isAsDesired(desired: DesiredPlugin, actual: ActualPlugin): boolean {
@@ -93,11 +93,12 @@ export function isAsDesired(desired: DesiredPlugin, actual: ActualPlugin): boole
     (tag) => tag === triplineTag || tag.startsWith(responseTagPrefix),
   );
   return (
-    holdsPlaceOf(desired, actual) &&
+    placeOf(desired) === placeOf(actual) &&
+    !actual.consumer_group &&
     actual.enabled &&
     isDeepStrictEqual(new Set(ourTags), new Set(desired.tags)) &&
     Object.entries(desired.config).every(([key, value]) => isDeepStrictEqual(actual.config[key], value)) &&
-    leftUnset[desired.name].every((key) => key in desired.config || (actual.config[key] ?? false) === false)
+    desired.unsetFields.every((key) => key in desired.config || (actual.config[key] ?? false) === false)
   );
 }
 
@@ -106,13 +107,9 @@ function placeOf(plugin: { name: string } & Partial<Pick<ScopedPlugin, keyof Plu
   return `${plugin.name}/${scopeKey(scopeOf(plugin))}`;
 }
 
-function holdsPlaceOf(desired: DesiredPlugin, actual: ActualPlugin): boolean {
-  return placeOf(desired) === placeOf(actual) && !actual.consumer_group;
-}
-
 /**
- * Finds the plugin in Kong that holds a desired plugin's place and is ours: also under another id, as a declarative sync
- * makes it, but not one that sits on the id of another desired plugin, since that one's own write replaces it.
+ * Returns a function that finds the plugin of ours in Kong at the place of a desired one. It may have another id, as after
+ * a declarative sync, but not the id of another desired plugin, which replaces it when it is written.
  */
 export function findHolders(
   desired: readonly DesiredPlugin[],
@@ -130,26 +127,29 @@ export function findHolders(
 }
 
 /**
- * What to do in Kong so that it has the desired plugins. Concerns only plugins that are ours (`isOurs`); all others are
- * left alone. Ours that nobody wants any more, or nobody knows, are removed.
+ * Lists the operations that give Kong the desired plugins. They concern only plugins that are ours (`isOurs`); ours that
+ * are not desired, or belong to unknown responses, are removed.
  *
- * The order keeps what the operator allows while the operations are under way: desired plugins are written in their own
- * order (see `planPlugins`: most specific first), then the others removed, least specific first.
+ * The order keeps the operator's limits in force meanwhile: desired plugins are written in their own order (see
+ * `planPlugins`: most specific first), then the others are removed, least specific first.
  */
 export function reconcile(desired: readonly DesiredPlugin[], actual: readonly ActualPlugin[]): Operation[] {
   const holderOf = findHolders(desired, actual);
   const kept = new Set<string>();
   const puts: Operation[] = [];
   for (const wanted of desired) {
-    const { id: ownId, ...plugin } = wanted;
     const holder = holderOf(wanted);
-    const id = holder?.id ?? ownId;
+    const id = holder?.id ?? wanted.id;
     kept.add(id);
-    if (!holder || !isAsDesired(wanted, holder)) puts.push({ kind: 'put', id, plugin });
+    if (!holder || !isAsDesired(wanted, holder))
+      puts.push({ kind: 'put', id, group: wanted.group, plugin: pluginToWrite(wanted) });
   }
   const deletes = actual
     .filter((plugin) => isOurs(plugin) && !kept.has(plugin.id))
     .sort((a, b) => rankOf(scopeOf(b)) - rankOf(scopeOf(a)))
-    .map((plugin): Operation => ({ kind: 'delete', id: plugin.id, plugin }));
+    .map((plugin): Operation => {
+      const group = plugin.consumer ? pluginId(plugin.consumer.id, plugin.name) : plugin.id;
+      return { kind: 'delete', id: plugin.id, group, plugin };
+    });
   return [...puts, ...deletes];
 }

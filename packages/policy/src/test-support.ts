@@ -1,4 +1,6 @@
-import type { Alert, BlockAction, RateLimitAction, Response } from '@tripline/model';
+import type { Alert, Response } from '@tripline/model';
+import type { BlockAction } from './actions/block/block.ts';
+import type { RateLimitAction } from './actions/rate-limit/rate-limit.ts';
 
 /** An alert about the consumer `c-1`, for tests; the fields given replace the usual ones. */
 export function anAlert(fields: Partial<Alert> = {}): Alert {
@@ -43,7 +45,7 @@ export function aResponse(fields: Partial<Response> = {}): Response {
     policyId: 'p',
     alertId: 'alert-1',
     action: aBlock(),
-    consumer: { id: 'c-1', name: 'acme' },
+    target: { kind: 'consumer', id: 'c-1', name: 'acme' },
     status: 'active',
     decidedAt: 1_000_000,
     expiresAt: 2_000_000,

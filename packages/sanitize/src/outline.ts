@@ -1,4 +1,4 @@
-import { isHarmlessValue } from './find.ts';
+import { isHarmlessValue } from './by-name.ts';
 import type { Sanitizer } from './sanitizer.ts';
 
 // Plugins put whole request and response bodies into log lines, and anything may come in on the port. Of what was refused, an

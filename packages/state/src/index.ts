@@ -1,3 +1,2 @@
 export * from './state-store.ts';
 export * from './embedded-state.ts';
-export * from './redis-state.ts';

@@ -1,4 +1,4 @@
-import { chunkOf, lineOf, type LineBytes } from './frames.ts';
+import { lineOf, type LineBytes } from './frames.ts';
 
 const quote = 34;
 const comma = 44;
@@ -20,7 +20,7 @@ export function* linesOfBody(body: Buffer): Generator<LineBytes> {
     if (at < body.length) yield lineOf(body.subarray(at));
     return;
   }
-  const chunk = chunkOf(body);
+  const latin1 = body.toString('latin1');
   let depth = 1;
   let begin = ++at;
   for (; at < body.length; at++) {
@@ -38,7 +38,7 @@ export function* linesOfBody(body: Buffer): Generator<LineBytes> {
     if (depth === 0 && code === closeBrace) break;
     if (overSpace(body, begin) < at) {
       body[at] = lineFeed;
-      yield { ...chunk, begin, end: at + 1 };
+      yield { bytes: body, begin, end: at + 1, latin1 };
     }
     begin = at + 1;
     if (depth === 0) break;

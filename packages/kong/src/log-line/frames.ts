@@ -10,11 +10,7 @@ export interface LineBytes {
   end: number;
   /** All of `bytes` with one character per byte, so that it is decoded once for all lines in it. */
   latin1: string;
-  /** All of `bytes`, to be read four at a time. */
-  view: DataView;
 }
-
-type Chunk = Pick<LineBytes, 'bytes' | 'latin1' | 'view'>;
 
 export type Frame =
   | ({ kind: 'line' } & LineBytes)
@@ -24,13 +20,7 @@ export type Frame =
 /** A line that stands alone; a line feed is added if there is none. */
 export function lineOf(line: Buffer): LineBytes {
   const bytes = line[line.length - 1] === 10 ? line : Buffer.concat([line, lineFeed]);
-  return { ...chunkOf(bytes), begin: 0, end: bytes.length };
-}
-
-/** The parts of `LineBytes` that all lines in the same bytes share. */
-export function chunkOf(bytes: Buffer): Chunk {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  return { bytes, latin1: bytes.toString('latin1'), view };
+  return { bytes, begin: 0, end: bytes.length, latin1: bytes.toString('latin1') };
 }
 
 /** The bytes of a line without what ends it. */
@@ -71,7 +61,7 @@ export class FrameSplitter {
   /** Takes the next bytes and hands each line that ends in them to `take`. */
   push(chunk: Buffer, take: (frame: Frame) => void): void {
     let begin = 0;
-    let shared: Chunk | undefined;
+    let latin1: string | undefined;
     while (begin < chunk.length) {
       const end = chunk.indexOf(10, begin);
       if (end < 0) {
@@ -80,8 +70,8 @@ export class FrameSplitter {
       }
       if (this.#skipping) this.#skipping = false;
       else if (this.#begun.length === 0) {
-        shared ??= chunkOf(chunk);
-        this.#give(shared, begin, end + 1, take);
+        latin1 ??= chunk.toString('latin1');
+        this.#give(chunk, begin, end + 1, latin1, take);
       } else {
         this.#begun.append(chunk.subarray(begin, end + 1));
         this.#giveBegun(take);
@@ -116,17 +106,16 @@ export class FrameSplitter {
 
   #giveBegun(take: (frame: Frame) => void): void {
     const line = this.#begun.take();
-    this.#give(chunkOf(line), 0, line.length, take);
+    this.#give(line, 0, line.length, line.toString('latin1'), take);
   }
 
-  #give(chunk: Chunk, begin: number, end: number, take: (frame: Frame) => void): void {
-    const { bytes, latin1, view } = chunk;
+  #give(bytes: Buffer, begin: number, end: number, latin1: string, take: (frame: Frame) => void): void {
     // Without its line feed, and without a carriage return before that.
     const length = end - begin - (end - begin > 1 && bytes[end - 2] === 13 ? 2 : 1);
     if (length <= 0 || (bytes[begin]! <= 32 && isBlank(bytes, begin, end))) return;
     if (length > this.#maxLineBytes) {
       take({ kind: 'too-long', beginning: bytes.subarray(begin, Math.min(end, begin + beginningBytes)) });
-    } else take({ kind: 'line', bytes, begin, end, latin1, view });
+    } else take({ kind: 'line', bytes, begin, end, latin1 });
   }
 }
 

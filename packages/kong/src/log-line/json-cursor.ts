@@ -33,19 +33,21 @@ const maxPlainDigits = 15;
  * read as U+FFFD.
  */
 export class JsonCursor {
-  /** The bytes that the line stands in, and the same bytes as a string with one character each, which is fast to cut. */
-  bytes: Buffer = noBytes;
-  text = '';
+  /**
+   * A copy of the line's bytes from index 0 on, so that the same few pages are read for every line: they stay in the processor's
+   * cache, and what is read them through stays the same object.
+   */
+  bytes = Buffer.alloc(usualLineBytes);
   /** The same bytes, to be read four at a time. */
-  view: DataView = new DataView(new ArrayBuffer(0));
+  view = viewOf(this.bytes);
   /** Index into `bytes` of the next byte to read. */
   at = 0;
   /** Index of the line feed that ends the line. */
   end = 0;
   readonly maxDepth: number;
+  /** The text that the line stands in from `#begin` on, one character per byte: it is fast to cut. */
+  #text = '';
   #begin = 0;
-  /** The last index at which four bytes can be read. */
-  #lastWord = 0;
   readonly #marks = stringMarks();
 
   constructor(maxDepth: number) {
@@ -53,18 +55,27 @@ export class JsonCursor {
   }
 
   /** Moves to the beginning of a line. A byte order mark is no JSON, but no sign of an attack either: it is skipped. */
-  enter({ bytes, latin1, view, begin, end }: LineBytes): void {
-    this.bytes = bytes;
-    this.text = latin1;
-    this.view = view;
-    this.at = this.#begin = begin;
-    this.end = end - 1;
-    this.#lastWord = bytes.length - 4;
-    if (bytes[begin] === 0xef && bytes[begin + 1] === 0xbb && bytes[begin + 2] === 0xbf) this.at += 3;
+  enter({ bytes, latin1, begin, end }: LineBytes): void {
+    const length = end - begin;
+    if (length + wordBytes > this.bytes.length) {
+      this.bytes = Buffer.alloc(2 * length + wordBytes);
+      this.view = viewOf(this.bytes);
+    }
+    this.bytes.set(length === bytes.length ? bytes : bytes.subarray(begin, end));
+    this.#text = latin1;
+    this.#begin = begin;
+    this.at = 0;
+    this.end = length - 1;
+    if (bytes[begin] === 0xef && bytes[begin + 1] === 0xbb && bytes[begin + 2] === 0xbf) this.at = 3;
+  }
+
+  /** The line's text from one index into `bytes` to another, one character per byte. */
+  textAt(from: number, to: number): string {
+    return this.#text.slice(this.#begin + from, this.#begin + to);
   }
 
   fail(what: string): never {
-    throw new LogLineError('not-json', `${what} at character ${this.at - this.#begin + 1} of the line`);
+    throw new LogLineError('not-json', `${what} at character ${this.at + 1} of the line`);
   }
 
   /** Called for each object and array, `depth` levels below the line itself. */
@@ -91,9 +102,9 @@ export class JsonCursor {
   /** Skips a string from its opening quote on. Returns true if its characters need decoding: escapes, or bytes of 128 and more. */
   skipString(): boolean {
     const { bytes, view } = this;
-    const lastWord = this.#lastWord;
     let index = this.at + 1;
-    while (index <= lastWord && isPlainWord(view.getInt32(index, true))) index += 4;
+    // The line feed is no plain byte: this ends with the line at the latest.
+    while (isPlainWord(view.getInt32(index, true))) index += wordBytes;
     const marks = this.#marks;
     while (marks[bytes[index]!] === 0) index++;
     if (bytes[index] === quote) {
@@ -132,7 +143,7 @@ export class JsonCursor {
   /** Reads a string from its opening quote on. */
   readString(): string {
     const begin = this.at;
-    return this.skipString() ? this.decode(begin) : this.text.slice(begin + 1, this.at - 1);
+    return this.skipString() ? this.decode(begin) : this.textAt(begin + 1, this.at - 1);
   }
 
   /** The string from the opening quote at `begin` to the closing one before `at`, decoded. */
@@ -174,7 +185,7 @@ export class JsonCursor {
     let code = bytes[index]!;
     while (code !== comma && code !== closeBrace && code !== closeBracket && code > 32)
       code = bytes[++index]!;
-    const word = this.text.slice(begin, index);
+    const word = this.textAt(begin, index);
     this.at = index;
     if (word === 'true') return true;
     if (word === 'false') return false;
@@ -309,7 +320,12 @@ export class JsonCursor {
   }
 }
 
-const noBytes: Buffer = Buffer.alloc(0);
+const wordBytes = 4;
+const usualLineBytes = 16_384;
+
+function viewOf({ buffer, byteOffset, length }: Buffer): DataView {
+  return new DataView(buffer, byteOffset, length);
+}
 
 /**
  * Whether four bytes may stand in a string as they are: none is a quote, a backslash, a control character, or 128 and more.

@@ -17,8 +17,8 @@ export function emptyEntity(): Entity {
 }
 
 interface KnownEntity {
-  /** From brace to brace, one character per byte. */
-  text: string;
+  /** From brace to brace. */
+  bytes: Buffer;
   entity: Entity;
 }
 
@@ -37,21 +37,22 @@ export class KnownEntities {
   #key = 0;
 
   /** The known entity whose text begins at `begin` and ends before `end`; undefined if there is none. */
-  find(view: DataView, text: string, begin: number, end: number): KnownEntity | undefined {
+  find(bytes: Buffer, view: DataView, begin: number, end: number): KnownEntity | undefined {
     this.#key = keyAt(view, begin, end);
     const candidates = this.#entities.get(this.#key);
     if (candidates === undefined) return undefined;
     for (const known of candidates) {
-      const entityEnd = begin + known.text.length;
-      if (entityEnd <= end && text.slice(begin, entityEnd) === known.text) return known;
+      const { length } = known.bytes;
+      if (begin + length <= end && bytes.compare(known.bytes, 0, length, begin, begin + length) === 0)
+        return known;
     }
     return undefined;
   }
 
-  /** Remembers the entity that the last `find` did not know, with a copy of its text: a piece would keep the whole line in memory. */
+  /** Remembers the entity that the last `find` did not know, with a copy of its bytes. */
   add(entity: Entity, bytes: Buffer, begin: number, end: number): void {
     if (end - begin > maxEntityChars) return;
-    const known = { text: bytes.toString('latin1', begin, end), entity };
+    const known = { bytes: Buffer.from(bytes.subarray(begin, end)), entity };
     if (this.#entities.size >= maxSlots) this.#entities.clear();
     const candidates = this.#entities.get(this.#key);
     if (candidates && candidates.length < maxPerSlot) candidates.push(known);

@@ -181,8 +181,8 @@ function entity(set: (line: KongLogLine, entity: Entity) => void): LineMember {
   return {
     read: (cursor, line, depth) => {
       const begin = cursor.at;
-      const found = known.find(cursor.view, cursor.text, begin, cursor.end);
-      if (found) cursor.at = begin + found.text.length;
+      const found = known.find(cursor.bytes, cursor.view, begin, cursor.end);
+      if (found) cursor.at = begin + found.bytes.length;
       const read = found?.entity ?? emptyEntity();
       if (!found) {
         if (cursor.bytes[begin] === openBrace) {

@@ -2,6 +2,8 @@ import { z } from 'zod';
 import { busSchema, lakeSchema, stateSchema } from './backends.ts';
 import { collectorSchema } from './collector.ts';
 import { kongSchema } from './kong.ts';
+import { processorSchema } from './processor.ts';
+import { responderSchema } from './responder.ts';
 import { sanitizeSchema } from './sanitize.ts';
 import { servicesSchema } from './services.ts';
 import { file, port } from './values.ts';
@@ -29,8 +31,10 @@ export const configSchema = z
     bus: busSchema,
     state: stateSchema,
     lake: lakeSchema,
+    processor: processorSchema,
     kong: kongSchema,
     policiesFile: file.default('./policies.json'),
+    responder: responderSchema,
     webhooks: webhooksSchema,
     detectors: z
       .record(z.string(), z.unknown())
