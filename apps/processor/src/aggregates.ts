@@ -65,6 +65,11 @@ function registerMetrics(role: WorkerRole<AggregateFold>): void {
     (fold) => fold.counts.closedEarly,
   );
   role.counter(
+    'dropped_parts_total',
+    'Parts of minutes that were dropped, as this version does not know their detector or their version.',
+    (fold) => fold.hold.droppedParts,
+  );
+  role.counter(
     'forced_total',
     'Minutes of endpoints judged before all partitions of api-calls had come so far.',
     (fold) => fold.hold.forced,
