@@ -19,7 +19,7 @@ const needs = {
 export type Need = keyof typeof needs;
 
 /** Path of the file in which the test files of one run note what they could not run. */
-const notesVariable = 'TRIPLINE_TEST_NOT_RUN';
+const notesVariable = 'TEST_NOT_RUN_NOTES';
 
 /**
  * Whether a suite is to be skipped because this machine lacks something. It is noted, and said at the end of the run. On CI

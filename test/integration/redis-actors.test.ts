@@ -5,9 +5,9 @@ import { skipWithout } from '../engines/needs.ts';
 describe.skipIf(await skipWithout('the size of an idle actor in Redis', 'Redis'))(
   'an idle actor in Redis',
   () => {
-    it('takes less than 980 bytes, its key and the tables included', async () => {
+    it('takes less than 900 bytes, its key and the tables included', async () => {
       const { redisBytesPerIdleActor } = await measureRedisActors(10_000, learnedStates(20));
-      expect(redisBytesPerIdleActor).toBeLessThan(980);
+      expect(redisBytesPerIdleActor).toBeLessThan(900);
     });
   },
 );

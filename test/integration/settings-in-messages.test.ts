@@ -4,7 +4,7 @@ import ts from 'typescript';
 import { configSchema, loadConfig, UserError } from '@tripline/runtime';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { createConfiguredAdmin } from '../../apps/cli/src/system.ts';
+import { createConfiguredAdmin } from '../../apps/cli/src/configured.ts';
 
 type Schema = { properties?: Record<string, Schema>; additionalProperties?: unknown; items?: Schema };
 const schema = z.toJSONSchema(configSchema, { io: 'input', unrepresentable: 'any' }) as Schema;

@@ -1,16 +1,16 @@
-import { BeginAgainError, type Bus, type BusBatch, type Subscription } from '@tripline/bus';
+import type { Bus } from '@tripline/bus';
 import { LakeRefusedError, LakeTooNewError, type Lake, type LakeTable } from '@tripline/lake';
 import type { Topic } from '@tripline/model';
 import {
-  Counter,
   createPersist,
-  Gauge,
-  Histogram,
   StoppedError,
+  type RoleHealth,
+  type Persist,
   type RoleContext,
   type RunningRole,
 } from '@tripline/runtime';
-import { Lane } from './lane.ts';
+import { registerMetrics } from './metrics.ts';
+import { TopicArchiver } from './topic-archiver.ts';
 
 export interface ArchiverOptions extends RoleContext {
   bus: Bus;
@@ -45,12 +45,8 @@ const stalledMs = 120_000;
  */
 export function startArchiver(options: ArchiverOptions): RunningRole {
   const { bus, logger, now } = options;
-  const maxRecords = options.maxRecords ?? 50_000;
-  const maxBytes = options.maxBytes ?? 48 * 2 ** 20;
-  const maxPendingBytes = options.maxPendingBytes ?? 96 * 2 ** 20;
-  const flushAfterMs = options.flushAfterMs ?? 2_000;
-  const retryMs = options.retryMs ?? 200;
-  const retryMaxMs = options.retryMaxMs ?? 10_000;
+  const { maxRecords = 50_000, maxBytes = 48 * 2 ** 20, maxPendingBytes = 96 * 2 ** 20 } = options;
+  const { flushAfterMs = 2_000, retryMs = 200, retryMaxMs = 10_000 } = options;
   const metrics = registerMetrics(options);
 
   const stopping = new AbortController();
@@ -78,156 +74,47 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
     },
     (error) => error instanceof LakeTooNewError,
   );
-  lake.then(
-    () => (open = true),
-    () => undefined,
-  );
+  lake.then(() => (open = true)).catch(() => undefined);
 
-  const everyLane = new Set<Lane>();
-  const pendingBytes = (): number => {
-    let sum = 0;
-    for (const lane of everyLane) sum += lane.pending.bytes;
-    return sum;
-  };
-
-  const follow = ({
-    topic,
-    table,
-  }: (typeof sources)[number]): { subscription: Subscription; drain: () => Promise<void> } => {
-    const lanes = new Map<number, { lane: Lane; flush: () => Promise<void>; soon: () => void }>();
-
-    const open = (partition: number): void => {
-      const lane = new Lane({
-        topic,
-        partition,
-        bus,
-        insert: async (records) => {
-          const into = await Promise.race([lake, aborted]);
-          await persist.run(
-            `writing ${topic}/${partition}`,
-            async () => {
-              const seconds = metrics.insertSeconds.startTimer();
-              await into.insert(table, records);
-              seconds();
-            },
-            (error) => error instanceof LakeRefusedError,
-          );
-        },
-        now,
-        on: {
-          archived: (count, bytes) => {
-            records += count;
-            metrics.records.inc({ topic }, count);
-            metrics.bytes.inc({ topic }, bytes);
-            metrics.lastSuccess.set(now() / 1_000);
-          },
-          refused: (offset, detail, problem) => {
-            metrics.refused.inc({ topic });
-            const where = { topic, partition, offset, detail };
-            if (problem)
-              logger.error({ ...where, err: problem }, 'a refused record could not be kept either');
-            else logger.warn(where, 'the lake refused a record: it is among the dead letters');
-          },
-        },
-      });
-      let timer: NodeJS.Timeout | undefined;
-      let turn = Promise.resolve();
-      const isCurrent = (): boolean => lanes.get(partition) === made;
-      // One write at a time; what comes meanwhile is the next one's.
-      const flush = (): Promise<void> => {
-        clearTimeout(timer);
-        timer = undefined;
-        const done = turn.then(async () => {
-          // What has gone to another archiver is read from the bus by that one.
-          if (!isCurrent()) return;
-          const offset = await lane.flush();
-          if (offset !== undefined && isCurrent()) subscription.passed(partition, offset);
-          if (lane.pending.records > 0) soon();
-        });
-        turn = done.catch(() => undefined);
-        return done;
-      };
-      const soon = (): void => {
-        if (stopping.signal.aborted) return;
-        timer ??= setTimeout(() => {
-          flush().catch(fail);
-        }, flushAfterMs);
-      };
-      const made = { lane, flush, soon };
-      forget(partition);
-      lanes.set(partition, made);
-      everyLane.add(lane);
-    };
-    const forget = (partition: number): void => {
-      const gone = lanes.get(partition);
-      if (gone) everyLane.delete(gone.lane);
-      lanes.delete(partition);
-    };
-
-    const onBatch = async (batch: BusBatch): Promise<void> => {
-      const found = lanes.get(batch.partition);
-      if (!found) throw new BeginAgainError(`${topic}/${batch.partition} is not this archiver's.`);
-      const { lane, flush, soon } = found;
-      try {
-        lane.add(batch);
-        const { records: count, bytes } = lane.pending;
-        if (count >= maxRecords || bytes >= maxBytes || pendingBytes() >= maxPendingBytes) await flush();
-        else soon();
-      } catch (error) {
-        // Its records are on the bus still, behind the group's position.
-        if (!(error instanceof StoppedError)) throw error;
-      }
-    };
-
-    const subscription = bus.consume({
-      topic,
-      group: 'archiver',
-      // Where the group was told to be by `passed`.
-      startAt: (partition) => {
-        open(partition);
-        return Promise.resolve(undefined);
-      },
-      onRevoked: forget,
-      // A lake that is away must not stop detection.
-      mayLose: true,
-      onLost: (partition, from, to) => {
-        metrics.jumps.inc({ topic });
-        metrics.lost.inc({ topic }, Math.max(0, to - from));
-        logger.error(
-          { topic, partition, from, to },
-          'records were gone from the bus before they were archived: the lake has a gap',
-        );
-      },
-      onBatch,
-      maxBatchBytes: 8 * 2 ** 20,
-    });
-    subscription.stopped.catch(fail);
-    return {
-      subscription,
-      drain: async () => {
-        for (const { flush } of lanes.values()) await flush();
-      },
-    };
-  };
-
-  let fail: (error: unknown) => void = () => undefined;
-  let finish: () => void = () => undefined;
-  const ended = new Promise<void>((resolve, reject) => {
-    finish = resolve;
-    fail = (error) => {
-      if (!(error instanceof StoppedError)) reject(error instanceof Error ? error : new Error(String(error)));
-    };
-  });
-  ended.catch(() => undefined);
+  const { ended, fail, finish } = createEnding();
   lake.catch((error: unknown) => fail(error));
-  const followed = sources.map(follow);
+  const followed: TopicArchiver[] = [];
+  const insert = async (topic: Topic, partition: number, table: LakeTable, rows: readonly Buffer[]) => {
+    const into = await Promise.race([lake, aborted]);
+    await persist.run(
+      `writing ${topic}/${partition}`,
+      async () => {
+        const seconds = metrics.insertSeconds.startTimer();
+        await into.insert(table, rows);
+        seconds();
+      },
+      (error) => error instanceof LakeRefusedError,
+    );
+  };
+  for (const { topic, table } of sources) {
+    followed.push(
+      new TopicArchiver({
+        topic,
+        bus,
+        insert: (partition, rows) => insert(topic, partition, table, rows),
+        limits: { maxRecords, maxBytes, flushAfterMs },
+        isMemoryFull: () => followed.reduce((sum, one) => sum + one.pendingBytes, 0) >= maxPendingBytes,
+        stopped: stopping.signal,
+        onFailure: fail,
+        onArchived: (count) => (records += count),
+        metrics,
+        logger,
+        now,
+      }),
+    );
+  }
 
   const stop = async (): Promise<void> => {
     // A lake that works gets what is in memory; one that does not gets it after the next start, from the bus.
     persist.lastTry();
     if (!open || persist.failing().size > 0) stopping.abort();
-    await Promise.all(followed.map(({ subscription }) => subscription.stop()));
-    await Promise.allSettled(followed.map(({ drain }) => drain()));
+    await Promise.all(followed.map((one) => one.stop()));
+    await Promise.allSettled(followed.map((one) => one.drain()));
     stopping.abort();
     finish();
   };
@@ -237,71 +124,35 @@ export function startArchiver(options: ArchiverOptions): RunningRole {
     name: 'archiver',
     ended,
     stop: () => (stopped ??= stop()),
-    health: () => {
-      // An upgrade of the tables may take long, and would begin again after a restart.
-      const late = open ? persist.stalled(stalledMs) : undefined;
-      if (late !== undefined)
-        return { alive: false, ready: false, detail: `${late} takes more than ${stalledMs / 1_000} s` };
-      const [problem] = persist.failing();
-      if (problem)
-        return { alive: true, ready: false, detail: `${problem[0]} fails, trying again: ${problem[1]}` };
-      const elsewhere = bus.problem();
-      if (elsewhere !== null) return { alive: true, ready: false, detail: elsewhere };
-      if (!open) return { alive: true, ready: false, detail: 'opening the lake' };
-      return { alive: true, ready: true, detail: `${records} records archived` };
-    },
+    health: () => healthOf({ bus, persist, open, records }),
   };
 }
 
-function registerMetrics({ metrics }: RoleContext) {
-  const registers = [metrics];
-  const labelNames = ['topic'];
-  return {
-    records: new Counter({
-      name: 'tripline_archiver_records_total',
-      help: 'Records written to the lake.',
-      labelNames,
-      registers,
-    }),
-    bytes: new Counter({
-      name: 'tripline_archiver_bytes_total',
-      help: 'Bytes of the records written to the lake.',
-      labelNames,
-      registers,
-    }),
-    refused: new Counter({
-      name: 'tripline_archiver_refused_total',
-      help: 'Records that the lake does not take; they are among the dead letters.',
-      labelNames,
-      registers,
-    }),
-    jumps: new Counter({
-      name: 'tripline_archiver_jumps_total',
-      help: 'Times that the bus did not go on where the archiver had ended: records were gone, or the bus is another one.',
-      labelNames,
-      registers,
-    }),
-    lost: new Counter({
-      name: 'tripline_archiver_lost_records_total',
-      help: 'Records that were gone from the bus before they were archived: at most so many, as Kafka leaves positions out.',
-      labelNames,
-      registers,
-    }),
-    failures: new Counter({
-      name: 'tripline_archiver_failures_total',
-      help: 'Failed attempts at the state or the lake, each tried again.',
-      registers,
-    }),
-    insertSeconds: new Histogram({
-      name: 'tripline_archiver_insert_seconds',
-      help: 'Duration of an insert that succeeded.',
-      buckets: [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30],
-      registers,
-    }),
-    lastSuccess: new Gauge({
-      name: 'tripline_archiver_last_success_time_seconds',
-      help: 'When records were last written, in seconds since the epoch.',
-      registers,
-    }),
-  };
+function healthOf(state: { bus: Bus; persist: Persist; open: boolean; records: number }): RoleHealth {
+  const { bus, persist, open, records } = state;
+  // An upgrade of the tables may take long, and would begin again after a restart.
+  const late = open ? persist.stalled(stalledMs) : undefined;
+  if (late !== undefined)
+    return { alive: false, ready: false, detail: `${late} takes more than ${stalledMs / 1_000} s` };
+  const [problem] = persist.failing();
+  if (problem)
+    return { alive: true, ready: false, detail: `${problem[0]} fails, trying again: ${problem[1]}` };
+  const elsewhere = bus.problem();
+  if (elsewhere !== null) return { alive: true, ready: false, detail: elsewhere };
+  if (!open) return { alive: true, ready: false, detail: 'opening the lake' };
+  return { alive: true, ready: true, detail: `${records} records archived` };
+}
+
+/** How the role ends: with `fail`, unless it was stopped, or with `finish`. */
+function createEnding(): { ended: Promise<void>; fail: (error: unknown) => void; finish: () => void } {
+  let fail: (error: unknown) => void = () => undefined;
+  let finish: () => void = () => undefined;
+  const ended = new Promise<void>((resolve, reject) => {
+    finish = resolve;
+    fail = (error) => {
+      if (!(error instanceof StoppedError)) reject(error instanceof Error ? error : new Error(String(error)));
+    };
+  });
+  ended.catch(() => undefined);
+  return { ended, fail, finish };
 }

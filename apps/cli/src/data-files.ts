@@ -21,7 +21,7 @@ const roomBytes = 2 ** 20;
  * Throws a `UserError` if files of LMDB must be made and the disk has no room for them: the engine would end the process with a
  * signal. Where they are there, Tripline starts on a full disk too.
  */
-export function mindRoom(dataDir: string, names: readonly string[]): void {
+export function checkRoom(dataDir: string, names: readonly string[]): void {
   const files = names.flatMap((name) => ['data.mdb', 'lock.mdb'].map((file) => join(dataDir, name, file)));
   if (files.every((file) => statSync(file, { throwIfNoEntry: false })?.size)) return;
   const probe = join(dataDir, 'room');
@@ -66,7 +66,7 @@ for (const path of process.argv.slice(2)) {
  * Tripline runs. `tell` hears what it waits for if that takes over 2 s. Rejects with a `UserError` that says which file is damaged
  * and what to do. What is not there is well.
  */
-export async function mindDataFiles(dataDir: string, tell: (text: string) => void): Promise<void> {
+export async function checkDataFiles(dataDir: string, tell: (text: string) => void): Promise<void> {
   const there = Object.keys(directories).filter((name) => existsSync(join(dataDir, name, 'data.mdb')));
   if (there.length === 0) return;
   const lmdb = createRequire(import.meta.url).resolve('lmdb');

@@ -13,7 +13,7 @@ import {
 } from '@tripline/kong';
 import { UserError, type LoadedConfig } from '@tripline/runtime';
 import { readOptions } from './options.ts';
-import { createConfiguredAdmin } from './system.ts';
+import { createConfiguredAdmin } from './configured.ts';
 
 /** `tripline kong connect`: what the tcp-log plugin in Kong should be, and with `--apply` makes it so. */
 export async function kong(args: string[]): Promise<number> {

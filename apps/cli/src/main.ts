@@ -39,7 +39,7 @@ const commands: Record<string, () => Promise<Command>> = {
   demo: async () => (await import('./demo.ts')).demo,
   replay: async () => (await import('./replay.ts')).replay,
   kong: async () => (await import('./kong-connect.ts')).kong,
-  doctor: async () => (await import('./doctor.ts')).doctor,
+  doctor: async () => (await import('./doctor/doctor.ts')).doctor,
   series: async () => (await import('./series.ts')).series,
   parameters: async () => (await import('./parameters.ts')).parameters,
   policies: async () => (await import('./policies.ts')).policies,

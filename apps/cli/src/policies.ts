@@ -14,7 +14,7 @@ import { createLogger, resolvePath, UserError, type LoadedConfig } from '@tripli
 import { createBackends } from './backends.ts';
 import { readOptions } from './options.ts';
 import { askRunning, runningUrl } from './running.ts';
-import { createConfiguredAdmin, createConfiguredSanitizer } from './system.ts';
+import { createConfiguredAdmin, createConfiguredSanitizer } from './configured.ts';
 
 /** `tripline policies check FILE`, `tripline policies test FILE --since 24h`. */
 export async function policies(args: string[]): Promise<number> {

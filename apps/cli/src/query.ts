@@ -10,7 +10,7 @@ const limitMost = 10_000;
  * parameter, what was given and what is allowed.
  */
 export function riskFilterOf(parameters: URLSearchParams, nowMs: number): RiskFilter {
-  mindNames(parameters, ['since', 'until', 'actor', 'risk', 'limit']);
+  checkNames(parameters, ['since', 'until', 'actor', 'risk', 'limit']);
   const untilMs = timeOf(parameters, 'until') ?? nowMs;
   const fromMs = timeOf(parameters, 'since') ?? untilMs - dayMs;
   if (fromMs >= untilMs) {
@@ -39,20 +39,20 @@ export function riskFilterOf(parameters: URLSearchParams, nowMs: number): RiskFi
 
 /** From when on `GET /alerts` is asked for alerts: `since` (ms since the epoch), 0 if left out. Throws as `riskFilterOf`. */
 export function alertsSinceOf(parameters: URLSearchParams): number {
-  mindNames(parameters, ['since']);
+  checkNames(parameters, ['since']);
   return timeOf(parameters, 'since') ?? 0;
 }
 
 /** The `id` that `POST /responses/lift` is about. Throws as `riskFilterOf`. */
 export function responseIdOf(parameters: URLSearchParams): string {
-  mindNames(parameters, ['id']);
+  checkNames(parameters, ['id']);
   const id = parameters.get('id') ?? '';
   if (id === '') throw new RangeError('id is missing: GET /responses lists the ids.');
   return id;
 }
 
 /** A misspelt parameter would be no filter at all, and the answer look as if it were one. */
-function mindNames(parameters: URLSearchParams, allowed: readonly string[]): void {
+function checkNames(parameters: URLSearchParams, allowed: readonly string[]): void {
   for (const name of parameters.keys()) {
     if (!allowed.includes(name))
       throw new RangeError(`there is no parameter '${name}': allowed are ${allowed.join(', ')}.`);

@@ -18,8 +18,8 @@ import {
   createConfiguredDetection,
   createConfiguredNormaliser,
   createConfiguredSanitizer,
-} from './system.ts';
-import { describeActors } from './who-acts.ts';
+} from './configured.ts';
+import { describeActors } from './doctor/who-acts.ts';
 
 /** So many lines are folded at a time, and the states checkpointed after so many. */
 const batchLines = 2_000;

@@ -5,8 +5,8 @@ import { Counter, type RoleContext } from '@tripline/runtime';
 import { createSanitizer, outline } from '@tripline/sanitize';
 
 /** Letters that may wait while others are being published. */
-const waitingMost = 100;
-/** How much of a record its outline is made of. */
+const maxWaiting = 100;
+/** An outline is made of the beginning of its record. */
 const maxSampledChars = 10_000;
 
 export interface DeadLetters {
@@ -15,9 +15,9 @@ export interface DeadLetters {
 }
 
 /**
- * Samples of records that cannot be used, for the topic of dead letters: outlines, as nobody has sanitised the records. They
- * are published beside the stream, one lot at a time. What comes while a hundred wait is only counted, so that neither a
- * flood of bad records nor a bus that is away fills the memory.
+ * Publishes samples of records that cannot be used on `dead-letters`, as outlines, since nobody has sanitised the records. Letters are
+ * published beside the stream, one lot at a time. Those that come while a hundred wait are counted and dropped, so that neither a flood
+ * of bad records nor a bus that does not answer fills the memory.
  */
 export function createDeadLetters(
   options: RoleContext & { role: string; bus: Pick<Bus, 'publish'> },
@@ -25,7 +25,7 @@ export function createDeadLetters(
   const { bus, now } = options;
   let waiting: DeadLetter[] = [];
   let isSending = false;
-  // No call has its tokens: they stand in dead letters only.
+  // A key of its own: its tokens match those of no call.
   const sanitizer = createSanitizer({ key: randomBytes(32) });
   const dropped = new Counter({
     name: `tripline_${options.role}_dead_letters_dropped_total`,
@@ -50,7 +50,7 @@ export function createDeadLetters(
 
   return {
     add(reason, detail, record) {
-      if (waiting.length >= waitingMost) {
+      if (waiting.length >= maxWaiting) {
         dropped.inc();
         return;
       }

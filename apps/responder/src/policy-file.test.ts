@@ -50,7 +50,7 @@ test('the policies follow the file: written in place, renamed over, removed', as
   }
 });
 
-test('a file with mistakes changes nothing, and each mistake is told with line, path and what is allowed', async () => {
+test('a file with mistakes changes nothing, and each mistake is reported with line, path and what is allowed', async () => {
   writeFileSync(path, text('a'));
   const { context, changed } = await watched();
   const next = changed();

@@ -233,7 +233,7 @@ describe('a state that another version wrote', () => {
     expect(kong.writes.map(({ kind }) => kind)).toEqual(['delete', 'put']);
   });
 
-  test('costs no second plugin when its alert comes before Kong can be looked at', async () => {
+  test('costs no second plugin when its alert comes before Kong can be read', async () => {
     const { kong, policies } = await twoBlocked();
     kong.down = true;
     const { publish, responder } = start({ policies, admin: kong });
@@ -284,7 +284,7 @@ describe('the notifier', () => {
     ]);
   });
 
-  test('what a receiver was told that cannot be read any more keeps it from nothing', async () => {
+  test('a record of what a receiver was notified of that cannot be read keeps no alert from it', async () => {
     const store = disk.state(clock.now);
     const claimed = await store.claim(0);
     // As the embedded store of an earlier version had written it.
@@ -428,7 +428,7 @@ describe('the notifier', () => {
     ]);
   });
 
-  test('an alert of before a receiver was configured is not told', async () => {
+  test('a receiver is not notified of an alert that is older than its configuration', async () => {
     const sender = new TestWebhooks();
     const policies = new TestPolicies(telling('a'));
     const first = start({ policies });

@@ -181,7 +181,7 @@ class Responder implements RunningResponder {
         { entries: unreadable.length, first: unreadable.slice(0, 10) },
         'entries of the state cannot be read, as another version wrote them or the store is damaged: they are forgotten. ' +
           'Blocks and limits among them are taken off Kong, also permanent ones, and come back if their alert goes on; ' +
-          'webhooks may be told of an alert again. See `tripline responses list` for what is in force',
+          'webhooks may be notified of an alert again. See `tripline responses list` for what is in force',
       );
     }
     return (this.#parts = { state, controller, notifiers });

@@ -131,7 +131,9 @@ export class KafkaSender {
     const open = new Map<number, Piece>();
     let total = 0;
     for (const record of records) {
-      const bytes = framedBytes(record) + (isPacked(topic) ? 0 : Buffer.byteLength(record.key));
+      const bytes = isPacked(topic)
+        ? framedBytes(record)
+        : record.value.length + Buffer.byteLength(record.key);
       if (bytes > limit) {
         throw new RecordTooLargeError(
           `A record for topic ${this.#topics.nameOf(topic)} has ${bytes} bytes; Kafka takes ${limit} ` +

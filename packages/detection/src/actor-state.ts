@@ -90,7 +90,7 @@ export class ActorCodec {
     return state;
   }
 
-  /** 400 to 600 bytes for an idle actor with one service. */
+  /** At most 560 bytes for an idle actor with one service. */
   encode(state: ActorState): Buffer {
     const writer = this.#writer;
     writer.clear();

@@ -51,7 +51,7 @@ export interface CallKeys {
  * same order give the same alerts, in whatever batches they come and wherever the states are encoded in between.
  */
 export interface Detection {
-  /** 400 to 600 bytes for an idle actor with one service. */
+  /** At most 560 bytes for an idle actor with one service. */
   readonly actors: StateKind<ActorState, Buffer>;
   readonly peers: StateKind<PeersState, Buffer>;
   /** 1 to 2 KB per parameter of the endpoint. */

@@ -22,8 +22,6 @@ export {
 export { exceptionSchema, type Exception } from './settings.ts';
 export { idHash, RecentIds } from './sketches/recent-ids.ts';
 export {
-  decodeEndpointProfile,
-  encodeEndpointProfile,
   judgeParameters,
   learnParameters,
   newEndpointProfile,

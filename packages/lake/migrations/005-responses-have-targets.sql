@@ -9,8 +9,6 @@ ALTER TABLE tripline.responses {onCluster}
   ADD COLUMN IF NOT EXISTS targetId String
     MATERIALIZED JSONExtractString(response, if(JSONHas(response, 'target'), 'target', 'consumer'), 'id'),
   ADD COLUMN IF NOT EXISTS targetName String
-    MATERIALIZED JSONExtractString(response, if(JSONHas(response, 'target'), 'target', 'consumer'), 'name');
-
-ALTER TABLE tripline.responses {onCluster}
+    MATERIALIZED JSONExtractString(response, if(JSONHas(response, 'target'), 'target', 'consumer'), 'name'),
   MODIFY COLUMN consumerId String MATERIALIZED if(targetKind = 'consumer', targetId, ''),
   MODIFY COLUMN consumerName String MATERIALIZED if(targetKind = 'consumer', targetName, '');

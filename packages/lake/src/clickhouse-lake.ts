@@ -17,9 +17,9 @@ import { rowsOf, type Rows } from './rows.ts';
 import { tables } from './schema.ts';
 
 /**
- * What every query runs under, and nothing in its text can lift: bounds; each call, alert and response once and in its
- * latest state, also where the engine has not yet merged what is there twice; times in UTC and whole numbers as JSON
- * numbers, whatever a server's defaults are.
+ * Settings of every query, which its text cannot change: limits; each call, alert and response once and in its latest
+ * state, also before the engine has merged repeated rows; times in UTC and whole numbers as JSON numbers, whatever the
+ * defaults of a server are.
  */
 export const readSettings = {
   max_execution_time: 30,
@@ -27,7 +27,7 @@ export const readSettings = {
   result_overflow_mode: 'throw',
   final: 1,
   do_not_merge_across_partitions_select_final: 1,
-  // Conditions on columns of the order are looked at before the others are read: a call by its id for a tenth of the cost.
+  // Conditions on columns of the sorting key are checked before other columns are read: a call by its id costs a tenth.
   optimize_move_to_prewhere_if_final: 1,
   session_timezone: 'UTC',
   output_format_json_quote_64bit_integers: 0,
@@ -35,23 +35,23 @@ export const readSettings = {
 } as const;
 
 export interface LakeOptions {
-  /** Lends a client for one query, which must run under `readSettings`. */
+  /** Provides a client for one query, which runs under `readSettings`. */
   reading: <T>(work: (reader: ClickHouseClient) => Promise<T>) => Promise<T>;
   /**
-   * Hands a batch to the engine as a file, calls `work` with its absolute path, and takes it away again. Only for an
-   * engine on this machine; without it batches travel with the statement.
+   * Writes a batch to a file, calls `work` with its absolute path, and deletes it. Only for an engine on this machine;
+   * without it batches travel with the statement.
    */
   stage?: (rows: Buffer, work: (file: string) => Promise<void>) => Promise<void>;
-  /** Servers that are replicas of each other, by the name of their cluster: the tables are made and replicated on all. */
+  /** Name of a cluster whose servers are replicas of each other: every server gets the tables, which are replicated. */
   cluster?: string | undefined;
   /** Runs after the writer was closed. */
   onClose?: () => Promise<void>;
 }
 
-/** The lake behind a client of `@clickhouse/client`, whatever its connection leads to. */
+/** The lake behind a client of `@clickhouse/client`, embedded or on a server. */
 export function createLake(writer: ClickHouseClient, options: LakeOptions): Lake {
   const { reading, stage, cluster } = options;
-  // Shorter than a client waits, so that the server says which replica does not answer.
+  // Less than the client waits, so that the server can say which replica does not answer.
   const ddlSettings: ClickHouseSettings = cluster === undefined ? {} : { distributed_ddl_task_timeout: '45' };
 
   const query = <Row>(sql: string, parameters: Record<string, unknown> = {}): Promise<Row[]> =>
@@ -130,13 +130,13 @@ const refusals = new Set([
   'VIOLATED_CONSTRAINT',
 ]);
 
-/** Told by the engine's name of the error, which both connections carry, each on an error class of its own. */
+/** By the engine's name of the error: both kinds of connection carry it, each on its own error class. */
 function aboutTheRows(error: unknown): boolean {
   const type = (error as { type?: string } | undefined)?.type ?? '';
   return refusals.has(type) || type.startsWith('CANNOT_PARSE_');
 }
 
-/** Behind it the engine quotes the row, which belongs neither into a log nor into a dead letter. */
+/** The message without the row that the engine quotes in it: rows belong neither into a log nor into a dead letter. */
 export function firstLine(error: unknown): string {
   return (error as Error).message.split(/\n| before: |: while |: \(|, Row | Expression/, 1)[0]!.slice(0, 200);
 }

@@ -28,8 +28,8 @@ export async function openEmbeddedLake(options: { path: string }): Promise<Lake>
       { cause: error },
     );
   }
-  // Text in a statement is read three times: as a JavaScript string, by the SQL lexer, by the parser of the format. A
-  // file is read once, for less than half of the CPU (figures in README.md).
+  // Rows in a statement are read three times: as a JavaScript string, by the SQL lexer, by the parser of the format. Rows
+  // in a file are read once, for less than half of the CPU.
   const staging = join(path, 'incoming');
   await rm(staging, { recursive: true, force: true });
   await mkdir(staging);
@@ -50,9 +50,8 @@ export async function openEmbeddedLake(options: { path: string }): Promise<Lake>
 }
 
 /**
- * A session of its own for every query, for about 2 ms: the engine hands what a failed query had already given to the
- * next query of the same session (seen with chdb 3.4.0; the contract tests look for it). It is locked before the query
- * comes.
+ * Runs every query in a session of its own, for about 2 ms: within a session, chdb 3.4.0 gives rows of a failed query to
+ * the next query (the contract tests check that). The settings are locked before the query runs.
  */
 function readingSessions(
   path: string,
@@ -81,13 +80,13 @@ async function importEngine(): Promise<Engine> {
   const { createChdbConnection } = await import('chdb/connection');
   const { drainPending } = await import('chdb');
   return {
-    // The same interface out of two packages' copies of one declaration.
+    // The same interface, declared by two packages.
     createChdbConnection: (options) => createChdbConnection(options) as unknown as Connection,
     drainPending,
   };
 }
 
-/** The engine is an optional dependency, so it is looked for only when it is needed. */
+/** Loads the engine, an optional dependency, when it is needed. */
 export async function loadEngine(load = importEngine): Promise<Engine> {
   try {
     return await load();

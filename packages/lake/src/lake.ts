@@ -14,15 +14,15 @@ export interface Lake {
   migrate(options: { retentionDays: number }): Promise<void>;
   /**
    * Writes records of the bus as they are, one row each. A row whose id is there already, from whichever batch, counts
-   * once; so what may or may not have been written is written again. Resolves when the rows survive
-   * a kill of this process or of the server; rejects if not all of them do: with `LakeRefusedError` if the rows themselves
-   * are at fault (then none was written), with another error if a later try may succeed.
+   * once, so a batch can be written again after a failure. Resolves when the rows survive a kill of this process or of
+   * the server. Rejects with `LakeRefusedError` if the rows are at fault (then none was written), with another error if a
+   * later try may succeed (then some may have been written).
    */
   insert(table: LakeTable, records: readonly Buffer[]): Promise<void>;
   /**
    * Runs a read-only query with bound parameters (`{name:Type}`) under `readSettings`: time and row limits, and each
-   * call, alert and response once, in its latest state. What comes from outside belongs into the parameters, never into
-   * the text: on the embedded engine the text could also read files of this machine.
+   * call, alert and response once, in its latest state. Input from outside belongs into the parameters, never into the
+   * text: on the embedded engine the text could also read files of this machine.
    */
   query<Row>(sql: string, parameters?: Record<string, unknown>): Promise<Row[]>;
   /** Latest state of the alerts raised since a time (ms), oldest first. */
@@ -30,9 +30,8 @@ export interface Lake {
   /** Latest state of each response, newest decision first. */
   responses(limit: number): Promise<Response[]>;
   /**
-   * Calls with their risk, newest first, computed from what the lake knows now: a late call, a call that came twice and a new
-   * revision of an alert need no correction. The formula is in README.md. Rejects with a `RangeError` for a filter that
-   * cannot be meant.
+   * Calls with their risk, newest first, computed from the rows of now: late calls, repeated calls and new revisions of
+   * alerts need no correction. The formula is in README.md. Rejects with a `RangeError` for a filter out of range.
    */
   ratedCalls(filter: RiskFilter): Promise<RatedCall[]>;
   /** As `ratedCalls`, for the sessions that the calls group into, riskiest first. The ends of the time range cut sessions. */

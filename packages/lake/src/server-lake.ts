@@ -18,18 +18,17 @@ export interface ServerLakeOptions {
 }
 
 /**
- * The first long-term release that has all that is used here: `session_timezone` and `final`. What it
- * was run on is in README.md.
+ * The first long-term release with `session_timezone` and `final`. README.md says on which versions the lake was run.
  */
 const oldestVersion = [23, 8] as const;
-/** Inserts at once: what comes meanwhile waits its turn in memory, where it is anyway. */
+/** Inserts at once; further ones wait in memory. */
 const maxConnections = 8;
 
 /**
- * The lake on a ClickHouse server. Nothing is connected before the first use, and `migrate` is the one to begin with: it
- * checks the server's version. Every rejection says in words what is wrong and what to do; all but `LakeRefusedError` and
- * `LakeTooNewError` are worth trying again, with a wait that grows to about 10 s: the server delays inserts by itself
- * before it says that there are too many parts, and a set-up may be put right while Tripline waits.
+ * The lake on a ClickHouse server. It connects at its first use. Begin with `migrate`, which checks the server's version.
+ * Every rejection says what is wrong and what to do; after all but `LakeRefusedError` and `LakeTooNewError` a later try may
+ * succeed, with a wait that grows to about 10 s: the server delays inserts by itself before it has too many parts, and a
+ * wrong set-up may be corrected meanwhile.
  */
 export function openServerLake(options: ServerLakeOptions): Lake {
   const { url, username, password, cluster, tls } = options;
@@ -45,13 +44,13 @@ export function openServerLake(options: ServerLakeOptions): Lake {
     max_open_connections: maxConnections,
     keep_alive: { enabled: true, eagerly_destroy_stale_sockets: true },
     ...(tls ? { http_agent: new Agent({ keepAlive: true, maxSockets: maxConnections, ...tls }) } : {}),
-    // It would write errors with the rows that they quote to the console. Every one of them comes back as a rejection.
+    // The client would log errors with the rows that they quote. Each of them comes back as a rejection.
     log: { level: ClickHouseLogLevel.OFF },
   };
   const writer = createClient(shared);
   const reader = createClient({
     ...shared,
-    // The answer waits for the end of the query, so that one which fails half-way is a failure and not a few rows.
+    // The answer waits for the end of the query, so that a query that fails half-way rejects and gives no rows.
     clickhouse_settings: { ...readSettings, wait_end_of_query: 1 },
   });
   const lake = createLake(writer, {
@@ -102,7 +101,7 @@ interface Where {
   cluster: string | undefined;
 }
 
-/** What the engine's names of errors mean for whoever runs Tripline. Others stay as they are: they are about the query. */
+/** The engine's errors in words for operators. Other errors are about the query and stay as they are. */
 const meanings: Record<string, (where: Where) => string> = {
   AUTHENTICATION_FAILED: refusesUser,
   REQUIRED_PASSWORD: refusesUser,
@@ -150,7 +149,7 @@ function explained(error: unknown, where: Where): unknown {
       cause: error,
     });
   }
-  // The client makes a plain error of an answer that is none of ClickHouse's, with all of its text.
+  // An answer that is not ClickHouse's comes as a plain error with all of its text.
   if (name === 'Error') {
     return new Error(
       `${server} answers, but not as ClickHouse does: ${firstLine(error) || '(nothing)'}. ` +

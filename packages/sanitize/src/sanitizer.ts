@@ -1,4 +1,4 @@
-import { createHmac, createSecretKey } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import { createCache } from './cache.ts';
 import type { Cache } from './cache.ts';
 import { decodeForm } from './decode.ts';
@@ -102,118 +102,160 @@ export function createSanitizer(options: SanitizerOptions): Sanitizer {
         'make one with `openssl rand -base64 32`',
     );
   }
-  const key = createSecretKey(options.key);
-  const secretNames = options.secretNames ?? [];
-  const rules: Rules = {
-    nameKind: createNameJudge(secretNames),
-    nameEndings: createNameEndings(secretNames),
-    patterns: (options.secretPatterns ?? []).map(compile),
+  const sanitizer = new KeyedSanitizer(options);
+  // Functions of their own, so that one can be handed on alone.
+  return {
+    token: (kind, secret) => sanitizer.token(kind, secret),
+    isSecretName: (name) => sanitizer.isSecretName(name),
+    text: (value) => sanitizer.text(value),
+    identifier: (value) => sanitizer.identifier(value),
+    path: (value) => sanitizer.path(value),
+    url: (value) => sanitizer.url(value),
+    parameter: (name, value) => sanitizer.parameter(name, value),
+    cookies: (header) => sanitizer.cookies(header),
+    unknown: (value) => sanitizer.unknown(value),
   };
+}
 
-  const tokens = new Map<string, Cache<string>>();
-  const texts = createCache<string>();
-  const digests = createCache<string>();
-  const identifiers = createCache<string>();
-  const paths = createCache<string>();
-  const urls = createCache<string>();
-  const jars = createCache<Record<string, string>>();
+class KeyedSanitizer implements Sanitizer {
+  readonly #key: KeyObject;
+  readonly #rules: Rules;
+  /** By kind. */
+  readonly #tokens = new Map<string, Cache<string>>();
+  readonly #texts = createCache<string>();
+  readonly #digests = createCache<string>();
+  readonly #identifiers = createCache<string>();
+  readonly #paths = createCache<string>();
+  readonly #urls = createCache<string>();
+  readonly #jars = createCache<Record<string, string>>();
 
-  function token(kind: string, secret: string): string {
-    let known = tokens.get(kind);
+  constructor({ key, secretNames = [], secretPatterns = [] }: SanitizerOptions) {
+    this.#key = createSecretKey(key);
+    this.#rules = {
+      nameKind: createNameJudge(secretNames),
+      nameEndings: createNameEndings(secretNames),
+      patterns: secretPatterns.map(compile),
+    };
+  }
+
+  isSecretName(name: string): boolean {
+    return this.#rules.nameKind(name) === 'secret';
+  }
+
+  path(value: string): string {
+    return this.#remembered(value, true, this.#paths, this.#pathPass);
+  }
+
+  url(value: string): string {
+    return this.#remembered(value, true, this.#urls, this.#urlPass);
+  }
+
+  unknown(value: string): string {
+    return this.#settle(value, this.#textPass);
+  }
+
+  token(kind: string, secret: string): string {
+    let known = this.#tokens.get(kind);
     if (known === undefined) {
       known = createCache();
-      tokens.set(kind, known);
+      this.#tokens.set(kind, known);
     }
     const seen = known.get(secret);
     if (seen !== undefined) return seen;
-    const mac = createHmac('sha256', key).update(`${kind}\0${secret}`).digest('base64url');
+    const mac = createHmac('sha256', this.#key).update(`${kind}\0${secret}`).digest('base64url');
     const made = `~${kind}~${mac.slice(0, 22)}`;
     known.set(secret, made, made.length);
     return made;
   }
 
-  /** Replaces the whole of a secret value, but for a scheme in front and tokens. */
-  function secretValue(value: string): string {
+  /** Replaces the whole of a secret value, but for a scheme in front and for tokens. */
+  #secretValue(value: string): string {
     if (isHarmlessValue(value)) return value;
     const kept = schemeOf(value);
     const rest = value.slice(kept.length);
-    return rest === '' || isToken(rest) ? value : kept + token('secret', rest);
+    return rest === '' || isToken(rest) ? value : kept + this.token('secret', rest);
   }
 
-  function replaceSecrets(text: string, context: Context): string {
-    const hits = findSecrets(text, context, rules);
+  #replaceSecrets(text: string, context: Context): string {
+    const hits = findSecrets(text, context, this.#rules);
     if (hits.length === 0) return text;
     // Joined, not added: V8 reads characters of an added string many times slower.
     const parts: string[] = [];
     let done = 0;
     for (const hit of hits) {
-      parts.push(text.slice(done, hit.start), token(hit.kind, hit.secret));
+      parts.push(text.slice(done, hit.start), this.token(hit.kind, hit.secret));
       done = hit.end;
     }
     parts.push(text.slice(done));
     return parts.join('');
   }
 
-  const textPass = (value: string): string => replaceSecrets(value, { path: false, digests: 'named' });
-  const pathPass = (value: string): string => replaceSecrets(value, { path: true, digests: 'named' });
-  const digestPass = (value: string): string => replaceSecrets(value, { path: false, digests: 'all' });
+  readonly #textPass = (value: string): string =>
+    this.#replaceSecrets(value, { path: false, digests: 'named' });
+  readonly #pathPass = (value: string): string =>
+    this.#replaceSecrets(value, { path: true, digests: 'named' });
+  readonly #digestPass = (value: string): string =>
+    this.#replaceSecrets(value, { path: false, digests: 'all' });
   /** What stands around a secret tells nothing more: a hash with a prefix is one token. */
-  const identifierPass = (value: string): string => {
-    const clean = replaceSecrets(value, { path: false, digests: 'none' });
+  readonly #identifierPass = (value: string): string => {
+    const clean = this.#replaceSecrets(value, { path: false, digests: 'none' });
     if (isToken(clean)) return clean;
-    return clean !== value || longHex.test(value) ? token('secret', value) : value;
+    return clean !== value || longHex.test(value) ? this.token('secret', value) : value;
   };
 
   /** The token of a value that is secret by its name and look. */
-  function tokenByName(kind: NameKind, value: string): string | undefined {
+  #tokenByName(kind: NameKind, value: string): string | undefined {
     const found = value.includes('~') && tokenAnywhere.test(value) ? undefined : secretByName(kind, value);
-    return found && token(found.kind, found.secret);
+    return found && this.token(found.kind, found.secret);
   }
 
-  function queryValue(kind: NameKind, value: string): string {
-    if (kind === 'other' || isToken(value) || isHarmlessValue(value)) return textPass(value);
-    if (kind === 'secret') return secretValue(decodeForm(value));
-    return tokenByName(kind, decodeForm(value)) ?? (kind === 'digest' ? digestPass(value) : textPass(value));
+  #queryValue(kind: NameKind, value: string): string {
+    if (kind === 'other' || isToken(value) || isHarmlessValue(value)) return this.#textPass(value);
+    if (kind === 'secret') return this.#secretValue(decodeForm(value));
+    return (
+      this.#tokenByName(kind, decodeForm(value)) ??
+      (kind === 'digest' ? this.#digestPass(value) : this.#textPass(value))
+    );
   }
 
-  function queryPass(query: string): string {
+  #queryPass(query: string): string {
     return query
       .split('&')
       .map((pair) => {
         const equals = pair.indexOf('=');
-        if (equals < 0) return textPass(pair);
+        if (equals < 0) return this.#textPass(pair);
         const name = pair.slice(0, equals);
         const value = pair.slice(equals + 1);
-        return `${textPass(name)}=${queryValue(rules.nameKind(name), value)}`;
+        return `${this.#textPass(name)}=${this.#queryValue(this.#rules.nameKind(name), value)}`;
       })
       .join('&');
   }
 
-  function urlPass(value: string): string {
+  readonly #urlPass = (value: string): string => {
     const hash = value.indexOf('#');
     const beforeHash = hash < 0 ? value : value.slice(0, hash);
     const fragment = hash < 0 ? undefined : value.slice(hash + 1);
     const mark = beforeHash.indexOf('?');
-    let result = pathPass(mark < 0 ? beforeHash : beforeHash.slice(0, mark));
-    if (mark >= 0) result += `?${queryPass(beforeHash.slice(mark + 1))}`;
+    let result = this.#pathPass(mark < 0 ? beforeHash : beforeHash.slice(0, mark));
+    if (mark >= 0) result += `?${this.#queryPass(beforeHash.slice(mark + 1))}`;
     if (fragment !== undefined)
-      result += `#${fragment.includes('=') ? queryPass(fragment) : pathPass(fragment)}`;
+      result += `#${fragment.includes('=') ? this.#queryPass(fragment) : this.#pathPass(fragment)}`;
     return result;
-  }
+  };
 
   /** Keeps `kept` within the bound together with one token for `rest` and for what does not fit. */
-  function withLongToken(kept: string, rest: string): string {
+  #withLongToken(kept: string, rest: string): string {
     const limit = maxTextChars - longTokenChars;
     let end = Math.min(kept.length, limit);
     for (const match of kept.matchAll(tokenPattern)) {
       if (match.index >= end) break;
       if (match.index + match[0].length > end) end = match.index;
     }
-    return kept.slice(0, end) + token('long', kept.slice(end) + rest);
+    return kept.slice(0, end) + this.token('long', kept.slice(end) + rest);
   }
 
   /** Applies a pass within the bound on length, again and again until the result stays as it is. */
-  function settle(value: string, pass: (value: string) => string): string {
+  #settle(value: string, pass: (value: string) => string): string {
     let current = value;
     let rest = '';
     if (value.length > maxTextChars) {
@@ -223,36 +265,37 @@ export function createSanitizer(options: SanitizerOptions): Sanitizer {
     }
     for (let round = 0; round < maxPasses; round++) {
       let next = pass(current);
-      if (rest !== '' || next.length > maxTextChars) next = withLongToken(next, rest);
+      if (rest !== '' || next.length > maxTextChars) next = this.#withLongToken(next, rest);
       if (next === current) return next;
       rest = '';
       current = next;
     }
-    return token('secret', value);
+    return this.token('secret', value);
   }
 
-  function matchesPattern(value: string): boolean {
-    return rules.patterns.length > 0 && rules.patterns.some((pattern) => value.search(pattern) >= 0);
+  #matchesPattern(value: string): boolean {
+    return (
+      this.#rules.patterns.length > 0 && this.#rules.patterns.some((pattern) => value.search(pattern) >= 0)
+    );
   }
 
   /** The way of nearly every string: proven harmless by a short look, or known from before. */
-  function remembered(
-    value: string,
-    path: boolean,
-    cache: Cache<string>,
-    pass: (value: string) => string,
-  ): string {
-    if (value.length <= maxPlainChars && isPlain(value, path, rules.nameEndings) && !matchesPattern(value))
+  #remembered(value: string, path: boolean, cache: Cache<string>, pass: (value: string) => string): string {
+    if (
+      value.length <= maxPlainChars &&
+      isPlain(value, path, this.#rules.nameEndings) &&
+      !this.#matchesPattern(value)
+    )
       return value;
     const seen = cache.get(value);
     if (seen !== undefined) return seen;
-    const settled = settle(value, pass);
+    const settled = this.#settle(value, pass);
     cache.set(value, settled, settled.length);
     return settled;
   }
 
-  function cookies(header: string): Record<string, string> {
-    const seen = jars.get(header);
+  cookies(header: string): Record<string, string> {
+    const seen = this.#jars.get(header);
     if (seen !== undefined) return seen;
     // Without a prototype, so that a cookie named __proto__ is a cookie.
     const jar = Object.create(null) as Record<string, string>;
@@ -262,46 +305,34 @@ export function createSanitizer(options: SanitizerOptions): Sanitizer {
       const cookie = part.trim();
       if (cookie === '') continue;
       const equals = cookie.indexOf('=');
-      const name = equals < 0 ? '' : text(cookie.slice(0, equals).trim());
+      const name = equals < 0 ? '' : this.text(cookie.slice(0, equals).trim());
       const value = cookie.slice(equals + 1).trim();
-      jar[name] = value === '' || isToken(value) ? value : token('secret', value);
+      jar[name] = value === '' || isToken(value) ? value : this.token('secret', value);
       chars += name.length + 30;
     }
-    if (end < header.length) jar[token('long', header.slice(Math.max(end, 0)))] = '';
+    if (end < header.length) jar[this.token('long', header.slice(Math.max(end, 0)))] = '';
     Object.freeze(jar);
-    jars.set(header, jar, chars);
+    this.#jars.set(header, jar, chars);
     return jar;
   }
 
-  function text(value: string): string {
-    return remembered(value, false, texts, textPass);
+  text(value: string): string {
+    return this.#remembered(value, false, this.#texts, this.#textPass);
   }
 
-  function parameter(name: string, value: string): string {
-    const kind = rules.nameKind(name);
-    if (kind === 'other') return text(value);
-    if (kind === 'secret') return secretValue(value);
-    if (kind === 'digest') return remembered(value, false, digests, digestPass);
-    return tokenByName(kind, value) ?? text(value);
+  parameter(name: string, value: string): string {
+    const kind = this.#rules.nameKind(name);
+    if (kind === 'other') return this.text(value);
+    if (kind === 'secret') return this.#secretValue(value);
+    if (kind === 'digest') return this.#remembered(value, false, this.#digests, this.#digestPass);
+    return this.#tokenByName(kind, value) ?? this.text(value);
   }
 
-  function identifier(value: string): string {
+  identifier(value: string): string {
     if (value.length === 32 && requestId.test(value)) return value;
-    if (value.length > maxIdentifierChars) return token('long', value);
-    return remembered(value, false, identifiers, identifierPass);
+    if (value.length > maxIdentifierChars) return this.token('long', value);
+    return this.#remembered(value, false, this.#identifiers, this.#identifierPass);
   }
-
-  return {
-    token,
-    isSecretName: (name) => rules.nameKind(name) === 'secret',
-    text,
-    path: (value) => remembered(value, true, paths, pathPass),
-    url: (value) => remembered(value, true, urls, urlPass),
-    parameter,
-    identifier,
-    cookies,
-    unknown: (value) => settle(value, textPass),
-  };
 }
 
 const tokenAnywhere = new RegExp(tokenPattern.source);

@@ -10,13 +10,13 @@ import {
 } from './state-store.ts';
 
 export interface EmbeddedStateOptions {
-  /** Directory of the store; made if absent. One process at a time. */
+  /** Directory of the store, created if absent. One process at a time may use it. */
   path: string;
-  /** A key that was not written for so long (ms) is removed. Left out: never. */
+  /** A key that was not written for so long (ms) is removed. Without it keys stay for ever. */
   idleExpiryMs?: number;
   /** Wall clock in ms. */
   now?: () => number;
-  /** Told when the disk takes no checkpoints, and when it takes them again. */
+  /** Called when the disk takes no checkpoints, and when it takes them again. */
   onLog?: CommitsOptions['onLog'];
 }
 
@@ -29,7 +29,7 @@ interface Entry {
 const entryFormat = 1;
 const entryHeadBytes = 5;
 
-/** How many entries a checkpoint looks at in passing to find idle ones: the sweep never stops the loop. */
+/** Entries that a checkpoint checks for idleness: the sweep goes on from one checkpoint to the next and never stops the loop. */
 const sweepPerCheckpoint = 200;
 
 /** State in LMDB. A checkpoint is one transaction and survives a kill of the process once it resolved. */
@@ -45,9 +45,9 @@ class EmbeddedState implements StateStore {
   readonly #idleExpiryMs: number | undefined;
   readonly #now: () => number;
   readonly #claims = new Map<number, symbol>();
-  /** The latest checkpoint per partition. */
+  /** By partition, its latest checkpoint. */
   readonly #writing = new Map<number, Promise<void>>();
-  /** Of this process alone: one at a time uses the store. */
+  /** In memory, as one process at a time uses the store. */
   readonly #leases = new Map<string, { holder: string; until: number }>();
   #sweptTo: [number, string] = [0, ''];
 
@@ -78,7 +78,7 @@ class EmbeddedState implements StateStore {
       load: (keys) => Promise.resolve(this.#load(partition, keys)),
       loadAll: () => Promise.resolve(this.#loadAll(partition)),
       checkpoint: async (changes, offset) => {
-        // One process at a time uses the store, so who claimed last need not be on the disk.
+        // One process at a time uses the store, so the latest claim need not be on the disk.
         if (this.#claims.get(partition) !== claim)
           throw new FencedError(`Partition ${partition} was claimed again since.`);
         const writing = this.#checkpoint(partition, changes, offset);
@@ -138,11 +138,11 @@ class EmbeddedState implements StateStore {
     return found;
   }
 
-  /** One transaction: all of it is there afterwards, or nothing. */
+  /** Writes changes and position in one transaction: all of it is there afterwards, or nothing. */
   async #checkpoint(partition: number, changes: StateChanges, offset: number): Promise<void> {
     const seconds = Math.floor(this.#now() / 1000);
     const { idle, sweptTo } = this.#findIdle(seconds, partition, changes);
-    // What the single writes return is no answer of their own: that is the transaction's.
+    // The promises of single writes are ignored: the transaction resolves or rejects for all of them.
     let bytes = 0;
     for (const [key, value] of changes) bytes += key.length + (value?.length ?? 0);
     await this.#commits.run(() => {
@@ -156,7 +156,7 @@ class EmbeddedState implements StateStore {
     this.#sweptTo = sweptTo;
   }
 
-  /** Keys that were not written for long, among the next few of all; and where to go on with the next checkpoint. */
+  /** Idle keys among the next `sweepPerCheckpoint`, and the key from which the next checkpoint goes on. */
   #findIdle(
     seconds: number,
     partition: number,
@@ -165,15 +165,15 @@ class EmbeddedState implements StateStore {
     const idle: [number, string][] = [];
     if (this.#idleExpiryMs === undefined) return { idle, sweptTo: this.#sweptTo };
     let sweptTo = this.#sweptTo;
-    let looked = 0;
+    let checked = 0;
     for (const key of this.#entries.getKeys({ start: this.#sweptTo, limit: sweepPerCheckpoint })) {
-      looked++;
+      checked++;
       sweptTo = key;
       const fresh = key[0] === partition && changes.has(key[1]);
       const writtenAt = this.#entry(key)?.writtenAtSeconds ?? seconds;
       if (!fresh && (seconds - writtenAt) * 1000 > this.#idleExpiryMs) idle.push(key);
     }
-    return { idle, sweptTo: looked < sweepPerCheckpoint ? [0, ''] : sweptTo };
+    return { idle, sweptTo: checked < sweepPerCheckpoint ? [0, ''] : sweptTo };
   }
 
   size(): Promise<{ keys: number; bytes: number }> {

@@ -12,7 +12,7 @@ export interface RedisConnectionOptions {
   username?: string;
   password?: string;
   tls?: ConnectionOptions;
-  /** Told when Redis stops working for us, and when it works again. */
+  /** Called when Redis stops working for this process, and when it works again. */
   onLog?: (level: 'info' | 'warn' | 'error', message: string, detail?: Record<string, unknown>) => void;
 }
 
@@ -28,16 +28,16 @@ export function scriptOf(lua: string): Script {
   return { lua, sha: createHash('sha1').update(lua).digest('hex') };
 }
 
-/** A command that has no answer after so long fails: whoever waits for it can tell, and try again. */
+/** A command without an answer after so long fails, so that its caller can report it and try again. */
 const answerWithinMs = 5_000;
-const retryMostMs = 2_000;
+const maxRetryMs = 2_000;
 
-/** Name of the error of commands whose connection broke before the answer came. */
-const brokenOff = 'MaxRetriesPerRequestError';
+/** Name of the client's error for commands whose connection broke before the answer came. */
+const connectionBroke = 'MaxRetriesPerRequestError';
 
 class NoAnswerError extends Error {}
 
-/** Errors after which reading may well go on. */
+/** Codes of errors that concern writes only: reading may go on. */
 const writeErrors = new Set(['OOM', 'READONLY', 'MISCONF', 'NOREPLICAS']);
 
 /**
@@ -49,11 +49,11 @@ export class RedisConnection {
   readonly #client: Redis | Cluster;
   readonly #address: string;
   readonly #onLog: NonNullable<RedisConnectionOptions['onLog']>;
-  /** Why nothing works, and why nothing can be written, in words. */
+  /** Why no command works, and why no write works, in words; null if they do. */
   #noAnswer: string | null = null;
   #noWrites: string | null = null;
   #closing = false;
-  /** Shared by all who wait for the connection. */
+  /** Shared by all commands that wait for the connection. */
   #connecting: Promise<unknown> | undefined;
 
   constructor(options: RedisConnectionOptions) {
@@ -68,7 +68,7 @@ export class RedisConnection {
     });
   }
 
-  /** Strings of the answer come as Buffers. Rejects with an error that says what is wrong with Redis in words. */
+  /** Sends a command; strings of the answer are Buffers. Rejects with an error that says in words what is wrong with Redis. */
   async call<T>(command: string, args: Argument[]): Promise<T> {
     return (await this.#within(() => this.#client.callBuffer(command, args))) as T;
   }
@@ -87,7 +87,7 @@ export class RedisConnection {
     })) as T;
   }
 
-  /** To be called when a script has written something: others succeed on a full Redis too. */
+  /** To be called when a script has written something; scripts that only read succeed on a full Redis too. */
   wrote(): void {
     if (this.#noWrites === null) return;
     this.#noWrites = null;
@@ -109,7 +109,7 @@ export class RedisConnection {
 
   async close(): Promise<void> {
     this.#closing = true;
-    // In order, so that what was sent is still carried out; and at once where nobody answers.
+    // QUIT is carried out after all commands that were sent. Where Redis does not answer, the connection ends at once.
     if (this.#client.status === 'ready') await this.#within(() => this.#client.quit()).catch(() => undefined);
     this.#client.disconnect();
   }
@@ -142,12 +142,12 @@ export class RedisConnection {
   }
 
   /**
-   * Nothing is handed to the client while it is not connected: a cluster's would keep it, with all its values, and send it
-   * when whoever asked has long given up.
+   * Resolves once the client is connected. Before that it gets no commands: a cluster's client would keep them, with all their
+   * values, and send them long after their callers gave up.
    */
   #connected(): Promise<unknown> {
     if (this.#client.status === 'ready') return Promise.resolve();
-    // Told by `error`, to which `once` rejects as well.
+    // A failure is also the event `error`, with which `once` rejects.
     if (this.#client.status === 'wait') this.#client.connect().catch(() => undefined);
     this.#connecting ??= once(this.#client, 'ready').finally(() => {
       this.#connecting = undefined;
@@ -161,11 +161,11 @@ export class RedisConnection {
     this.#onLog('info', `Redis at ${this.#address} answers again`);
   }
 
-  /** Takes note of what failed, and gives it in words. */
+  /** Remembers and logs a failure; returns it in words. */
   #failed(error: Error): string {
     const code = codeOf(error);
     // A command that was given up with its connection says less than why the connection broke.
-    const follows = error.name === brokenOff || error instanceof NoAnswerError;
+    const follows = error.name === connectionBroke || error instanceof NoAnswerError;
     if (follows && this.#noAnswer !== null) return this.#noAnswer;
     const problem = `Redis at ${this.#address} ${inWords(error, code)}`;
     const writesOnly = code !== undefined && writeErrors.has(code);
@@ -176,7 +176,7 @@ export class RedisConnection {
     return problem;
   }
 
-  /** States that Redis evicts would be forgotten without a word. */
+  /** Warns of a Redis that may evict states: they would be forgotten silently. */
   async #checkPolicy(): Promise<void> {
     try {
       for (const node of this.#primaries()) {
@@ -191,7 +191,7 @@ export class RedisConnection {
         return;
       }
     } catch {
-      // INFO may be forbidden to us; and a connection that broke is told elsewhere.
+      // INFO may be forbidden; a connection that broke is reported by the command that needed it.
     }
   }
 }
@@ -205,7 +205,7 @@ function open(options: RedisConnectionOptions): { client: Redis | Cluster; addre
     ...(password === undefined ? {} : { password }),
     ...(tls ? { tls } : {}),
     connectTimeout: answerWithinMs,
-    // A peer that is gone without a word is left, so that a new connection can be tried.
+    // A peer that vanished is given up, so that a new connection can be tried.
     socketTimeout: answerWithinMs + 1_000,
     // The error LOADING says more than a connection that never gets ready.
     enableReadyCheck: false,
@@ -216,7 +216,7 @@ function open(options: RedisConnectionOptions): { client: Redis | Cluster; addre
     const client = new Cluster(nodes, {
       lazyConnect: true,
       redisOptions: common,
-      // Whoever asks tries again with the newest values: what fails must not be kept and repeated in here for long.
+      // Callers try again with the newest values, so the client must not repeat old ones for long.
       maxRedirections: 5,
       clusterRetryStrategy: retryAfterMs,
       // Certificates are for names: they must not be replaced by addresses.
@@ -247,7 +247,7 @@ function open(options: RedisConnectionOptions): { client: Redis | Cluster; addre
 type Found = (error: Error | null, address: string) => void;
 
 function retryAfterMs(times: number): number {
-  return Math.min(times * 100, retryMostMs);
+  return Math.min(times * 100, maxRetryMs);
 }
 
 function hostAndPort(url: URL): { host: string; port: number } {
@@ -295,6 +295,6 @@ function inWords(error: Error, code: string | undefined): string {
   // A name with several addresses: one error each.
   const message = error.message || (errors ?? []).map((one) => one.message).join(', ') || error.name;
   if (error instanceof NoAnswerError) return `gives no answer within ${answerWithinMs / 1_000} s.`;
-  if (error.name === brokenOff) return 'cannot be reached: the connection broke before the answer came';
+  if (error.name === connectionBroke) return 'cannot be reached: the connection broke before the answer came';
   return `cannot be reached: ${message}`;
 }

@@ -9,11 +9,11 @@ import {
 } from './state-store.ts';
 
 export interface RedisStateOptions extends RedisConnectionOptions {
-  /** Whose state it is, such as `processor`: stores of one Redis are told apart by `keyPrefix` and this. */
+  /** Role whose state it is, such as `processor`. `keyPrefix` and this keep the stores of one Redis apart. */
   name: string;
-  /** Before every key; without braces. */
+  /** Begin of every key; without braces. */
   keyPrefix: string;
-  /** A key that was not written for so long (ms) is removed. Left out: never. */
+  /** A key that was not written for so long (ms) is removed. Without it keys stay for ever. */
   idleExpiryMs?: number;
 }
 
@@ -31,12 +31,12 @@ export function createRedisState(options: RedisStateOptions): StateStore {
   return new RedisState(options);
 }
 
-/** How many states one command asks for: Redis serves nobody else meanwhile. */
+/** States that one command asks for: Redis serves no other client while it runs. */
 const keysPerLoad = 1_000;
-/** How many keys `size` looks at. */
+/** Keys that `size` samples. */
 const keysPerSample = 1_000;
 
-/** The clock makes it rise over a Redis that was emptied, the stored epoch over a clock that was set back. */
+/** The epoch always rises: by the clock where Redis was emptied, by the stored epoch where the clock was set back. */
 const claimScript = scriptOf(`
 local stored = tonumber(redis.call('HGET', KEYS[1], 'epoch'))
 local time = redis.call('TIME')
@@ -52,10 +52,10 @@ const lost = 2;
 
 /**
  * ARGV: epoch, sequence acknowledged last, sequence of this try, offset. A try whose answer was lost may have been carried
- * out: any sequence from the acknowledged one on is one that this owner wrote itself, and this try includes what it saved.
+ * out, so any sequence from the acknowledged one on was written by this owner, and this try includes what it saved.
  *
- * The first write comes before all others and needs memory: Redis refuses it when it is full, is a replica, or cannot
- * persist, and asks no more in the rest of a script that has begun to write. So all of it is done or nothing.
+ * All of it is done or nothing: the first write needs memory, and Redis refuses it when it is full, is a replica, or cannot
+ * persist; in the rest of a script that has begun to write it does not check again.
  */
 const checkpointHead = `
 local owner = redis.call('HMGET', KEYS[1], 'epoch', 'sequence')
@@ -99,14 +99,14 @@ return 0
 
 class RedisState implements StateStore {
   readonly #redis: RedisConnection;
-  /** What all keys of the store begin with. */
+  /** Begin of all keys of the store. */
   readonly #prefix: string;
   readonly #idleExpiryMs: number | undefined;
   readonly #claimed = new Set<number>();
 
   constructor(options: RedisStateOptions) {
     const { name, keyPrefix, idleExpiryMs } = options;
-    // What stands between the first braces decides the hash slot.
+    // The text between the first braces decides the hash slot.
     if (/[{}]/.test(keyPrefix + name))
       throw new Error(`keyPrefix and name must not contain braces: "${keyPrefix}", "${name}".`);
     this.#prefix = `{${keyPrefix}:${name}`;
@@ -154,7 +154,7 @@ class RedisState implements StateStore {
     await this.#redis.run(releaseScript, [this.#leaseKey(name)], [holder]);
   }
 
-  /** Of the whole store where states expire, by a sample; else of the partitions claimed here. */
+  /** The whole store, estimated by a sample, where states expire; else the partitions that this process claimed. */
   size(): Promise<{ keys: number; bytes: number }> {
     return this.#idleExpiryMs === undefined ? this.#sizeOfHashes() : this.#sampledSize();
   }
@@ -219,7 +219,7 @@ class RedisState implements StateStore {
       for (let at = 0; at < answer.length; at += 2) found.set(answer[at]!.toString(), answer[at + 1]!);
       return found;
     }
-    // Looks at every key of the server: roles that read all of their state have one that does not expire.
+    // Scans every key of the server: roles that read all of their state keep it in a store without expiry.
     const keys = new Set<string>();
     const pattern = `${tag.replace(/[*?[\]\\]/g, '\\$&')}.*`;
     for (const node of await this.#redis.nodes()) {

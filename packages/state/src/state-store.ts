@@ -13,20 +13,20 @@ export interface StateStore {
    */
   claim(partition: number): Promise<PartitionState>;
   /**
-   * Leadership by lease: true if `holder` has it for the next `ttlMs`, because it was free or already its own. Whoever
-   * does not ask again in time loses it.
+   * Elects a leader: `held` is true if `holder` has the lease for the next `ttlMs`, because it was free or already its own. A holder
+   * that does not ask again in time loses it.
    */
   lease(name: string, holder: string, ttlMs: number): Promise<{ held: boolean; holder: string }>;
-  /** Gives a lease up before its time; somebody else's stays. */
+  /** Ends a lease of `holder` before its time; that of another holder stays. */
   release(name: string, holder: string): Promise<void>;
   /** Number of keys and bytes of their values. */
   size(): Promise<{ keys: number; bytes: number }>;
-  /** What keeps it from working at the moment and what to do, in words; null if nothing does. */
+  /** Why the store does not work at the moment and what to do, in words; null if it works. */
   problem(): string | null;
   close(): Promise<void>;
 }
 
-/** The state of one partition in the hands of whoever claimed it last. */
+/** The state of one partition, for the process that claimed it last. */
 export interface PartitionState {
   readonly partition: number;
   /** Position up to which the partition's records were included when it was claimed; undefined before the first checkpoint. */
@@ -52,7 +52,7 @@ export function offsetOf(saved: unknown): number | undefined {
   return Number.isSafeInteger(offset) && (offset as number) >= 0 ? (offset as number) : undefined;
 }
 
-/** Somebody else has claimed the partition since: what this owner knows of it is out of date. */
+/** Another owner has claimed the partition since: the state that this owner has in memory is out of date. */
 export class FencedError extends Error {
   override name = 'FencedError';
 }

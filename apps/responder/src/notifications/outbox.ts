@@ -91,8 +91,8 @@ export class Outbox {
   readonly #goneBy = new Set<string>();
   #retryIsNext = false;
 
-  /** State keys whose values are not yet saved. */
-  readonly #unsaved = new Set<string>();
+  /** How to get the values that are not yet saved, by state key; undefined deletes the key. */
+  readonly #unsaved = new Map<string, () => unknown>();
 
   /** The receiver said that it is gone: nothing is sent. Further alerts are still kept and counted, within the bounds. */
   gone = false;
@@ -163,7 +163,7 @@ export class Outbox {
     if ([...this.#waiting.values()].filter((one) => one.content.kind === 'digest').length >= room)
       return false;
     this.#admittedAt.push(nowMs);
-    this.#unsaved.add(this.#keys.rate());
+    this.#unsaved.set(this.#keys.rate(), () => this.#admittedAt);
     return true;
   }
 
@@ -187,20 +187,20 @@ export class Outbox {
     addToDigest(digest, event, alert, nowMs);
     this.collected++;
     this.#collecting.set(policy, digest);
-    this.#unsaved.add(this.#keys.digest(policy));
+    this.#unsaved.set(this.#keys.digest(policy), () => this.#collecting.get(policy));
   }
 
   #put(message: Message): void {
     const before = this.#waiting.get(message.key);
     this.#waitingBytes += sizeOf(message) - (before ? sizeOf(before) : 0);
     this.#waiting.set(message.key, message);
-    this.#unsaved.add(this.#keys.message(message.key));
+    this.#unsaved.set(this.#keys.message(message.key), () => this.#waiting.get(message.key));
   }
 
   #remember(alertId: string, notified: NotifiedAlert): void {
     this.#open.delete(alertId);
     (notified.closed ? this.#closed : this.#open).set(alertId, notified);
-    this.#unsaved.add(this.#keys.notified(alertId));
+    this.#markNotified(alertId);
   }
 
   #forget(nowMs: number): void {
@@ -210,7 +210,7 @@ export class Outbox {
         const isExcess = this.#open.size + this.#closed.size > notifiedMax;
         if (!isExcess && nowMs - at <= notifiedMs) break;
         alerts.delete(id);
-        this.#unsaved.add(this.#keys.notified(id));
+        this.#markNotified(id);
       }
     }
   }
@@ -227,7 +227,7 @@ export class Outbox {
       const key = `digest:${policy}`;
       if (nowMs - digest.from < this.#digestMs || this.#waiting.has(key)) continue;
       this.#collecting.delete(policy);
-      this.#unsaved.add(this.#keys.digest(policy));
+      this.#unsaved.set(this.#keys.digest(policy), () => this.#collecting.get(policy));
       const content = { kind: 'digest' as const, digest };
       this.#put({ key, content, policy, queuedAt: nowMs, attempts: 0, notBefore: nowMs });
     }
@@ -322,7 +322,7 @@ export class Outbox {
     if (this.#waiting.get(message.key) !== message) return;
     this.#waiting.delete(message.key);
     this.#waitingBytes -= sizeOf(message);
-    this.#unsaved.add(this.#keys.message(message.key));
+    this.#unsaved.set(this.#keys.message(message.key), () => this.#waiting.get(message.key));
   }
 
   // ---- saving --------------------------------------------------------------------------------------------------------
@@ -330,20 +330,19 @@ export class Outbox {
   /** Returns what changed since the last call, to be saved in one step. */
   takeChanges(): RoleStateChanges {
     const changes = new Map<string, string | null>();
-    for (const stateKey of this.#unsaved) {
-      const value = this.#valueOf(stateKey);
+    for (const [stateKey, valueOf] of this.#unsaved) {
+      const value = valueOf();
       changes.set(stateKey, value === undefined ? null : JSON.stringify(value));
     }
     this.#unsaved.clear();
     return changes;
   }
 
-  #valueOf(stateKey: string): unknown {
-    const [kind, , ...rest] = stateKey.split(':');
-    const name = rest.join(':');
-    if (kind === 'told') return this.#open.get(name) ?? this.#closed.get(name);
-    if (kind === 'outbox') return this.#waiting.get(name);
-    return kind === 'digest' ? this.#collecting.get(name) : this.#admittedAt;
+  #markNotified(alertId: string): void {
+    this.#unsaved.set(
+      this.#keys.notified(alertId),
+      () => this.#open.get(alertId) ?? this.#closed.get(alertId),
+    );
   }
 
   /** Restores what was saved; `read` returns the decoded values under a prefix, with the rest of their keys. */

@@ -115,7 +115,7 @@ describe('the circuit breakers', () => {
   const crowd = Array.from({ length: 20 }, (_, at) => `c-${at}`);
   const alerts = crowd.map((consumer) => anAlert({ consumer }));
 
-  test('never more than so many live responses; when some end, later revisions take their place', async () => {
+  test('live responses are limited; when some end, later revisions take their place', async () => {
     const w = await world({ consumers: crowd, limits: { liveMax: 5 } });
     await w.decide(...alerts);
     await w.controller.pass();
@@ -129,7 +129,7 @@ describe('the circuit breakers', () => {
     expect(w.kong.blocked()).toHaveLength(5);
   });
 
-  test('never more than so many new ones in a minute, over a restart too', async () => {
+  test('new responses per minute are limited, over a restart too', async () => {
     const w = await world({ consumers: crowd, limits: { newPerMinuteMax: 3 } });
     await w.decide(...alerts);
     await w.restart();

@@ -97,7 +97,7 @@ describe('whatever goes wrong, Kong becomes what it should be', () => {
     expect(w.kong.blocked()).toEqual(many);
   });
 
-  test('a plugin deleted or disabled by hand while in force is put back, and told', async () => {
+  test('a plugin deleted or disabled by hand while in force is put back, and reported', async () => {
     const w = await world();
     await w.decide(anAlert());
     await w.controller.pass();

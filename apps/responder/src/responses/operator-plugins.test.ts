@@ -134,7 +134,7 @@ describe('a rate limit beside those of the operator', () => {
     expect(w.log).not.toContain('by hand');
   });
 
-  test('a copy removed by hand is put back, and told', async () => {
+  test('a copy removed by hand is put back, and reported', async () => {
     const w = await world(limitPolicy({ minute: 10 }));
     w.operator('r', { route: 'r' }, { minute: 50 });
     await w.decide(anAlert());

@@ -34,61 +34,133 @@ interface Answer {
  * mode, 415 with HTML), replayed by the Kong stand-in.
  */
 export function createKongAdmin(options: KongAdminOptions): KongClient {
-  const url = checkedUrl(options.url);
-  const timeoutMs = options.timeoutMs ?? 10_000;
-  const prefix =
-    url.pathname.replace(/\/+$/, '') + (options.workspace ? `/${encodeURIComponent(options.workspace)}` : '');
-  const shown = `${url.origin}${prefix}`;
-  const headers = {
-    accept: 'application/json',
-    ...checkedHeaders('kong.adminHeaders', options.headers ?? {}),
-    ...checkedHeaders('kong.adminToken', options.token ? { 'kong-admin-token': options.token } : {}),
-  };
-  const { ca, cert, key, serverName, insecure } = options.tls ?? {};
-  const pool = new Pool(url.origin, {
-    connections: 4,
-    keepAliveTimeout: 30_000,
-    headersTimeout: timeoutMs,
-    bodyTimeout: timeoutMs,
-    maxResponseSize: maxAnswerBytes,
-    connect: {
-      timeout: timeoutMs,
-      ...(ca ? { ca: [...rootCertificates, ca] } : {}),
-      ...(cert ? { cert } : {}),
-      ...(key ? { key } : {}),
-      ...(serverName ? { servername: serverName } : {}),
-      ...(insecure ? { rejectUnauthorized: false } : {}),
-    },
-  });
+  return new AdminApi(options);
+}
+
+class AdminApi implements KongClient {
+  readonly #options: KongAdminOptions;
+  readonly #url: URL;
+  readonly #timeoutMs: number;
+  /** Of every path, the workspace included. */
+  readonly #prefix: string;
+  /** The URL as error texts show it. */
+  readonly #shown: string;
+  readonly #headers: Record<string, string>;
+  readonly #pool: Pool;
+
+  constructor(options: KongAdminOptions) {
+    const url = checkedUrl(options.url);
+    this.#options = options;
+    this.#url = url;
+    this.#timeoutMs = options.timeoutMs ?? 10_000;
+    this.#prefix =
+      url.pathname.replace(/\/+$/, '') +
+      (options.workspace ? `/${encodeURIComponent(options.workspace)}` : '');
+    this.#shown = `${url.origin}${this.#prefix}`;
+    this.#headers = {
+      accept: 'application/json',
+      ...checkedHeaders('kong.adminHeaders', options.headers ?? {}),
+      ...checkedHeaders('kong.adminToken', options.token ? { 'kong-admin-token': options.token } : {}),
+    };
+    this.#pool = createPool(url.origin, options.tls ?? {}, this.#timeoutMs);
+  }
+
+  async node(): Promise<KongNode> {
+    const info = await this.#read('/');
+    const configuration = isRecord(info['configuration']) ? info['configuration'] : undefined;
+    if (!configuration || typeof info['version'] !== 'string') {
+      throw this.#notTheAdminApi('/', {
+        status: 200,
+        json: info,
+        message: 'JSON without version and configuration',
+      });
+    }
+    const available = isRecord(info['plugins']) ? info['plugins']['available_on_server'] : undefined;
+    return {
+      version: info['version'],
+      database: String(configuration['database']),
+      hostname: typeof info['hostname'] === 'string' ? info['hostname'] : '',
+      availablePlugins: Array.isArray(available) ? available.map(String) : Object.keys(available ?? {}),
+    };
+  }
+
+  async plugins(tag?: string): Promise<KongPlugin[]> {
+    const rows = await this.#readAll('/plugins', tag === undefined ? {} : { tags: tag });
+    return rows.filter(isPlugin);
+  }
+
+  async consumer(idOrUsername: string): Promise<KongConsumer | undefined> {
+    if (idOrUsername === '') return undefined;
+    const path = `/consumers/${encodeURIComponent(idOrUsername)}`;
+    const answer = await this.#call('GET', path);
+    if (answer.status === 200 && isConsumer(answer.json)) return answer.json;
+    if (answer.status !== 404) throw this.#notTheAdminApi(path, answer);
+    await this.#assertPathIsRight();
+    return undefined;
+  }
+
+  putPlugin(id: string, plugin: KongPluginInput): Promise<WriteOutcome> {
+    return this.#write('PUT', id, plugin);
+  }
+
+  patchPlugin(id: string, change: Partial<KongPluginInput>): Promise<WriteOutcome> {
+    return this.#write('PATCH', id, change);
+  }
+
+  async deletePlugin(
+    id: string,
+  ): Promise<{ kind: 'done' } | { kind: 'read-only' | 'refused'; problem: string }> {
+    const { status, message } = await this.#call('DELETE', `/plugins/${encodeURIComponent(id)}`);
+    if (status === 204 || status === 200) return { kind: 'done' };
+    if (status === 405) return { kind: 'read-only', problem: readOnlyProblem(message) };
+    if (status === 404) {
+      await this.#assertPathIsRight();
+      return { kind: 'done' };
+    }
+    return { kind: 'refused', problem: `Kong does not remove the plugin ${id}: ${status} ${message}` };
+  }
+
+  async pluginFields(name: string): Promise<string[] | undefined> {
+    let answer: Answer;
+    try {
+      answer = await this.#call('GET', `/schemas/plugins/${encodeURIComponent(name)}`);
+    } catch (error) {
+      if (error instanceof KongDeniedError) return undefined;
+      throw error;
+    }
+    const config = fieldsOf(answer.json)?.['config'];
+    return answer.status === 200 ? Object.keys(fieldsOf(config) ?? {}) : undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+  }
 
   /** Answers below 500 except 401, 403, 408 and 429; the others are thrown. */
-  const call = async (
-    method: 'GET' | 'PUT' | 'PATCH' | 'DELETE',
-    path: string,
-    body?: unknown,
-  ): Promise<Answer> => {
-    const what = `${method} ${shown}${path.replace(/\?.*/, '')}`;
+  async #call(method: 'GET' | 'PUT' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<Answer> {
+    const what = `${method} ${this.#shown}${path.replace(/\?.*/, '')}`;
     let status: number;
     let text: string;
     try {
-      const response = await pool.request({
+      const response = await this.#pool.request({
         method,
-        path: `${prefix}${path}`,
-        headers: body === undefined ? headers : { ...headers, 'content-type': 'application/json' },
+        path: `${this.#prefix}${path}`,
+        headers:
+          body === undefined ? this.#headers : { ...this.#headers, 'content-type': 'application/json' },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: AbortSignal.timeout(this.#timeoutMs),
       });
       status = response.statusCode;
       text = await response.body.text();
     } catch (cause) {
       throw new KongUnavailableError(
-        `Kong's Admin API did not answer ${what}: ${inWords(cause, timeoutMs)}`,
+        `Kong's Admin API did not answer ${what}: ${inWords(cause, this.#timeoutMs)}`,
         { cause },
       );
     }
     const answer = understood(status, text);
     if (status === 401 || status === 403) {
-      const advice = options.token
+      const advice = this.#options.token
         ? 'Check that the token (kong.adminToken) is valid and its role may read consumers and write plugins.'
         : 'It wants credentials: set kong.adminToken (Kong-Admin-Token), or kong.adminHeaders for a proxy in front of it.';
       throw new KongDeniedError(
@@ -101,55 +173,52 @@ export function createKongAdmin(options: KongAdminOptions): KongClient {
       );
     }
     return answer;
-  };
+  }
 
-  const notTheAdminApi = (path: string, answer: Answer): KongUnavailableError =>
-    new KongUnavailableError(
-      `GET ${shown}${path} was answered with ${answer.status}: ${answer.message}. Kong's Admin API would answer 200 with JSON: ` +
+  #notTheAdminApi(path: string, answer: Answer): KongUnavailableError {
+    return new KongUnavailableError(
+      `GET ${this.#shown}${path} was answered with ${answer.status}: ${answer.message}. Kong's Admin API would answer 200 with JSON: ` +
         `check kong.adminUrl (the Admin API's port is 8001 by default; 8000 is the proxy, 8002 the Manager)` +
-        (options.workspace ? ` and that the workspace "${options.workspace}" exists.` : '.'),
+        (this.#options.workspace ? ` and that the workspace "${this.#options.workspace}" exists.` : '.'),
     );
+  }
 
-  const read = async (path: string): Promise<Record<string, unknown>> => {
-    const answer = await call('GET', path);
-    if (answer.status !== 200 || !isRecord(answer.json)) throw notTheAdminApi(path, answer);
+  async #read(path: string): Promise<Record<string, unknown>> {
+    const answer = await this.#call('GET', path);
+    if (answer.status !== 200 || !isRecord(answer.json)) throw this.#notTheAdminApi(path, answer);
     return answer.json;
-  };
+  }
 
-  const readAll = async (path: string, query: Record<string, string>): Promise<unknown[]> => {
+  async #readAll(path: string, query: Record<string, string>): Promise<unknown[]> {
     const rows: unknown[] = [];
     let offset: string | undefined;
     for (let pages = 0; pages < maxPages; pages += 1) {
       const search = new URLSearchParams({ ...query, size: String(pageSize), ...(offset ? { offset } : {}) });
-      const page = await read(`${path}?${search.toString()}`);
+      const page = await this.#read(`${path}?${search.toString()}`);
       if (!Array.isArray(page['data']))
-        throw notTheAdminApi(path, { status: 200, json: page, message: 'no list' });
+        throw this.#notTheAdminApi(path, { status: 200, json: page, message: 'no list' });
       for (const row of page['data'] as unknown[]) rows.push(row);
-      // `next` is a path of Kong's own view, which a prefix or a proxy may not share: only its offset is taken over.
+      // `next` is a path of Kong's own view, which a this.#prefix or a proxy may not share: only its offset is taken over.
       const next =
         typeof page['next'] === 'string'
-          ? new URL(page['next'], url.origin).searchParams.get('offset')
+          ? new URL(page['next'], this.#url.origin).searchParams.get('offset')
           : null;
       if (next === null) return rows;
       if (next === offset) break;
       offset = next;
     }
     throw new KongUnavailableError(
-      `Kong's Admin API gives a list without end: GET ${shown}${path} has the same or more than ${maxPages} pages.`,
+      `Kong's Admin API gives a list without end: GET ${this.#shown}${path} has the same or more than ${maxPages} pages.`,
     );
-  };
+  }
 
   /** A 404 means "not there" only if the path as such is right; else every block would seem to be gone. */
-  const assertPathIsRight = async (): Promise<void> => {
-    await read('/plugins?size=1');
-  };
+  async #assertPathIsRight(): Promise<void> {
+    await this.#read('/plugins?size=1');
+  }
 
-  const write = async (
-    method: 'PUT' | 'PATCH',
-    id: string,
-    body: Partial<KongPluginInput>,
-  ): Promise<WriteOutcome> => {
-    const answer = await call(method, `/plugins/${encodeURIComponent(id)}`, body);
+  async #write(method: 'PUT' | 'PATCH', id: string, body: Partial<KongPluginInput>): Promise<WriteOutcome> {
+    const answer = await this.#call(method, `/plugins/${encodeURIComponent(id)}`, body);
     const { status, json, message } = answer;
     if ((status === 200 || status === 201) && isPlugin(json)) return { kind: 'done', plugin: json };
     const of = `${body.name ?? 'plugin'} ${id}${body.consumer ? ` for consumer ${body.consumer.id}` : ''}`;
@@ -176,73 +245,32 @@ export function createKongAdmin(options: KongAdminOptions): KongClient {
       );
     }
     if (status === 404) {
-      await assertPathIsRight();
+      await this.#assertPathIsRight();
       if (body.consumer)
         return { kind: 'no-consumer', problem: `Kong has no consumer ${body.consumer.id} (any more).` };
       return refused(`Kong has no plugin ${id} (any more).`);
     }
     return refused(`Kong does not take the ${of}: ${status} ${message}`);
-  };
+  }
+}
 
-  return {
-    async node() {
-      const info = await read('/');
-      const configuration = isRecord(info['configuration']) ? info['configuration'] : undefined;
-      if (!configuration || typeof info['version'] !== 'string') {
-        throw notTheAdminApi('/', {
-          status: 200,
-          json: info,
-          message: 'JSON without version and configuration',
-        });
-      }
-      const available = isRecord(info['plugins']) ? info['plugins']['available_on_server'] : undefined;
-      return {
-        version: info['version'],
-        database: String(configuration['database']),
-        hostname: typeof info['hostname'] === 'string' ? info['hostname'] : '',
-        availablePlugins: Array.isArray(available) ? available.map(String) : Object.keys(available ?? {}),
-      } satisfies KongNode;
+function createPool(origin: string, tls: NonNullable<KongAdminOptions['tls']>, timeoutMs: number): Pool {
+  const { ca, cert, key, serverName, insecure } = tls;
+  return new Pool(origin, {
+    connections: 4,
+    keepAliveTimeout: 30_000,
+    headersTimeout: timeoutMs,
+    bodyTimeout: timeoutMs,
+    maxResponseSize: maxAnswerBytes,
+    connect: {
+      timeout: timeoutMs,
+      ...(ca ? { ca: [...rootCertificates, ca] } : {}),
+      ...(cert ? { cert } : {}),
+      ...(key ? { key } : {}),
+      ...(serverName ? { servername: serverName } : {}),
+      ...(insecure ? { rejectUnauthorized: false } : {}),
     },
-    async plugins(tag) {
-      const rows = await readAll('/plugins', tag === undefined ? {} : { tags: tag });
-      return rows.filter(isPlugin);
-    },
-    async consumer(idOrUsername) {
-      if (idOrUsername === '') return undefined;
-      const path = `/consumers/${encodeURIComponent(idOrUsername)}`;
-      const answer = await call('GET', path);
-      if (answer.status === 200 && isConsumer(answer.json)) return answer.json;
-      if (answer.status !== 404) throw notTheAdminApi(path, answer);
-      await assertPathIsRight();
-      return undefined;
-    },
-    putPlugin: (id, plugin) => write('PUT', id, plugin),
-    patchPlugin: (id, change) => write('PATCH', id, change),
-    async deletePlugin(id) {
-      const { status, message } = await call('DELETE', `/plugins/${encodeURIComponent(id)}`);
-      if (status === 204 || status === 200) return { kind: 'done' };
-      if (status === 405) return { kind: 'read-only', problem: readOnlyProblem(message) };
-      if (status === 404) {
-        await assertPathIsRight();
-        return { kind: 'done' };
-      }
-      return { kind: 'refused', problem: `Kong does not remove the plugin ${id}: ${status} ${message}` };
-    },
-    async pluginFields(name) {
-      let answer: Answer;
-      try {
-        answer = await call('GET', `/schemas/plugins/${encodeURIComponent(name)}`);
-      } catch (error) {
-        if (error instanceof KongDeniedError) return undefined;
-        throw error;
-      }
-      const config = fieldsOf(answer.json)?.['config'];
-      return answer.status === 200 ? Object.keys(fieldsOf(config) ?? {}) : undefined;
-    },
-    async close() {
-      await pool.close();
-    },
-  };
+  });
 }
 
 const readOnlyProblem = (message: string): string =>

@@ -9,12 +9,12 @@ import { createKongAdmin } from '../admin/client.ts';
 import { claimExpression, customFieldsByLua, fieldsThatCanFail } from './custom-fields.ts';
 import {
   applyConnectPlan,
-  connectDeckYaml,
   connectPluginId,
   describeConnectPlan,
   planConnect,
   whoCanReadTheKey,
 } from './plan.ts';
+import { connectDeckYaml } from './deck.ts';
 import type { ConnectSettings } from './plan.ts';
 
 const token = 's3cret-token';

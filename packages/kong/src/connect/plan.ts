@@ -52,7 +52,7 @@ export type ConnectPlan = {
 );
 
 export const triplineTag = 'tripline';
-const pluginName = 'tcp-log';
+export const pluginName = 'tcp-log';
 
 /** The statement about the fingerprint key that goes with every plan that installs it. */
 export const whoCanReadTheKey =
@@ -192,55 +192,6 @@ export function describeConnectPlan(plan: ConnectPlan): string {
   return `${lines.join('\n')}\n`;
 }
 
-/**
- * The same plugin as a decK file. Token and key are not in it: decK fills them in from the environment variables
- * `DECK_TRIPLINE_TOKEN` and `DECK_TRIPLINE_FINGERPRINT_KEY`. Throws an `Error` if the settings are unusable.
- */
-export function connectDeckYaml(settings: ConnectSettings): string {
-  checkSettings(settings);
-  const lines = [
-    `# tcp-log plugin for Tripline. Add it to your decK state, or: deck gateway apply <this file>`,
-    `# Never "deck gateway sync" with this file alone: sync removes everything that it does not name.`,
-  ];
-  // Placeholders are put in behind the expressions' own check of the alphabet.
-  const placeholders = { token: 'TOKEN-PLACEHOLDER', fingerprintKey: 'KEY-PLACEHOLDER' };
-  const fields = customFieldsByLua({
-    ...(settings.token === undefined ? {} : { token: placeholders.token }),
-    ...(settings.fingerprintKey === undefined ? {} : { fingerprintKey: placeholders.fingerprintKey }),
-    ...(settings.claim === undefined ? {} : { claim: settings.claim }),
-  });
-  if (settings.token !== undefined) lines.push('# Needs the environment variable DECK_TRIPLINE_TOKEN');
-  if (settings.fingerprintKey !== undefined)
-    lines.push('# Needs the environment variable DECK_TRIPLINE_FINGERPRINT_KEY');
-  lines.push('_format_version: "3.0"');
-  if (settings.workspace !== undefined) lines.push(`_workspace: ${JSON.stringify(settings.workspace)}`);
-  lines.push(
-    'plugins:',
-    `  - name: ${pluginName}`,
-    `    id: ${connectPluginId(settings.workspace)}`,
-    '    enabled: true',
-    '    tags:',
-    `      - ${triplineTag}`,
-    '    config:',
-    `      host: ${JSON.stringify(settings.collectorHost)}`,
-    `      port: ${settings.collectorPort}`,
-    `      tls: ${settings.tls}`,
-    ...(settings.tlsSni === undefined ? [] : [`      tls_sni: ${JSON.stringify(settings.tlsSni)}`]),
-    ...(settings.verify ? ['      ssl_verify: true'] : []),
-  );
-  if (fields) {
-    lines.push('      custom_fields_by_lua:');
-    for (const [name, lua] of Object.entries(fields)) {
-      const filled = lua
-        .replace(placeholders.token, '${{ env "DECK_TRIPLINE_TOKEN" }}')
-        .replace(placeholders.fingerprintKey, '${{ env "DECK_TRIPLINE_FINGERPRINT_KEY" }}');
-      // A block: quotes of the expression and of decK's template stay as they are.
-      lines.push(`        ${name}: |-`, `          ${filled}`);
-    }
-  }
-  return `${lines.join('\n')}\n`;
-}
-
 // ---- comparing ----
 
 interface Config {
@@ -323,7 +274,7 @@ const emptyPlugin = (id: string): KongPlugin => ({
   created_at: 0,
 });
 
-function checkSettings(settings: ConnectSettings): void {
+export function checkSettings(settings: ConnectSettings): void {
   const problems: string[] = [];
   const { collectorHost, collectorPort } = settings;
   if (!/^[A-Za-z0-9._:-]{1,255}$/.test(collectorHost)) {

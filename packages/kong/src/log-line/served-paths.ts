@@ -73,76 +73,127 @@ interface PlainRoute {
  * the other one, the oldest is forgotten when it is full. Pure: the same calls in the same order give the same answers.
  */
 export function createServedPaths(options: ServedPathsOptions = {}): ServedPaths {
-  const maxOfHalf = (options.maxPaths ?? 100_000) / 2;
+  return new ServedPathMemory((options.maxPaths ?? 100_000) / 2, options.saved);
+}
+
+class ServedPathMemory implements ServedPaths {
+  revision = 0;
+  readonly #maxOfHalf: number;
   // By hash of the path, longest not served first. The value is the hour, times 65,536, and a hash of the source.
-  const ofOne = new Map<number, number>();
-  const ofMany = new Map<number, number>();
-  const routes = new Map<string, PlainRoute>();
+  readonly #ofOne = new Map<number, number>();
+  readonly #ofMany = new Map<number, number>();
+  readonly #routes = new Map<string, PlainRoute>();
   /** Routes of lines; null for those that are not plain. */
-  const known = new WeakMap<RouteMatch, PlainRoute | null>();
-  /** Time of the source's last call, doubled, and 1 if it had a route. Longest not seen first. */
-  const sources = new Map<number, number>();
-  let routed = 0;
-  let mostRouted = 0;
-  let mostRoutedDay = 0;
-  let newestMs = 0;
-  let revision = 0;
+  readonly #known = new WeakMap<RouteMatch, PlainRoute | null>();
+  /** By source the time of its last call, doubled, and 1 if that call had a route. Longest not seen first. */
+  readonly #sources = new Map<number, number>();
+  /** How many of the sources have a route, and the most that had one, halved with each day since. */
+  #routed = 0;
+  #mostRouted = 0;
+  #mostRoutedDay = 0;
+  #newestMs = 0;
 
-  const put = (half: Map<number, number>, hash: number, hour: number, source: number): void => {
+  constructor(maxOfHalf: number, saved: SavedServedPaths | undefined) {
+    this.#maxOfHalf = maxOfHalf;
+    if (!saved) return;
+    for (const { hosts, methods, prefixes, servedAt } of saved.routes.slice(0, MAX_ROUTES)) {
+      const key = JSON.stringify([hosts, methods, prefixes]);
+      this.#routes.set(key, { key, hosts, methods, prefixes, servedAt });
+    }
+    for (const [hash, hour, source] of saved.paths)
+      this.#put(source === 0 ? this.#ofMany : this.#ofOne, hash, hour, source);
+    this.revision = 0;
+  }
+
+  observe(call: ApiCall, route: RouteMatch | undefined): boolean {
+    const { startedAt, path } = call;
+    if (path === '') return false;
+    this.#newestMs = Math.max(this.#newestMs, startedAt);
+    const hour = Math.floor(startedAt / HOUR_MS);
+    const source = textHash(0x811c_9dc5, sourceOf(call) ?? call.actorId);
+    const short = (source % 65_535) + 1;
+    const noRoute = isWithoutRoute(call);
+    this.#noteSource(source, startedAt, !noRoute);
+    if (route !== undefined && call.route !== undefined) this.#noteRoute(route, startedAt);
+    if (isServed(call)) this.#notePath(pathHash(call), short, hour);
+    if (noRoute)
+      return (
+        this.#isEverybody() || this.#wasServed(pathHash(call), short, hour) || this.#isRouteGone(call, 0)
+      );
+    if (call.status !== 404 || call.source !== 'upstream') return false;
+    if (!call.endpoint.includes('{') && this.#wasServed(pathHash(call), short, hour)) return true;
+    const taken = route === undefined ? undefined : this.#known.get(route);
+    return taken != null && this.#isRouteGone(call, longestPrefix(taken, path));
+  }
+
+  saved(): SavedServedPaths {
+    return {
+      routes: [...this.#routes.values()].map(({ hosts, methods, prefixes, servedAt }) => ({
+        hosts,
+        methods,
+        prefixes,
+        servedAt,
+      })),
+      paths: [...this.#ofOne, ...this.#ofMany].map(([hash, entry]) => [hash, hourOf(entry), entry % 65_536]),
+    };
+  }
+
+  #put(half: Map<number, number>, hash: number, hour: number, source: number): void {
     half.delete(hash);
-    if (half.size >= maxOfHalf) half.delete(half.keys().next().value!);
+    if (half.size >= this.#maxOfHalf) half.delete(half.keys().next().value!);
     half.set(hash, hour * 65_536 + source);
-    revision++;
-  };
+    this.revision++;
+  }
 
-  const notePath = (hash: number, source: number, hour: number): void => {
-    const many = ofMany.get(hash);
+  #notePath(hash: number, source: number, hour: number): void {
+    const many = this.#ofMany.get(hash);
     if (many !== undefined) {
-      if (hour - hourOf(many) >= HOURS_PER_DAY) put(ofMany, hash, hour, 0);
+      if (hour - hourOf(many) >= HOURS_PER_DAY) this.#put(this.#ofMany, hash, hour, 0);
       return;
     }
-    const one = ofOne.get(hash);
-    if (one === undefined) put(ofOne, hash, hour, source);
+    const one = this.#ofOne.get(hash);
+    if (one === undefined) this.#put(this.#ofOne, hash, hour, source);
     else if (one % 65_536 !== source) {
-      ofOne.delete(hash);
-      put(ofMany, hash, hour, 0);
-    } else if (hour - hourOf(one) >= HOURS_PER_DAY) put(ofOne, hash, hour, source);
-  };
+      this.#ofOne.delete(hash);
+      this.#put(this.#ofMany, hash, hour, 0);
+    } else if (hour - hourOf(one) >= HOURS_PER_DAY) this.#put(this.#ofOne, hash, hour, source);
+  }
 
-  const wasServed = (hash: number, source: number, hour: number): boolean => {
-    const entry = ofMany.get(hash) ?? ofOne.get(hash);
+  #wasServed(hash: number, source: number, hour: number): boolean {
+    const entry = this.#ofMany.get(hash) ?? this.#ofOne.get(hash);
     if (entry === undefined || hour - hourOf(entry) > PATH_HOURS) return false;
     const only = entry % 65_536;
     return only === 0 || only !== source || hour - hourOf(entry) >= 1;
-  };
+  }
 
-  const keep = (route: PlainRoute): void => {
-    revision++;
-    if (routes.has(route.key)) return;
-    if (routes.size >= MAX_ROUTES)
-      for (const [key, { servedAt }] of routes) if (servedAt < newestMs - ROUTE_MS) routes.delete(key);
-    if (routes.size >= MAX_ROUTES) return;
-    routes.set(route.key, route);
-  };
+  #keep(route: PlainRoute): void {
+    this.revision++;
+    if (this.#routes.has(route.key)) return;
+    if (this.#routes.size >= MAX_ROUTES)
+      for (const [key, { servedAt }] of this.#routes)
+        if (servedAt < this.#newestMs - ROUTE_MS) this.#routes.delete(key);
+    if (this.#routes.size >= MAX_ROUTES) return;
+    this.#routes.set(route.key, route);
+  }
 
-  const noteRoute = (match: RouteMatch, atMs: number): void => {
-    let route = known.get(match);
+  #noteRoute(match: RouteMatch, atMs: number): void {
+    let route = this.#known.get(match);
     if (route === undefined) {
       const found = plainRoute(match);
-      route = (found && routes.get(found.key)) ?? found;
-      known.set(match, route);
+      route = (found && this.#routes.get(found.key)) ?? found;
+      this.#known.set(match, route);
     }
     if (route === null) return;
     const { servedAt } = route;
     route.servedAt = Math.max(servedAt, atMs);
-    if (dayOf(atMs) > dayOf(servedAt)) keep(route);
-  };
+    if (dayOf(atMs) > dayOf(servedAt)) this.#keep(route);
+  }
 
   /** Is there a route no more that would have taken the call, by a prefix longer than `least`? */
-  const isRouteGone = (call: ApiCall, least: number): boolean => {
+  #isRouteGone(call: ApiCall, least: number): boolean {
     const { startedAt } = call;
     const host = hostName(call.host);
-    for (const { hosts, methods, prefixes, servedAt } of routes.values()) {
+    for (const { hosts, methods, prefixes, servedAt } of this.#routes.values()) {
       if (startedAt - servedAt <= ROUTE_ALIVE_MS || startedAt - servedAt > ROUTE_MS) continue;
       if (methods.length > 0 && !methods.includes(call.method)) continue;
       if (hosts.length > 0 && !hosts.some((pattern) => fitsHost(pattern, host))) continue;
@@ -151,75 +202,35 @@ export function createServedPaths(options: ServedPathsOptions = {}): ServedPaths
           return true;
     }
     return false;
-  };
+  }
 
-  const noteSource = (source: number, atMs: number, hasRoute: boolean): void => {
-    const last = sources.get(source);
+  #noteSource(source: number, atMs: number, hasRoute: boolean): void {
+    const last = this.#sources.get(source);
     if (last !== undefined) {
-      routed -= last % 2;
-      sources.delete(source);
+      this.#routed -= last % 2;
+      this.#sources.delete(source);
     }
-    sources.set(source, atMs * 2 + (hasRoute ? 1 : 0));
-    if (hasRoute) routed++;
-    for (const [oldest, entry] of sources) {
-      if (sources.size <= MAX_SOURCES && entry / 2 >= newestMs - SOURCES_MS) break;
-      sources.delete(oldest);
-      routed -= entry % 2;
+    this.#sources.set(source, atMs * 2 + (hasRoute ? 1 : 0));
+    if (hasRoute) this.#routed++;
+    for (const [oldest, entry] of this.#sources) {
+      if (this.#sources.size <= MAX_SOURCES && entry / 2 >= this.#newestMs - SOURCES_MS) break;
+      this.#sources.delete(oldest);
+      this.#routed -= entry % 2;
     }
-    const day = dayOf(newestMs);
-    if (day > mostRoutedDay) {
-      mostRouted /= 2 ** (day - mostRoutedDay);
-      mostRoutedDay = day;
+    const day = dayOf(this.#newestMs);
+    if (day > this.#mostRoutedDay) {
+      this.#mostRouted /= 2 ** (day - this.#mostRoutedDay);
+      this.#mostRoutedDay = day;
     }
-    mostRouted = Math.max(mostRouted, routed);
-  };
+    this.#mostRouted = Math.max(this.#mostRouted, this.#routed);
+  }
 
-  const isEverybody = (): boolean =>
-    sources.size >= EVERYBODY &&
-    routed <= ROUTED_SHARE * sources.size &&
-    routed <= ROUTED_OF_MOST * mostRouted;
-
-  if (options.saved) restore(options.saved);
-
-  return {
-    observe(call, route) {
-      const { startedAt, path } = call;
-      if (path === '') return false;
-      newestMs = Math.max(newestMs, startedAt);
-      const hour = Math.floor(startedAt / HOUR_MS);
-      const source = textHash(0x811c_9dc5, sourceOf(call) ?? call.actorId);
-      const short = (source % 65_535) + 1;
-      const noRoute = isWithoutRoute(call);
-      noteSource(source, startedAt, !noRoute);
-      if (route !== undefined && call.route !== undefined) noteRoute(route, startedAt);
-      if (isServed(call)) notePath(pathHash(call), short, hour);
-      if (noRoute) return isEverybody() || wasServed(pathHash(call), short, hour) || isRouteGone(call, 0);
-      if (call.status !== 404 || call.source !== 'upstream') return false;
-      if (!call.endpoint.includes('{') && wasServed(pathHash(call), short, hour)) return true;
-      const taken = route === undefined ? undefined : known.get(route);
-      return taken != null && isRouteGone(call, longestPrefix(taken, path));
-    },
-    get revision() {
-      return revision;
-    },
-    saved: () => ({
-      routes: [...routes.values()].map(({ hosts, methods, prefixes, servedAt }) => ({
-        hosts,
-        methods,
-        prefixes,
-        servedAt,
-      })),
-      paths: [...ofOne, ...ofMany].map(([hash, entry]) => [hash, hourOf(entry), entry % 65_536]),
-    }),
-  };
-
-  function restore(saved: SavedServedPaths): void {
-    for (const { hosts, methods, prefixes, servedAt } of saved.routes.slice(0, MAX_ROUTES)) {
-      const key = JSON.stringify([hosts, methods, prefixes]);
-      routes.set(key, { key, hosts, methods, prefixes, servedAt });
-    }
-    for (const [hash, hour, source] of saved.paths) put(source === 0 ? ofMany : ofOne, hash, hour, source);
-    revision = 0;
+  #isEverybody(): boolean {
+    return (
+      this.#sources.size >= EVERYBODY &&
+      this.#routed <= ROUTED_SHARE * this.#sources.size &&
+      this.#routed <= ROUTED_OF_MOST * this.#mostRouted
+    );
   }
 }
 

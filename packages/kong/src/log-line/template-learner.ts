@@ -116,44 +116,134 @@ const dot = 46;
  * fill it, nothing more is learnt.
  */
 export function createTemplateLearner(options: TemplateLearnerOptions = {}): TemplateLearner {
-  const { maxNodes = 50_000 } = options;
-  const services = new Map<string, Node>();
-  let nodes = 0;
-  let revision = 0;
-  let full = false;
+  return new PathTree(options.maxNodes ?? 50_000, options.learnt ?? []);
+}
 
-  const newNode = (): Node => {
-    nodes++;
-    return { calls: 0, posts: 0, stays: false, below: undefined };
+class PathTree implements TemplateLearner {
+  revision = 0;
+  readonly #maxNodes: number;
+  readonly #services = new Map<string, Node>();
+  #nodes = 0;
+  /** Decisions alone fill the tree: nothing more is learnt. */
+  #full = false;
+  // Where the walk along a path is, what Kong's route path says about it, and who teaches by it.
+  #at: Node | undefined;
+  #expected: readonly ExpectedSegment[] = [];
+  #teacher: Teacher | undefined;
+
+  constructor(maxNodes: number, learnt: readonly LearntTemplate[]) {
+    this.#maxNodes = maxNodes;
+    // Parents first: what stays under them must be known before what was learnt below it.
+    const parentsFirst = [...learnt].sort((a, b) => compare(a.under, b.under));
+    for (const { service, under, words } of parentsFirst) {
+      let node = this.#rootOf(service);
+      const segments = under === '' ? [] : under.slice(1).split('/');
+      for (const segment of segments) node = this.#ensure((node.below ??= newPosition()), segment);
+      const position = (node.below ??= newPosition());
+      if (position.variable) continue;
+      this.#makeVariable(position);
+      for (const word of words) this.#ensure(position, word).stays = true;
+    }
+  }
+
+  template(
+    service: string,
+    path: string,
+    expected: readonly ExpectedSegment[],
+    teacher: Teacher | undefined,
+  ): string {
+    if (teacher && !this.#full && this.#nodes + MAX_DEPTH + 1 > this.#maxNodes) this.#makeRoom();
+    this.#teacher = this.#full ? undefined : teacher;
+    this.#at = this.#teacher ? this.#rootOf(service) : this.#services.get(service);
+    this.#expected = expected;
+    const template = pathTemplate(path, this.#placeholderAt);
+    if (this.#at && this.#teacher?.method === 'POST') this.#at.posts++;
+    return template;
+  }
+
+  learnt(): LearntTemplate[] {
+    const found: LearntTemplate[] = [];
+    for (const [service, root] of this.#services) gather(service, '', root, found);
+    return found.sort((a, b) => compare(a.service, b.service) || compare(a.under, b.under));
+  }
+
+  #placeholderAt = (path: string, from: number, to: number, index: number): string => {
+    const expected = this.#expected[index];
+    const placeholder = placeholderBy(expected, path, from, to);
+    if (this.#at === undefined) return placeholder;
+    if (index >= MAX_DEPTH || (this.#at.below === undefined && this.#teacher === undefined)) {
+      this.#at = undefined;
+      return placeholder;
+    }
+    const position = (this.#at.below ??= newPosition());
+    const key = placeholder !== '' ? placeholder : path.slice(from, Math.min(to, from + MAX_WORD_CHARS));
+    const ofRoute = isExpectedLiteral(expected, path, from, to);
+    const isFree = placeholder === '' && !ofRoute && to > from && path.charCodeAt(from) !== dot;
+    let child = position.children.get(key);
+    if (isFree && position.variable && child === undefined) {
+      this.#at = position.children.get(objectKey);
+      if (this.#at && this.#teacher) this.#at.calls++;
+      return objectKey;
+    }
+    if (this.#teacher === undefined) {
+      this.#at = child;
+      return placeholder;
+    }
+    if (isFree && !position.variable) {
+      position.calls++;
+      if (child === undefined) {
+        const teacher = hashOf(this.#teacher);
+        if (teacher !== position.teacher) position.newWords++;
+        position.teacher = teacher;
+      }
+    }
+    if (child === undefined && position.children.size < MAX_WORDS) child = this.#ensure(position, key);
+    if (child) {
+      child.calls++;
+      if (ofRoute) child.stays = true;
+    }
+    this.#at = child;
+    if (!isFree || position.variable) return placeholder;
+    if (position.calls < BLOCK_CALLS && position.newWords < NEW_WORDS_AT_ONCE) return placeholder;
+    const objects = this.#endBlock(position);
+    this.#at = position.children.get(key);
+    if (this.#at !== undefined || !objects) return placeholder;
+    this.#at = position.children.get(objectKey);
+    return objectKey;
   };
 
-  const ensure = (position: Position, key: string): Node => {
+  #newNode(): Node {
+    this.#nodes++;
+    return { calls: 0, posts: 0, stays: false, below: undefined };
+  }
+
+  #ensure(position: Position, key: string): Node {
     let node = position.children.get(key);
     if (!node) {
-      node = newNode();
+      node = this.#newNode();
       // A copy: a piece of a line would keep all the bytes that came with it in memory.
       position.children.set(Buffer.from(key).toString(), node);
     }
     return node;
-  };
+  }
 
-  const makeVariable = (position: Position): void => {
+  #makeVariable(position: Position): void {
     const words = [...position.children].filter(([key, node]) => isWord(key) && !node.stays);
     const stays = established(words);
     for (const [, node] of stays) node.stays = true;
     position.variable = true;
-    revision++;
-    const object = ensure(position, objectKey);
+    this.revision++;
+    const object = this.#ensure(position, objectKey);
     for (const [key, node] of words) {
       if (node.stays) continue;
       position.children.delete(key);
-      merge(object, node);
+      this.#merge(object, node);
     }
-  };
+  }
 
   /** Takes what is known of `from` over; `from` is gone then. */
-  const merge = (into: Node, from: Node): void => {
-    nodes--;
+  #merge(into: Node, from: Node): void {
+    this.#nodes--;
     into.calls += from.calls;
     into.posts += from.posts;
     into.stays ||= from.stays;
@@ -163,143 +253,60 @@ export function createTemplateLearner(options: TemplateLearnerOptions = {}): Tem
       return;
     }
     const to = into.below;
-    if (to.variable !== from.below.variable) makeVariable(to.variable ? from.below : to);
+    if (to.variable !== from.below.variable) this.#makeVariable(to.variable ? from.below : to);
     for (const [key, node] of from.below.children) {
       const known = to.children.get(key);
-      if (known) merge(known, node);
+      if (known) this.#merge(known, node);
       else if (to.children.size < MAX_WORDS || !isForgettable(node, to)) to.children.set(key, node);
-      else nodes -= sizeOf(node);
+      else this.#nodes -= sizeOf(node);
     }
     to.seasoned = true;
     to.calls = 0;
     to.newWords = 0;
-  };
+  }
 
   /** Judges what the block brought; true if the words are objects from now on. */
-  const endBlock = (position: Position): boolean => {
+  #endBlock(position: Position): boolean {
     const { newWords, seasoned } = position;
     position.calls = 0;
     position.newWords = 0;
     position.seasoned = true;
     if (newWords >= NEW_WORDS_AT_ONCE || (seasoned && newWords >= NEW_WORDS)) {
-      makeVariable(position);
+      this.#makeVariable(position);
       return true;
     }
-    if (position.children.size >= MAX_WORDS) forget(position, 1);
+    if (position.children.size >= MAX_WORDS) this.#forget(position, 1);
     return false;
-  };
+  }
 
   /** Forgets words with at most so many calls. */
-  const forget = (position: Position, calls: number): void => {
+  #forget(position: Position, calls: number): void {
     for (const [key, node] of position.children) {
       if (node.calls <= calls && isForgettable(node, position)) {
         position.children.delete(key);
-        nodes -= sizeOf(node);
-      } else if (node.below) forget(node.below, calls);
+        this.#nodes -= sizeOf(node);
+      } else if (node.below) this.#forget(node.below, calls);
     }
-  };
+  }
 
-  const makeRoom = (): void => {
-    for (let calls = 1; calls < 2 ** 31 && nodes > maxNodes * 0.75; calls *= 2) {
-      for (const [service, root] of services) {
-        if (root.below) forget(root.below, calls);
+  #makeRoom(): void {
+    for (let calls = 1; calls < 2 ** 31 && this.#nodes > this.#maxNodes * 0.75; calls *= 2) {
+      for (const [service, root] of this.#services) {
+        if (root.below) this.#forget(root.below, calls);
         if (!root.below?.variable && !root.below?.children.size) {
-          services.delete(service);
-          nodes--;
+          this.#services.delete(service);
+          this.#nodes--;
         }
       }
     }
-    full = nodes > maxNodes * 0.75;
-  };
-
-  const rootOf = (service: string): Node => {
-    let root = services.get(service);
-    if (!root) services.set(Buffer.from(service).toString(), (root = newNode()));
-    return root;
-  };
-
-  // Where the walk along a path is.
-  let at: Node | undefined;
-  let expectedAt: readonly ExpectedSegment[];
-  let taughtBy: Teacher | undefined;
-
-  const placeholderAt = (path: string, from: number, to: number, index: number): string => {
-    const expected = expectedAt[index];
-    const placeholder = placeholderBy(expected, path, from, to);
-    if (at === undefined) return placeholder;
-    if (index >= MAX_DEPTH || (at.below === undefined && taughtBy === undefined)) {
-      at = undefined;
-      return placeholder;
-    }
-    const position = (at.below ??= newPosition());
-    const key = placeholder !== '' ? placeholder : path.slice(from, Math.min(to, from + MAX_WORD_CHARS));
-    const ofRoute = isExpectedLiteral(expected, path, from, to);
-    const isFree = placeholder === '' && !ofRoute && to > from && path.charCodeAt(from) !== dot;
-    let child = position.children.get(key);
-    if (isFree && position.variable && child === undefined) {
-      at = position.children.get(objectKey);
-      if (at && taughtBy) at.calls++;
-      return objectKey;
-    }
-    if (taughtBy === undefined) {
-      at = child;
-      return placeholder;
-    }
-    if (isFree && !position.variable) {
-      position.calls++;
-      if (child === undefined) {
-        const teacher = hashOf(taughtBy);
-        if (teacher !== position.teacher) position.newWords++;
-        position.teacher = teacher;
-      }
-    }
-    if (child === undefined && position.children.size < MAX_WORDS) child = ensure(position, key);
-    if (child) {
-      child.calls++;
-      if (ofRoute) child.stays = true;
-    }
-    at = child;
-    if (!isFree || position.variable) return placeholder;
-    if (position.calls < BLOCK_CALLS && position.newWords < NEW_WORDS_AT_ONCE) return placeholder;
-    const objects = endBlock(position);
-    at = position.children.get(key);
-    if (at !== undefined || !objects) return placeholder;
-    at = position.children.get(objectKey);
-    return objectKey;
-  };
-
-  // Parents first: what stays under them must be known before what was learnt below it.
-  for (const { service, under, words } of [...(options.learnt ?? [])].sort((a, b) =>
-    compare(a.under, b.under),
-  )) {
-    let node = rootOf(service);
-    const segments = under === '' ? [] : under.slice(1).split('/');
-    for (const segment of segments) node = ensure((node.below ??= newPosition()), segment);
-    const position = (node.below ??= newPosition());
-    if (position.variable) continue;
-    makeVariable(position);
-    for (const word of words) ensure(position, word).stays = true;
+    this.#full = this.#nodes > this.#maxNodes * 0.75;
   }
 
-  return {
-    template(service, path, expected, teacher) {
-      if (teacher && !full && nodes + MAX_DEPTH + 1 > maxNodes) makeRoom();
-      taughtBy = full ? undefined : teacher;
-      at = taughtBy ? rootOf(service) : services.get(service);
-      expectedAt = expected;
-      const template = pathTemplate(path, placeholderAt);
-      if (at && taughtBy?.method === 'POST') at.posts++;
-      return template;
-    },
-    get revision() {
-      return revision;
-    },
-    learnt() {
-      const found: LearntTemplate[] = [];
-      for (const [service, root] of services) gather(service, '', root, found);
-      return found.sort((a, b) => compare(a.service, b.service) || compare(a.under, b.under));
-    },
-  };
+  #rootOf(service: string): Node {
+    let root = this.#services.get(service);
+    if (!root) this.#services.set(Buffer.from(service).toString(), (root = this.#newNode()));
+    return root;
+  }
 }
 
 function newPosition(): Position {

@@ -3,7 +3,7 @@ import { REVISION_LEAST_MS, REVISION_SHARE, type ActorKind } from '@tripline/mod
 /** Calls of one actor, address and user agent belong together until they pause for this long. */
 export const SESSION_GAP_MS = 30 * 60_000;
 
-/** What is looked at: calls that began from `fromMs` up to, not including, `untilMs` (event time). */
+/** Selects calls that began from `fromMs` up to, not including, `untilMs` (event time). */
 export interface RiskFilter {
   fromMs: number;
   untilMs: number;
@@ -61,12 +61,12 @@ export interface Session {
   findings: Findings;
 }
 
-/** For a call that the alert names as a sample; any other call of the episode has half. */
+/** Points of a call that the alert names as a sample; other calls of the episode have half. */
 const points = `transform(a.severity, ['low', 'medium', 'high', 'critical'], [10, 30, 60, 90], 0)`;
 
 /**
- * Of an alert, in UTC: until when calls may belong to it. An open one that grows is published again when a share of its age has
- * passed since its last revision, so that is for how long the calls of an attack may be newer than what it says.
+ * The time until which calls may belong to an alert. An open alert that grows is published again when a share of its age
+ * has passed since its last revision; so long, calls of the attack may be newer than `lastSeenAt`.
  */
 const reachesTo = `if(status = 'open', lastSeenAt + toIntervalMillisecond(greatest(${REVISION_LEAST_MS},
   toInt64(dateDiff('millisecond', raisedAt, lastSeenAt) * ${REVISION_SHARE / (1 - REVISION_SHARE)}))), lastSeenAt)`;
@@ -74,7 +74,7 @@ const reachesTo = `if(status = 'open', lastSeenAt + toIntervalMillisecond(greate
 const inScope = `c.startedAt BETWEEN a.startedAt AND a.reachesTo
   AND a.service IN ('', c.service) AND a.endpoint IN ('', c.endpoint)`;
 
-/** Of a call, as alerts name it: the address, or the /64 of an IPv6 address. */
+/** The address of a call as alerts name it: of IPv6 the /64. */
 const address = `if(network = '', ip, network)`;
 
 const risk = (findings: string): string => `toUInt8(least(100, arraySum(mapValues(${findings}))))`;
@@ -118,7 +118,7 @@ export function sessionsSql(filter: RiskFilter): string {
     ORDER BY risk DESC, lastSeenAt DESC, id LIMIT {limit:UInt32}`;
 }
 
-/** For the parameters that both statements bind. Throws a `RangeError` for a filter that cannot be meant. */
+/** The parameters of both statements. Throws a `RangeError` for a filter out of range. */
 export function riskParameters(filter: RiskFilter): Record<string, unknown> {
   const { fromMs, untilMs, actor, riskAtLeast, limit } = filter;
   if (!(fromMs < untilMs)) throw new RangeError(`untilMs is ${untilMs}: it must be later than fromMs.`);
@@ -138,9 +138,9 @@ function calls({ actor }: RiskFilter): string {
 }
 
 /**
- * `found`: points per alert of each call that has any. An alert about an address concerns whoever calls from there, and one
- * about an endpoint or a campaign the addresses that it names. One about a consumer or a credential does not: neighbours
- * behind the same address are innocent.
+ * The table `found`: points by alert, for each call that has any. An alert about an address concerns all calls from there;
+ * one about an endpoint or a campaign, all calls from the addresses that it names. One about a consumer or a credential
+ * concerns only its own calls: neighbours behind the same address are innocent.
  */
 function findingsOf(filter: RiskFilter): string {
   const from = `(SELECT id, startedAt, actorKind, actorId, ${address} AS address, service, endpoint FROM tripline.api_calls

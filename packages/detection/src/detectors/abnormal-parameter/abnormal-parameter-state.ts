@@ -70,7 +70,7 @@ export function encodeAbnormalParameter(state: AbnormalParameterState, writer: B
   writer.uint(state.sinceMs);
   writer.hashes32(state.actors);
   writer.uint(state.unlearnt);
-  writer.text(encodeEndpointProfile(state.profile));
+  encodeEndpointProfile(state.profile, writer);
   writer.uint(state.held.length);
   for (const { dueMs, news, call } of state.held) {
     writer.uint(dueMs);
@@ -94,7 +94,7 @@ export function decodeAbnormalParameter(reader: ByteReader): AbnormalParameterSt
   state.sinceMs = reader.uint();
   state.actors = reader.hashes32();
   state.unlearnt = reader.uint();
-  state.profile = decodeEndpointProfile(reader.text());
+  state.profile = decodeEndpointProfile(reader);
   for (let left = reader.count(3); left > 0; left--)
     state.held.push({
       dueMs: reader.uint(),

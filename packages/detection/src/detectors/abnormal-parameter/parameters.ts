@@ -1,18 +1,17 @@
 import { flattenParameters } from './flatten.ts';
+import type { ByteReader } from '../../codec/byte-reader.ts';
+import type { ByteWriter } from '../../codec/byte-writer.ts';
+import { SINGLE_IS_STRAY } from './counts.ts';
+import { judgeParameter } from './judge-parameter.ts';
 import {
   decodeParameter,
   encodeParameter,
   halveParameter,
-  judgeParameter,
   learnParameter,
   newParameterProfile,
-  rarity,
-  SINGLE_IS_STRAY,
-  total,
-  type EncodedParameter,
   type ParameterProfile,
-  type Surprise,
 } from './profile.ts';
+import { rarity, total, type Surprise } from './surprise.ts';
 import { seeValue, type SeenValue } from './value.ts';
 
 /** Parameters remembered per endpoint; further names are counted as new ones and not profiled. */
@@ -237,24 +236,22 @@ function printable(name: string): string {
   return clean.length > 60 ? `${clean.slice(0, 60)}…` : clean;
 }
 
-export type EncodedEndpoint = [calls: number, beyond: number, parameters: [string, EncodedParameter][]];
-
-/** Compact JSON; values are in it as hashes only. */
-export function encodeEndpointProfile(profile: EndpointProfile): string {
-  const encoded: EncodedEndpoint = [
-    profile.calls,
-    profile.beyond,
-    [...profile.parameters].map(([name, known]) => [name, encodeParameter(known)]),
-  ];
-  return JSON.stringify(encoded);
+/** Values are kept as hashes only. */
+export function encodeEndpointProfile(profile: EndpointProfile, writer: ByteWriter): void {
+  writer.uint(profile.calls);
+  writer.uint(profile.beyond);
+  writer.uint(profile.parameters.size);
+  for (const [name, known] of profile.parameters) {
+    writer.text(name);
+    encodeParameter(known, writer);
+  }
 }
 
-/** Reads what `encodeEndpointProfile` wrote; throws on anything that is not JSON. */
-export function decodeEndpointProfile(text: string): EndpointProfile {
-  const [calls, beyond, parameters] = JSON.parse(text) as EncodedEndpoint;
-  return {
-    calls,
-    beyond,
-    parameters: new Map(parameters.map(([name, encoded]) => [name, decodeParameter(encoded)])),
-  };
+export function decodeEndpointProfile(reader: ByteReader): EndpointProfile {
+  const profile = newEndpointProfile();
+  profile.calls = reader.uint();
+  profile.beyond = reader.uint();
+  for (let left = reader.count(40); left > 0; left--)
+    profile.parameters.set(reader.text(), decodeParameter(reader));
+  return profile;
 }

@@ -1,57 +1,27 @@
-import { kinds, kindWords, type Kind, type SeenValue } from './value.ts';
-
-/**
- * All surprises are decades: -log10 of the probability of something at least as unusual under the profile. They are capped
- * where what is unusual is harmless.
- */
-export interface Surprise {
-  decades: number;
-  /** In plain words, without the value. */
-  reason: string;
-  /** What would be known if several actors brought the same: a new value, a new name. Undefined: nothing that is rolled out. */
-  news: string | undefined;
-  /** Evidence of another kind, which adds in full to a surprise but never stands for itself. */
-  supports?: true;
-  /** What any client does now and then (an empty or missing value, a tracker): never enough by itself, nor with others of its kind. */
-  mild?: true;
-  /** Number in the Common Weakness Enumeration, where it points to one. */
-  weakness?: string;
-}
+import type { ByteReader } from '../../codec/byte-reader.ts';
+import type { ByteWriter } from '../../codec/byte-writer.ts';
+import {
+  addMagnitude,
+  addVariety,
+  decodeMagnitude,
+  decodeVariety,
+  encodeMagnitude,
+  encodeVariety,
+  halveVariety,
+  insert,
+  logOf,
+  newMagnitude,
+  newVariety,
+  singles,
+  SMALL,
+  type Magnitude,
+  type Variety,
+} from './counts.ts';
+import { kinds, type Kind, type SeenValue } from './value.ts';
 
 /** Distinct values and forms remembered per parameter, as hashes. */
 const VALUES_KEPT = 48;
 const FORMS_KEPT = 12;
-/** Extremes kept on each side, so that a few attacks among what was learnt do not become the bound. */
-const EXTREMES_KEPT = 4;
-/** One learnt value in so many is taken for a stray when the bound is looked up. */
-const STRAY_SHARE = 1 / 250;
-/** From so many values on, the outermost two may be strays if they are ten times as large as the next. */
-const STRAY_COUNT = 20;
-const STRAYS_MOST = 2;
-/** A shape that nobody writes by chance, in a parameter that allows any text: from 50 values on, and hardly more than the threshold. */
-const CERTAIN_ATTACK_MOST = 2.2;
-/** From so many on, what came once is as good as never seen: it may have been an attack. */
-export const SINGLE_IS_STRAY = 300;
-
-/** Counts of distinct things in bounded memory, and from them the probability that the next one is new (Good-Turing). */
-interface Variety {
-  counts: Map<string, number>;
-  /** Things seen once that made room for others. */
-  evicted: number;
-}
-
-/** Mean and spread of a magnitude, and its extremes. */
-interface Magnitude {
-  count: number;
-  mean: number;
-  squares: number;
-  /** Smallest and largest, at most EXTREMES_KEPT of each, from the outside in. */
-  lows: number[];
-  highs: number[];
-  /** How often a value was larger than all before. */
-  rises: number;
-}
-
 /** What is known of one parameter of one endpoint. */
 export interface ParameterProfile {
   /** Calls in which it was there. */
@@ -59,8 +29,9 @@ export interface ParameterProfile {
   /** Values seen that are not empty. */
   values: number;
   kinds: Partial<Record<Kind, number>>;
-  variety: Variety;
-  forms: Variety;
+  /** Of values, by hash. */
+  variety: Variety<number>;
+  forms: Variety<string>;
   numbers: Magnitude;
   dates: Magnitude;
   lengths: Magnitude;
@@ -80,12 +51,15 @@ export interface ParameterProfile {
   nature?: Nature | undefined;
 }
 
-export function newVariety(): Variety {
-  return { counts: new Map(), evicted: 0 };
-}
-
-function newMagnitude(): Magnitude {
-  return { count: 0, mean: 0, squares: 0, lows: [], highs: [], rises: 0 };
+/** How the parameter's values usually are; what the judgement of one value rests on. */
+export interface Nature {
+  usual: Kind;
+  /** Sentences are usual, so any natural text is. */
+  freeText: boolean;
+  /** New values are usual: names, titles, ids. */
+  open: boolean;
+  /** Share of values that are new, as far as can be told. */
+  newShare: number;
 }
 
 export function newParameterProfile(): ParameterProfile {
@@ -111,83 +85,6 @@ export function newParameterProfile(): ParameterProfile {
   };
 }
 
-/** -log10 of the share of `count` in `total`, smoothed by `prior` pseudo-observations of either outcome. */
-export function rarity(count: number, total: number, prior: number): number {
-  return Math.max(0, -Math.log10((count + prior) / (total + 2 * prior)));
-}
-
-function addVariety(variety: Variety, what: string, kept: number): void {
-  const count = variety.counts.get(what);
-  if (count !== undefined || variety.counts.size < kept) {
-    variety.counts.set(what, (count ?? 0) + 1);
-    return;
-  }
-  for (const [old, times] of variety.counts) {
-    if (times > 1) continue;
-    variety.counts.delete(old);
-    variety.evicted++;
-    variety.counts.set(what, 1);
-    return;
-  }
-  variety.evicted++;
-}
-
-function isUnknown(variety: Variety, what: string, total: number): boolean {
-  const count = variety.counts.get(what) ?? 0;
-  return count === 0 || (count === 1 && total >= SINGLE_IS_STRAY);
-}
-
-/** Things seen exactly once: what Good and Turing estimate the share of unseen ones by. */
-function singles(variety: Variety): number {
-  let once = variety.evicted;
-  for (const count of variety.counts.values()) if (count === 1) once++;
-  return once;
-}
-
-function addMagnitude(magnitude: Magnitude, value: number, log: number): void {
-  magnitude.count++;
-  const delta = log - magnitude.mean;
-  magnitude.mean += delta / magnitude.count;
-  magnitude.squares += delta * (log - magnitude.mean);
-  if (magnitude.highs.length > 0 && value > magnitude.highs[0]!) magnitude.rises++;
-  insert(magnitude.highs, value, (a, b) => a > b);
-  insert(magnitude.lows, value, (a, b) => a < b);
-}
-
-function insert(extremes: number[], value: number, beyond: (a: number, b: number) => boolean): void {
-  let at = extremes.length;
-  while (at > 0 && beyond(value, extremes[at - 1]!)) at--;
-  if (at >= EXTREMES_KEPT) return;
-  extremes.splice(at, 0, value);
-  if (extremes.length > EXTREMES_KEPT) extremes.pop();
-}
-
-/** The bound on one side, strays left out: one in 250, and what lies a decade beyond the rest. */
-function boundOf(extremes: readonly number[], count: number): number {
-  let at = Math.min(extremes.length - 1, Math.floor(count * STRAY_SHARE));
-  for (let gap = at; count >= STRAY_COUNT && gap < Math.min(STRAYS_MOST, extremes.length - 1); gap++) {
-    const times = Math.abs(extremes[gap]!) / (Math.abs(extremes[gap + 1]!) + SMALL);
-    if (times > 10) at = gap + 1;
-  }
-  return extremes[at]!;
-}
-
-function deviationOf(magnitude: Magnitude): number {
-  return magnitude.count < 2 ? 0 : Math.sqrt(magnitude.squares / (magnitude.count - 1));
-}
-
-/** How far the bound of few values is to be trusted: half of the surprise at 7 values, nearly all of it at 100. */
-function confidence(count: number): number {
-  return Math.sqrt(count / (count + 20));
-}
-
-/** Below this, a number of integers or characters counts as about the same size: 2 pages are not twice as much as 1. */
-const SMALL = 5;
-
-function logOf(value: number): number {
-  return Math.log10(Math.abs(value) + 1e-6);
-}
-
 /** Learns the values that one call had for the parameter. */
 export function learnParameter(profile: ParameterProfile, values: readonly SeenValue[], count: number): void {
   profile.nature = undefined;
@@ -201,7 +98,7 @@ export function learnParameter(profile: ParameterProfile, values: readonly SeenV
     }
     profile.values++;
     profile.kinds[value.kind] = (profile.kinds[value.kind] ?? 0) + 1;
-    for (const hash of value.hashes) addVariety(profile.variety, String(hash), VALUES_KEPT);
+    for (const hash of value.hashes) addVariety(profile.variety, hash, VALUES_KEPT);
     if (value.form !== '') addVariety(profile.forms, value.form, FORMS_KEPT);
     if (value.encoded) profile.encoded++;
     if (value.doubleEncoded) profile.doubleEncoded++;
@@ -221,72 +118,7 @@ export function learnParameter(profile: ParameterProfile, values: readonly SeenV
   }
 }
 
-/** Kinds that are nothing new where the kind on the left is usual. */
-const includes: Partial<Record<Kind, readonly Kind[]>> = {
-  decimal: ['integer'],
-  slug: ['word', 'integer'],
-  hex: ['integer'],
-  token: ['word', 'slug', 'hex', 'integer', 'uuid'],
-  list: ['integer', 'decimal', 'word', 'slug'],
-  path: ['word', 'slug'],
-  ip: ['slug'],
-  json: ['list'],
-};
-/** The other way round: kinds of which each kind is nothing new, itself among them. */
-const including = Object.fromEntries(
-  kinds.map((kind) => [kind, kinds.filter((one) => one === kind || includes[one]?.includes(kind))]),
-) as Record<Kind, Kind[]>;
-const textIncludes: readonly Kind[] = [
-  'boolean',
-  'integer',
-  'decimal',
-  'date',
-  'word',
-  'slug',
-  'list',
-  'text',
-];
-
-/** Changes of kind that are harmless by themselves: at most so many decades (usual kind, then seen kind). */
-const mild: readonly [usual: Kind, seen: Kind, decades: number][] = [
-  ['integer', 'decimal', 1.7],
-  ['boolean', 'integer', 0.6],
-  ['integer', 'boolean', 1],
-  ['word', 'slug', 1.2],
-  ['list', 'text', 1.5],
-  ['url', 'path', 1.5],
-  ['json', 'text', 1.8],
-  ['masked', 'token', 0.5],
-  ['masked', 'hex', 0.5],
-  ['masked', 'uuid', 0.5],
-  ['masked', 'slug', 1.2],
-  ['masked', 'word', 1.2],
-  ['token', 'masked', 0.5],
-  ['hex', 'masked', 0.5],
-  ['uuid', 'masked', 0.5],
-  ['hex', 'token', 1.5],
-  ['token', 'path', 0.8],
-  ['slug', 'token', 1],
-  ['slug', 'hex', 0.8],
-  ['word', 'email', 1.5],
-  ['slug', 'email', 1.2],
-  ['slug', 'decimal', 1],
-  ['slug', 'date', 1.2],
-  ['slug', 'path', 1.7],
-];
-
-/** How the parameter's values usually are; what the judgement of one value rests on. */
-interface Nature {
-  usual: Kind;
-  /** Sentences are usual, so any natural text is. */
-  freeText: boolean;
-  /** New values are usual: names, titles, ids. */
-  open: boolean;
-  /** Share of values that are new, as far as can be told. */
-  newShare: number;
-}
-
-function natureOf(profile: ParameterProfile): Nature {
+export function natureOf(profile: ParameterProfile): Nature {
   let usual: Kind = 'empty';
   let most = 0;
   for (const kind of kinds) {
@@ -305,338 +137,6 @@ function natureOf(profile: ParameterProfile): Nature {
     open: newShare > 0.1,
     newShare: Math.min(1, newShare),
   };
-}
-
-/**
- * What surprises about the values that one call has for the parameter, under the profile; largest first. `name` is the
- * parameter's name as reasons say it.
- */
-export function judgeParameter(
-  profile: ParameterProfile,
-  name: string,
-  values: readonly SeenValue[],
-  count: number,
-): Surprise[] {
-  const found: Surprise[] = [];
-  const nature = (profile.nature ??= natureOf(profile));
-  judgeCount(profile, name, count, found);
-  let worst: Surprise[] = [];
-  for (const value of values) {
-    const surprises = judgeValue(profile, nature, name, value);
-    if (total(surprises) > total(worst)) worst = surprises;
-  }
-  found.push(...worst);
-  return found.sort((a, b) => b.decades - a.decades);
-}
-
-/** The largest surprise, half of the next (both are about the same value, so not independent), and what supports them. */
-export function total(surprises: readonly Surprise[]): number {
-  let first = 0;
-  let second = 0;
-  let support = 0;
-  for (const { decades, supports } of surprises) {
-    if (supports) support += decades;
-    else if (decades > first) {
-      second = first;
-      first = decades;
-    } else if (decades > second) second = decades;
-  }
-  return first + second / 2 + support;
-}
-
-/** Several values under a name that usually has one: the next program may take another one than the last did. */
-function judgeCount(profile: ParameterProfile, name: string, count: number, found: Surprise[]): void {
-  if (count < 2 || profile.most.length === 0) return;
-  const bound = boundOf(profile.most, profile.calls);
-  if (bound > 1 || name.endsWith('[]')) {
-    const times = Math.log10((count + SMALL) / (Math.max(bound, 4) + SMALL)) - 0.3;
-    if (times <= 0) return;
-    found.push({
-      decades: (times / 0.25) * confidence(profile.calls),
-      reason: `"${name}" has ${count} values; usual are up to ${bound}`,
-      news: undefined,
-    });
-    return;
-  }
-  found.push({
-    decades: rarity(profile.several, profile.calls, 0.12),
-    reason: `"${name}" is there ${count} times; usual is once`,
-    news: `several ${name}`,
-  });
-}
-
-function judgeValue(profile: ParameterProfile, nature: Nature, name: string, value: SeenValue): Surprise[] {
-  const found: Surprise[] = [];
-  const { kind } = value;
-  const { values } = profile;
-  const say: Say = (decades, reason, news) => {
-    if (decades > 0.05) found.push({ decades, reason: reason(), news });
-  };
-  if (kind === 'empty') {
-    const decades = Math.min(1, rarity(profile.kinds.empty ?? 0, profile.calls, 0.5));
-    if (decades > 0.05) found.push({ decades, reason: `"${name}" is empty`, news: undefined, mild: true });
-    return found;
-  }
-  if (values === 0) return found;
-
-  const { decades: kindDecades, harmless } = kindSurprise(profile, nature, value);
-  say(kindDecades, () => `"${name}" is ${described(value)}; usual is ${usualWords(profile, nature)}`);
-
-  const encoding = encodingSurprise(profile, nature, value);
-  if (encoding) say(encoding.decades, () => `"${name}" ${encoding.words}`);
-
-  if (value.numbers.length > 0 && kind !== 'date' && profile.numbers.count > 0) {
-    numberSurprise(profile, name, value, say);
-  } else if (kind === 'date' && value.numbers.length > 0 && profile.dates.count > 0) {
-    dateSurprise(profile, name, value.numbers[0]!, say);
-  } else {
-    varietySurprise(profile, nature, name, value, say);
-    lengthSurprise(profile, nature, name, value, say);
-  }
-
-  if (!value.attack) return found;
-  const { name: shape, weakness, certain } = value.attack;
-  const allowed = profile.attacks >= 2 && profile.attacks >= 0.02 * values;
-  const reason = `"${name}" looks like ${article(shape)}`;
-  if (certain) {
-    const decades = Math.min(CERTAIN_ATTACK_MOST, rarity(profile.certainAttacks, values, 0.3));
-    found.push({ decades, reason, news: undefined, weakness });
-  }
-  // Only where the profile is surprised anyway, and not for what people write in sentences.
-  if (!allowed && !harmless && total(found) >= 0.5) {
-    found.push({ decades: 1.5, reason, news: undefined, supports: true, weakness });
-  }
-  return found;
-}
-
-function article(name: string): string {
-  return /^(SQL|cross|path|command)/.test(name) ? name : `a ${name}`;
-}
-
-function described(value: SeenValue): string {
-  if (value.kind === 'integer')
-    return value.digits > 12 ? `an integer of ${value.digits} digits` : 'an integer';
-  if (value.kind === 'word' || value.kind === 'text' || value.kind === 'symbols' || value.kind === 'slug') {
-    return `${kindWords[value.kind]} (${value.length} characters)`;
-  }
-  return kindWords[value.kind];
-}
-
-function usualWords(profile: ParameterProfile, nature: Nature): string {
-  if (nature.freeText) return 'free text';
-  const share = Math.round((100 * (profile.kinds[nature.usual] ?? 0)) / profile.values);
-  return `${kindWords[nature.usual]} (${share} % of ${profile.values})`;
-}
-
-/** `harmless`: natural text where people write text, whatever words it is made of. */
-function kindSurprise(
-  profile: ParameterProfile,
-  nature: Nature,
-  value: SeenValue,
-): { decades: number; harmless: boolean } {
-  const { kind } = value;
-  const { values } = profile;
-  if (nature.freeText) {
-    if (textIncludes.includes(kind) && !value.control) return { decades: 0, harmless: true };
-    const seen = profile.kinds[kind] ?? 0;
-    const decades = rarity(seen, values, 0.3);
-    // Angle brackets or braces in a sentence are rare, not wrong; with the shape of an attack they count in full.
-    return { decades: value.attack ? decades : Math.min(1.4, decades), harmless: false };
-  }
-  let known = 0;
-  for (const one of including[kind]) known += profile.kinds[one] ?? 0;
-  // Random text is of several kinds by chance, a name may have a hyphen: open parameters allow their neighbours.
-  let decades = rarity(known, values, 0.15);
-  if (!value.attack) {
-    for (const [usual, seen, most] of mild) {
-      if (usual === nature.usual && seen === kind) decades = Math.min(decades, most);
-    }
-    if (nature.open && kind === 'text' && (nature.usual === 'word' || nature.usual === 'email')) {
-      decades = Math.min(decades, 1.2);
-    }
-    if (nature.open && kind === 'text' && nature.usual === 'slug') decades = Math.min(decades, 1.6);
-  }
-  return { decades, harmless: false };
-}
-
-function encodingSurprise(
-  profile: ParameterProfile,
-  nature: Nature,
-  value: SeenValue,
-): { decades: number; words: string } | undefined {
-  const { values } = profile;
-  if (value.control)
-    return { decades: rarity(profile.control, values, 0.1) + 0.5, words: 'has control characters in it' };
-  if (value.doubleEncoded) {
-    return { decades: rarity(profile.doubleEncoded, values, 0.1), words: 'is encoded more than once' };
-  }
-  if (value.headerBreak) {
-    return {
-      decades: rarity(profile.lineBreaks, values, 0.15),
-      words: 'has a line break with a header behind it',
-    };
-  }
-  if (value.lineBreak) {
-    const decades = rarity(profile.lineBreaks, values, 0.15);
-    return { decades: nature.freeText ? Math.min(1, decades) : decades, words: 'has a line break in it' };
-  }
-  if (value.encoded) {
-    return {
-      decades: Math.min(1.2, rarity(profile.encoded, values, 0.3)),
-      words: 'is percent-encoded once more than usual',
-    };
-  }
-  return undefined;
-}
-
-/** Nearly all values surprise nobody: what to say of one is only put into words where it is said. */
-type Say = (decades: number, reason: () => string, news?: string) => void;
-
-function numberSurprise(profile: ParameterProfile, name: string, value: SeenValue, say: Say): void {
-  // Of several readings the most usual one.
-  let least: NumberReading | undefined;
-  for (const number of value.numbers) {
-    const one = numberReading(profile, name, number, value.kind === 'integer');
-    if (!least || one.decades < least.decades) least = one;
-  }
-  if (least) say(least.decades, least.reason);
-}
-
-interface NumberReading {
-  decades: number;
-  reason: () => string;
-}
-
-function numberReading(
-  profile: ParameterProfile,
-  name: string,
-  number: number,
-  integer: boolean,
-): NumberReading {
-  const { numbers } = profile;
-  const { count } = numbers;
-  const high = boundOf(numbers.highs, count);
-  const low = boundOf(numbers.lows, count);
-  const usual = (): string => `usual is ${shown(low)} to ${shown(high)}`;
-  if (!Number.isFinite(number))
-    return { decades: 3, reason: () => `"${name}" is too large for a number; ${usual()}` };
-  if (number < 0 && profile.negatives < 0.1 * count) {
-    return {
-      decades: rarity(profile.negatives, count, 0.12),
-      reason: () => `"${name}" is negative (${shown(number)}); ${usual()}`,
-    };
-  }
-  if (number === 0 && profile.zeros === 0 && low > 0) {
-    return { decades: Math.min(1.5, rarity(0, count, 0.5)), reason: () => `"${name}" is 0; ${usual()}` };
-  }
-  const whole = (profile.kinds.decimal ?? 0) === 0;
-  const offset = whole ? SMALL : 0;
-  // Half a decade is nothing where the values themselves spread over decades; what rises steadily may go on rising.
-  const spread = 0.15 + 0.5 * Math.min(1.5, deviationOf(numbers));
-  const unit = numbers.rises > 0.3 * count && count >= 5 ? spread * 2 : spread;
-  const largest = Math.max(Math.abs(high), Math.abs(low));
-  const above = Math.log10((Math.abs(number) + offset) / (largest + offset || 1e-6)) - 0.3;
-  if (above > 0) {
-    const beyond = number > high || number < low;
-    return {
-      decades: beyond ? (above / unit) * confidence(count) : 0,
-      reason: () => `"${name}" is ${shown(number)}; ${usual()}`,
-    };
-  }
-  if (low > 0 && number > 0 && number < low) {
-    const below = Math.log10((low + offset) / (number + offset)) - 0.3;
-    const decades = below <= 0 ? 0 : (below / unit) * confidence(count);
-    // Old objects have low numbers, and one item is less than ten: a small integer is no attack by itself.
-    return {
-      decades: integer && whole ? Math.min(1.5, decades) : decades,
-      reason: () => `"${name}" is ${shown(number)}; ${usual()}`,
-    };
-  }
-  // Off the values of a small closed set, but within their range: 25 where 10, 20 and 50 are usual.
-  return { decades: 0, reason: () => '' };
-}
-
-/** Long numbers may be card or account numbers: their size says enough. */
-function shown(number: number): string {
-  const digits = Math.abs(number) >= 1 ? Math.floor(Math.log10(Math.abs(number))) + 1 : 1;
-  return digits > 10 ? `a number of ${digits} digits` : String(Number(number.toPrecision(4)));
-}
-
-const DAY_MS = 86_400_000;
-
-function dateSurprise(profile: ParameterProfile, name: string, ms: number, say: Say): void {
-  const { dates } = profile;
-  const high = boundOf(dates.highs, dates.count);
-  const low = boundOf(dates.lows, dates.count);
-  const beyondMs = ms > high ? ms - high : ms < low ? low - ms : 0;
-  // Time goes on: what counts is how much further away than all that was learnt, and than two years.
-  const times = Math.log10(beyondMs / Math.max(high - low, 730 * DAY_MS) || 1);
-  if (times > 0) {
-    say(
-      times * 2.5 * confidence(dates.count),
-      () => `"${name}" is ${Math.round(beyondMs / DAY_MS)} days outside the usual dates`,
-    );
-  }
-}
-
-const numeric: readonly Kind[] = ['integer', 'decimal', 'date'];
-/** New ones are new by nature; a closed set of them is one tenant's. */
-const identifying: readonly Kind[] = ['uuid', 'hex', 'token', 'masked', 'email'];
-
-function varietySurprise(
-  profile: ParameterProfile,
-  nature: Nature,
-  name: string,
-  value: SeenValue,
-  say: Say,
-): void {
-  const { values, variety } = profile;
-  const unknown = value.hashes.filter((hash) => isUnknown(variety, String(hash), values));
-  if (unknown.length > 0 && value.kind !== 'boolean' && !numeric.includes(value.kind)) {
-    const decades = Math.max(0, -Math.log10(nature.newShare));
-    const reason = (): string => {
-      if (value.kind === 'json') return `"${name}" has a member that was never seen`;
-      const known = [...variety.counts.values()].filter((count) => count > 1).length;
-      const others = known === 1 ? 'is one' : `are ${known} others`;
-      return `"${name}" has a value that was never seen; usual ${others} (${values} seen)`;
-    };
-    say(
-      identifying.includes(value.kind) || value.kind === 'json' ? Math.min(1.2, decades) : decades,
-      reason,
-      `value ${name} ${unknown[0]}`,
-    );
-  }
-  const { form } = value;
-  if (form === '' || !nature.open || nature.freeText || !isUnknown(profile.forms, form, values)) return;
-  const decades = rarity(singles(profile.forms), values, 0.5);
-  if (value.kind === 'url') say(decades, () => `"${name}" points to another host than usual`);
-  else if (value.kind === 'path')
-    say(Math.min(1.6, decades), () => `"${name}" has another ending than usual`);
-  else if (nature.usual === 'slug') {
-    // The form of ids such as "SKU-1234" is told only where there is hardly more than one.
-    const strict = profile.forms.counts.size <= 2 && (profile.kinds.word ?? 0) === 0;
-    say(strict ? decades : Math.min(1.2, decades), () => `"${name}" has another form than usual`);
-  }
-}
-
-function lengthSurprise(
-  profile: ParameterProfile,
-  nature: Nature,
-  name: string,
-  value: SeenValue,
-  say: Say,
-): void {
-  const { lengths } = profile;
-  const high = boundOf(lengths.highs, lengths.count);
-  const above = Math.log10((value.length + SMALL) / (high + SMALL)) - 0.3;
-  if (above <= 0) return;
-  const loose = nature.freeText || value.kind === 'json' || value.kind === 'masked' ? 1.4 : 1;
-  // A cursor or token holds what its maker puts in: five times as long is another version, twenty times is not.
-  const unit = (0.12 + 0.5 * deviationOf(lengths)) * (value.kind === 'token' ? 2.2 : loose);
-  say(
-    (above / unit) * confidence(lengths.count),
-    () => `"${name}" has ${value.length} characters; usual are up to ${high}`,
-  );
 }
 
 /** Halves what is counted, so that the profile follows what changes and its counts stay bounded. */
@@ -671,99 +171,43 @@ export function halveParameter(profile: ParameterProfile): void {
   profile.several = half(profile.several);
 }
 
-export function halveVariety(variety: Variety): void {
-  variety.evicted >>= 1;
-  for (const [what, count] of variety.counts) {
-    // What was seen once lately stays a single one: forgetting it would make it new.
-    if (count > 1) variety.counts.set(what, count >> 1);
+const counted = [
+  'calls',
+  'values',
+  'negatives',
+  'zeros',
+  'encoded',
+  'doubleEncoded',
+  'control',
+  'lineBreaks',
+  'attacks',
+  'certainAttacks',
+  'several',
+] as const;
+
+export function encodeParameter(profile: ParameterProfile, writer: ByteWriter): void {
+  for (const count of counted) writer.uint(profile[count]);
+  for (const kind of kinds) writer.uint(profile.kinds[kind] ?? 0);
+  encodeVariety(profile.variety, writer, (hash) => writer.hash32(hash));
+  encodeVariety(profile.forms, writer, (form) => writer.text(form));
+  encodeMagnitude(profile.numbers, writer);
+  encodeMagnitude(profile.dates, writer);
+  encodeMagnitude(profile.lengths, writer);
+  writer.uints(profile.most);
+}
+
+export function decodeParameter(reader: ByteReader): ParameterProfile {
+  const profile = newParameterProfile();
+  for (const count of counted) profile[count] = reader.uint();
+  for (const kind of kinds) {
+    const count = reader.uint();
+    if (count > 0) profile.kinds[kind] = count;
   }
-}
-
-type EncodedVariety = [evicted: number, counts: [string, number][]];
-type EncodedMagnitude = [number, number, number, number[], number[], number];
-export type EncodedParameter = [
-  counts: number[],
-  kinds: Partial<Record<Kind, number>>,
-  variety: EncodedVariety,
-  forms: EncodedVariety,
-  magnitudes: EncodedMagnitude[],
-  most: number[],
-];
-
-export function encodeParameter(profile: ParameterProfile): EncodedParameter {
-  const variety = ({ evicted, counts }: Variety): EncodedVariety => [evicted, [...counts]];
-  const magnitude = (one: Magnitude): EncodedMagnitude => [
-    one.count,
-    one.mean,
-    one.squares,
-    one.lows,
-    one.highs,
-    one.rises,
-  ];
-  return [
-    [
-      profile.calls,
-      profile.values,
-      profile.negatives,
-      profile.zeros,
-      profile.encoded,
-      profile.doubleEncoded,
-      profile.control,
-      profile.lineBreaks,
-      profile.attacks,
-      profile.certainAttacks,
-      profile.several,
-    ],
-    profile.kinds,
-    variety(profile.variety),
-    variety(profile.forms),
-    [magnitude(profile.numbers), magnitude(profile.dates), magnitude(profile.lengths)],
-    profile.most,
-  ];
-}
-
-export function decodeParameter(encoded: EncodedParameter): ParameterProfile {
-  const [counts, kindCounts, variety, forms, magnitudes, most] = encoded;
-  const [
-    calls,
-    values,
-    negatives,
-    zeros,
-    encodedCount,
-    doubleEncoded,
-    control,
-    lineBreaks,
-    attacks,
-    certainAttacks,
-    several,
-  ] = counts as [number, number, number, number, number, number, number, number, number, number, number];
-  const varietyOf = ([evicted, entries]: EncodedVariety): Variety => ({ evicted, counts: new Map(entries) });
-  const [numbers, dates, lengths] = magnitudes.map(([count, mean, squares, lows, highs, rises]) => ({
-    count,
-    mean,
-    squares,
-    lows,
-    highs,
-    rises,
-  })) as [Magnitude, Magnitude, Magnitude];
-  return {
-    calls,
-    values,
-    kinds: kindCounts,
-    variety: varietyOf(variety),
-    forms: varietyOf(forms),
-    numbers,
-    dates,
-    lengths,
-    negatives,
-    zeros,
-    encoded: encodedCount,
-    doubleEncoded,
-    control,
-    lineBreaks,
-    attacks,
-    certainAttacks,
-    most,
-    several,
-  };
+  profile.variety = decodeVariety(reader, () => reader.hash32());
+  profile.forms = decodeVariety(reader, () => reader.text());
+  profile.numbers = decodeMagnitude(reader);
+  profile.dates = decodeMagnitude(reader);
+  profile.lengths = decodeMagnitude(reader);
+  profile.most = reader.uints();
+  return profile;
 }

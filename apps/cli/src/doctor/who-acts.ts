@@ -1,5 +1,5 @@
 import type { ServiceActors } from '@tripline/app-collector';
-import type { Finding } from './doctor.ts';
+import type { Finding } from './finding.ts';
 
 /** Services that doctor lists, largest first. */
 const servicesShown = 20;

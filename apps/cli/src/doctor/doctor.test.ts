@@ -2,16 +2,11 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createKongAdmin } from '@tripline/kong';
 import { afterEach, describe, expect, it } from 'vitest';
-import {
-  checkAddresses,
-  checkClock,
-  checkKong,
-  checkLag,
-  checkLines,
-  checkWebhooks,
-  type CollectorPorts,
-} from './doctor.ts';
-import type { CollectorStatus, Status } from './running.ts';
+import type { CollectorStatus, Status } from '../running.ts';
+import { checkKong, type CollectorPorts } from './kong.ts';
+import { checkLag } from './lag.ts';
+import { checkAddresses, checkClock, checkLines } from './lines.ts';
+import { checkWebhooks } from './webhooks.ts';
 
 const usual: CollectorStatus['observations']['clients'] = {
   lines: 2_000,
