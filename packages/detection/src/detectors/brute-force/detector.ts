@@ -1,7 +1,7 @@
 import type { Detector } from '../../detector.ts';
 import { actorSettings } from '../../settings.ts';
-import { refusals } from './refusals.ts';
 import { bruteForceGroup } from './group.ts';
+import { refusals } from './refusals.ts';
 
 export const bruteForce = {
   alertType: 'brute-force',

@@ -1,4 +1,3 @@
-import { decodeGrowing, encodeGrowing } from '../../alerts/episode.ts';
 import { severityOf, type Alert } from '@tripline/model';
 import { endpointId, type EndpointName } from '../../across-actors/endpoint-id.ts';
 import type {
@@ -7,7 +6,14 @@ import type {
   JudgedMinute,
   MinutePartKind,
 } from '../../across-actors/minute-part.ts';
-import { isNews, markPublished, type Growing } from '../../alerts/episode.ts';
+import {
+  beginGrowing,
+  decodeGrowing,
+  encodeGrowing,
+  isNews,
+  markPublished,
+  type Growing,
+} from '../../alerts/episode.ts';
 import { alertSources } from '../../alerts/tally.ts';
 import { HOUR_MS, REVISION_SHARE, SAMPLES_MOST } from '../../baseline/limits.ts';
 import type { ByteReader } from '../../codec/byte-reader.ts';
@@ -119,17 +125,7 @@ function inOrder(findings: Findings): Finding[] {
 }
 
 function newEpisode({ startedAt, lastSeenAt }: Finding, nowMs: number): GroupEpisode {
-  return {
-    startedAt,
-    raisedAt: nowMs,
-    lastSeenAt,
-    count: 0,
-    revision: 0,
-    publishedAt: 0,
-    publishedCount: 0,
-    publishedRank: -1,
-    findings: new Map(),
-  };
+  return { ...beginGrowing(startedAt, nowMs, lastSeenAt, 0), findings: new Map() };
 }
 
 function takeIn(episode: GroupEpisode, finding: Finding): void {

@@ -121,8 +121,8 @@ function advanceTo(state: StuffingState, atMs: number): void {
     if (!state.episode && longWindowOf(atMs) !== longWindowOf(state.newestMs)) state.pool = null;
     state.newestMs = atMs;
   }
-  if (state.newestMs >= settlesAt(state.scope))
-    settle(state.scope, noPeers(), state.newestMs, state.episode?.startedAt ?? Infinity, false);
+  if (state.newestMs >= settlesAt(state.windows))
+    settle(state.windows, noPeers(), state.newestMs, state.episode?.startedAt ?? Infinity, false);
 }
 
 function longWindowOf(atMs: number): number {

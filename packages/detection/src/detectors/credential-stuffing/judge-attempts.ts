@@ -46,16 +46,16 @@ function freshAttempts(
 /** Judges the attempts of a minute and of ten: too many of them, and not in proportion to the successes. */
 export function judgeWindows(state: StuffingState, judgement: Judgement, unexplained: number): void {
   const { minute, logins, covered } = judgement;
-  const { scope } = state;
+  const { windows } = state;
   const atMs = minute.startsAt;
-  const heat = countCall(scope, noPeers(), atMs, unexplained * CALL_WEIGHT);
+  const heat = countCall(windows, noPeers(), atMs, unexplained * CALL_WEIGHT);
   const { episode } = state;
   if (episode && atMs >= episode.startedAt) episode.seen += logins.failures;
   if (heat < WARM) return;
   mergeOutcomes((state.pool ??= newOutcomes()), logins);
   if (heat < EXCEEDED) return;
 
-  const excess = attemptExcess(worstExcess(scope, atMs));
+  const excess = attemptExcess(worstExcess(windows, atMs));
   if (excess.learning === 'cold' && state.usual.hours >= COLD_HOURS) {
     excess.learning = 'overall';
     excess.learntHours = state.usual.hours;
@@ -64,7 +64,7 @@ export function judgeWindows(state: StuffingState, judgement: Judgement, unexpla
   const odds = oddsOf(within.unexplained, within.successes);
   const usualOdds = oddsOf(state.usual.unexplained, state.usual.successes);
   if (!isShifted(state.usual, odds, usualOdds) || unexplainedOf(state.pool, covered).share < SHARE_LEAST) {
-    if (!episode) markHourNormal(scope, atMs);
+    if (!episode) markHourNormal(windows, atMs);
     return;
   }
   state.hour.suspect = 'burst';

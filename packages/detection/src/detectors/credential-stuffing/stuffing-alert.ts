@@ -1,7 +1,9 @@
-import { severityOf, type Alert } from '@tripline/model';
+import type { Alert } from '@tripline/model';
+import { aboutEndpoint } from '../../across-actors/about-endpoint.ts';
 import { endpointId, type EndpointName } from '../../across-actors/endpoint-id.ts';
 import { largestShares, percent } from '../../across-actors/shares.ts';
-import { markPublished, scoreOf } from '../../alerts/episode.ts';
+import { publishAlert } from '../../alerts/alert.ts';
+import { scoreOf } from '../../alerts/episode.ts';
 import { alertSources } from '../../alerts/tally.ts';
 import { CALL_WEIGHT, SAMPLES_MOST } from '../../baseline/limits.ts';
 import { acceptedUpTo } from '../../baseline/window-counts.ts';
@@ -24,7 +26,6 @@ export function stuffingAlert(
 ): Alert {
   const { worst } = episode;
   const score = scoreOf(worst.factor);
-  markPublished(episode, score, nowMs);
   const { isOfDay } = MEASURES[worst.measure];
   const pool = (isOfDay ? state.dayPool : state.pool) ?? newOutcomes();
   const strangers = [...state.memory.strangers.values()].filter(({ atMs }) => atMs >= episode.startedAt);
@@ -34,20 +35,11 @@ export function stuffingAlert(
   const unit = worst.measure;
   const value = Math.round(worst.count / CALL_WEIGHT);
   const high = Math.floor(worst.high / CALL_WEIGHT);
-  return {
+  const finding = {
     id: episode.id,
-    revision: episode.revision,
-    type: 'credential-stuffing',
-    severity: severityOf(score),
+    type: 'credential-stuffing' as const,
     score,
-    actor: { kind: 'endpoint', id, name: id },
-    service: of.service === '' ? null : of.service,
-    route: null,
-    endpoint: of.endpoint,
-    raisedAt: episode.raisedAt,
-    startedAt: episode.startedAt,
-    lastSeenAt: episode.lastSeenAt,
-    count: episode.count,
+    ...aboutEndpoint(of),
     status,
     observed: { value, unit },
     expected: { value: Math.round((worst.expected / CALL_WEIGHT) * 10) / 10, low: 0, high, unit },
@@ -57,6 +49,7 @@ export function stuffingAlert(
     sampleCallIds: found.calls.slice(0, SAMPLES_MOST).map(({ callId }) => callId),
     references: [...REFERENCES],
   };
+  return publishAlert(episode, finding, nowMs);
 }
 
 /** What an alert describes: either the strangers, or the failed logins. */

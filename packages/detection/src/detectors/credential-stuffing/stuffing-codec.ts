@@ -1,8 +1,12 @@
-import { decodeGrowing, encodeGrowing } from '../../alerts/episode.ts';
-import { decodeWindowCounts, encodeWindowCounts } from '../../baseline/window-counts-codec.ts';
-import { memberAt, readExcess, writeExcess } from '../../across-actors/excess-codec.ts';
 import { finite } from '../../across-actors/origin.ts';
+import { decodeGrowing, encodeGrowing } from '../../alerts/episode.ts';
 import type { Tolerance } from '../../baseline/sensitivity.ts';
+import {
+  decodeExcess,
+  decodeWindowCounts,
+  encodeExcess,
+  encodeWindowCounts,
+} from '../../baseline/window-counts-codec.ts';
 import type { ByteReader } from '../../codec/byte-reader.ts';
 import type { ByteWriter } from '../../codec/byte-writer.ts';
 import { readAccounts, writeAccounts } from './accounts-codec.ts';
@@ -23,7 +27,7 @@ export function writeStuffing(writer: ByteWriter, state: StuffingState): void {
   writer.uint(usual.hours);
   writer.uint(usual.freshHours);
   writeCounts(writer, usual);
-  encodeWindowCounts(state.scope, writer);
+  encodeWindowCounts(state.windows, writer);
   writer.uint(hour.number);
   writer.uint(suspects.indexOf(hour.suspect));
   writeCounts(writer, hour);
@@ -41,7 +45,7 @@ export function readStuffing(reader: ByteReader, tolerance: Tolerance): Stuffing
   const newestMs = reader.uint();
   const late = reader.uint();
   const usual = { hours: reader.uint(), freshHours: reader.uint(), ...readCounts(reader) };
-  const scope = decodeWindowCounts(reader, attemptFloors(usual.hours, tolerance));
+  const windows = decodeWindowCounts(reader, attemptFloors(usual.hours, tolerance));
   const number = reader.uint();
   const suspect = memberAt(suspects, reader.uint());
   const hour: HourUnderWay = { number, suspect, ...readCounts(reader) };
@@ -51,7 +55,7 @@ export function readStuffing(reader: ByteReader, tolerance: Tolerance): Stuffing
   return {
     newestMs,
     late,
-    scope,
+    windows,
     usual,
     hour,
     hours,
@@ -101,8 +105,8 @@ function writeEpisode(writer: ByteWriter, episode: StuffingEpisode): void {
   if (episode.usualRatio !== null) writer.number(episode.usualRatio);
   writer.number(episode.mostPerHour);
   writer.uint(episode.resumedAt);
-  writer.uint(measures.indexOf(episode.worst.measure));
-  writeExcess(writer, episode.worst);
+  // The measure stands where other excesses have the size of their window.
+  encodeExcess({ ...episode.worst, size: measures.indexOf(episode.worst.measure) }, writer);
 }
 
 function readEpisode(reader: ByteReader): StuffingEpisode {
@@ -114,6 +118,15 @@ function readEpisode(reader: ByteReader): StuffingEpisode {
   const usualRatio = reader.boolean() ? finite(reader.number()) : null;
   const mostPerHour = finite(reader.number());
   const resumedAt = reader.uint();
-  const worst = { measure: memberAt(measures, reader.uint()), ...readExcess(reader) };
+  const { size, ...numbers } = decodeExcess(reader);
+  const worst = { measure: memberAt(measures, size), ...numbers };
   return { ...growing, id, seen, late, ratio, usualRatio, mostPerHour, resumedAt, worst };
+}
+
+/** The member that a number in bytes stands for. Throws if there is none. */
+function memberAt<Member>(members: readonly Member[], at: number): Member {
+  const member = members[at];
+  if (member === undefined)
+    throw new Error(`the state has ${at} where a number below ${members.length} is expected`);
+  return member;
 }

@@ -1,6 +1,6 @@
 import type { EndpointName } from '../../across-actors/endpoint-id.ts';
 import { endpointId } from '../../across-actors/endpoint-id.ts';
-import { alertId, isNews, scoreOf } from '../../alerts/episode.ts';
+import { alertId, beginGrowing, isNews, scoreOf } from '../../alerts/episode.ts';
 import { CALL_WEIGHT, HOUR_MS } from '../../baseline/limits.ts';
 import type { Alert } from '@tripline/model';
 import { beginOpened } from './accounts.ts';
@@ -54,22 +54,15 @@ function newEpisode(
 ): StuffingEpisode {
   const failures = Math.max(within.failures, Math.round(excess.count / CALL_WEIGHT));
   return {
+    ...beginGrowing(excess.startsAt, nowMs, lastSeenAt, failures),
     id: alertId('credential-stuffing', `endpoint:${endpointId(of)}`, '', excess.startsAt),
-    startedAt: excess.startsAt,
-    raisedAt: nowMs,
-    lastSeenAt,
     seen: failures,
-    count: failures,
     late: state.late,
     worst: excess,
     ratio: failureRatio(within),
     usualRatio: state.usual.hours > 0 ? failureRatio(state.usual) : null,
     mostPerHour: perHourOf(excess),
     resumedAt: 0,
-    revision: 0,
-    publishedAt: 0,
-    publishedCount: 0,
-    publishedRank: -1,
   };
 }
 
@@ -100,6 +93,6 @@ export function endEpisode(state: StuffingState, of: EndpointName, nowMs: number
   const alert = stuffingAlert(state, state.episode!, of, 'closed', nowMs);
   state.episode = null;
   state.pool = state.dayPool = null;
-  state.scope.shadow = [];
+  state.windows.shadow = [];
   return alert;
 }

@@ -14,7 +14,7 @@ export interface StuffingState {
   /** Failures that came too late to be judged. */
   late: number;
   /** Windows and baseline of unexplained attempts. */
-  scope: WindowCounts;
+  windows: WindowCounts;
   usual: Usual;
   hour: HourUnderWay;
   /** The latest hours without a burst, at most DAY_HOURS, by their number since the epoch. */
@@ -95,7 +95,7 @@ export function newStuffingState(floors: Floors): StuffingState {
   return {
     newestMs: 0,
     late: 0,
-    scope: newWindowCounts(floors),
+    windows: newWindowCounts(floors),
     usual: { hours: 0, freshHours: 0, ...noCounts() },
     hour: { number: 0, suspect: 'no', ...noCounts() },
     hours: new Map(),

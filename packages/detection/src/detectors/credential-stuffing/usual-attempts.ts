@@ -39,7 +39,7 @@ export function countMinute(
 }
 
 function beginHour(state: StuffingState, number: number, tolerance: Tolerance): void {
-  const { usual, hour, hours, episode, scope } = state;
+  const { usual, hour, hours, episode, windows } = state;
   const hasLogins = hour.failures + hour.successes > 0;
   if (hour.suspect === 'no' && hasLogins) {
     usual.hours++;
@@ -61,7 +61,7 @@ function beginHour(state: StuffingState, number: number, tolerance: Tolerance): 
     usual.freshHours++;
     learnUsual(usual, 'fresh', fresh);
   }
-  scope.floors = attemptFloors(usual.hours, tolerance);
+  windows.floors = attemptFloors(usual.hours, tolerance);
   const isNewDay = Math.floor(number / DAY_HOURS) !== Math.floor(hour.number / DAY_HOURS);
   if (isNewDay && !episode) state.dayPool = null;
   state.hour = { number, suspect: episode ? 'open' : 'no', ...noCounts() };

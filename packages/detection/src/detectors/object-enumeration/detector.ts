@@ -1,7 +1,7 @@
 import type { Detector } from '../../detector.ts';
 import { actorSettings } from '../../settings.ts';
-import { requestedObjects } from './requested-objects.ts';
 import { idCoverage } from './id-coverage.ts';
+import { requestedObjects } from './requested-objects.ts';
 
 export const objectEnumeration = {
   alertType: 'object-enumeration',

@@ -1,6 +1,8 @@
-import { severityOf, type Alert } from '@tripline/model';
+import type { Alert } from '@tripline/model';
+import { aboutEndpoint } from '../../across-actors/about-endpoint.ts';
 import { endpointId, type EndpointName } from '../../across-actors/endpoint-id.ts';
-import { markPublished, scoreOf } from '../../alerts/episode.ts';
+import { publishAlert } from '../../alerts/alert.ts';
+import { scoreOf } from '../../alerts/episode.ts';
 import { alertSources, largestFirst } from '../../alerts/tally.ts';
 import { SOURCES_MOST, TALLY_KEYS } from '../../baseline/limits.ts';
 import { RANGE_IDS } from './id-coverage-sample.ts';
@@ -24,25 +26,15 @@ export function coverageAlert(
 ): Alert {
   const { span, value, high, top } = episode.worst;
   const score = scoreOf(value / high);
-  markPublished(episode, score, nowMs);
   const { unit, words } = SPANS[span];
   const id = endpointId(of);
   const many = pool.actors.size >= TALLY_KEYS ? `${TALLY_KEYS} actors or more` : `${pool.actors.size} actors`;
   const share = Math.ceil(topShare(pool) * 100);
-  return {
+  const finding = {
     id: episode.id,
-    revision: episode.revision,
-    type: 'object-enumeration',
-    severity: severityOf(score),
+    type: 'object-enumeration' as const,
     score,
-    actor: { kind: 'endpoint', id, name: id },
-    service: of.service === '' ? null : of.service,
-    route: null,
-    endpoint: of.endpoint,
-    raisedAt: episode.raisedAt,
-    startedAt: episode.startedAt,
-    lastSeenAt: episode.lastSeenAt,
-    count: episode.count,
+    ...aboutEndpoint(of),
     status,
     observed: { value, unit },
     expected: { value: top, low: 0, high, unit },
@@ -68,4 +60,5 @@ export function coverageAlert(
     sampleCallIds: [...pool.callIds],
     references: ['OWASP API1:2023', 'MITRE ATT&CK T1213'],
   };
+  return publishAlert(episode, finding, nowMs);
 }

@@ -1,11 +1,9 @@
-import { decodeGrowing, encodeGrowing } from '../../alerts/episode.ts';
-import { decodeSeen, encodeSeen } from '../../sketches/seen.ts';
-import type { Growing } from '../../alerts/episode.ts';
+import { decodeGrowing, encodeGrowing, type Growing } from '../../alerts/episode.ts';
 import { DAY_MS, HOUR_MS, SAMPLES_MOST, TALLY_KEYS } from '../../baseline/limits.ts';
 import { finite, readOrigin, writeOrigin, type Origin } from '../../across-actors/origin.ts';
 import type { ByteReader } from '../../codec/byte-reader.ts';
 import type { ByteWriter } from '../../codec/byte-writer.ts';
-import { newSeen, type Seen } from '../../sketches/seen.ts';
+import { decodeSeen, encodeSeen, newSeen, type Seen } from '../../sketches/seen.ts';
 import { readRanges, writeRanges, type Ranges } from './id-coverage-ranges.ts';
 import type { Asker } from './id-coverage-sample.ts';
 

@@ -6,7 +6,7 @@ import type {
   JudgedMinute,
   MinutePartKind,
 } from '../../across-actors/minute-part.ts';
-import { alertId, closesAt, isNews, scoreOf } from '../../alerts/episode.ts';
+import { alertId, beginGrowing, closesAt, isNews, scoreOf } from '../../alerts/episode.ts';
 import { DAY_MS, HOUR_MS, LATENESS_MS } from '../../baseline/limits.ts';
 import { toleranceOf, type Tolerance } from '../../baseline/sensitivity.ts';
 import type { ByteReader } from '../../codec/byte-reader.ts';
@@ -165,16 +165,9 @@ function judgeSpans(
     const { spanMs, unit } = SPANS[worst.span];
     const startedAt = Math.floor(state.newestMs / spanMs) * spanMs;
     episode = state.episode = {
+      ...beginGrowing(startedAt, nowMs, atMs, pool.ids),
       id: alertId('object-enumeration', `endpoint:${endpointId(minute)}`, unit, startedAt),
       worst,
-      startedAt,
-      raisedAt: nowMs,
-      lastSeenAt: atMs,
-      count: pool.ids,
-      revision: 0,
-      publishedAt: 0,
-      publishedCount: 0,
-      publishedRank: -1,
     };
   }
   if (isNews(episode, scoreOf(episode.worst.value / episode.worst.high), nowMs))

@@ -1,7 +1,9 @@
-import { severityOf, type Alert } from '@tripline/model';
+import type { Alert } from '@tripline/model';
+import { aboutEndpoint } from '../../across-actors/about-endpoint.ts';
 import { endpointId, type EndpointName } from '../../across-actors/endpoint-id.ts';
 import { largestShares, percent, toHundredths } from '../../across-actors/shares.ts';
-import { markPublished, scoreOf } from '../../alerts/episode.ts';
+import { publishAlert } from '../../alerts/alert.ts';
+import { scoreOf } from '../../alerts/episode.ts';
 import { alertSources, largestFirst } from '../../alerts/tally.ts';
 import { CALL_WEIGHT, SAMPLES_MOST, SOURCES_MOST } from '../../baseline/limits.ts';
 import { acceptedUpTo } from '../../baseline/window-counts.ts';
@@ -19,26 +21,16 @@ export function crowdAlert(
 ): Alert {
   const { worst, network } = episode;
   const score = scoreOf(worst.factor);
-  markPublished(episode, score, nowMs);
   const id = endpointId(of);
   const { spanMs, unit, words } = crowdSpan(worst);
   const value = Math.round(worst.count / CALL_WEIGHT);
   const high = Math.floor(worst.high / CALL_WEIGHT);
   const actors = callers.distinct();
-  return {
+  const finding = {
     id: episode.id,
-    revision: episode.revision,
-    type: 'request-spike',
-    severity: severityOf(score),
+    type: 'request-spike' as const,
     score,
-    actor: { kind: 'campaign', id, name: id },
-    service: of.service === '' ? null : of.service,
-    route: null,
-    endpoint: of.endpoint,
-    raisedAt: episode.raisedAt,
-    startedAt: episode.startedAt,
-    lastSeenAt: episode.lastSeenAt,
-    count: episode.count,
+    ...aboutEndpoint(of, 'campaign'),
     status,
     observed: { value, unit },
     expected: { value: Math.round((worst.expected / CALL_WEIGHT) * 10) / 10, low: 0, high, unit },
@@ -71,6 +63,7 @@ export function crowdAlert(
       .map(([, { value: caller }]) => caller.callId),
     references: ['OWASP API4:2023', 'MITRE ATT&CK T1499'],
   };
+  return publishAlert(episode, finding, nowMs);
 }
 
 function byCalls(callers: Callers): [name: string, caller: Caller][] {

@@ -1,11 +1,14 @@
-import { decodeGrowing, encodeGrowing } from '../../alerts/episode.ts';
-import { decodeWindowCounts, encodeWindowCounts } from '../../baseline/window-counts-codec.ts';
-import { readExcess, writeExcess } from '../../across-actors/excess-codec.ts';
 import { ENDPOINT_WINDOW_MS } from '../../across-actors/limits.ts';
 import { finite } from '../../across-actors/origin.ts';
-import type { Growing } from '../../alerts/episode.ts';
+import { decodeGrowing, encodeGrowing, type Growing } from '../../alerts/episode.ts';
 import { WINDOW_MS } from '../../baseline/limits.ts';
 import type { Floors } from '../../baseline/profile.ts';
+import {
+  decodeExcess,
+  decodeWindowCounts,
+  encodeExcess,
+  encodeWindowCounts,
+} from '../../baseline/window-counts-codec.ts';
 import { newWindowCounts, type Excess, type WindowCounts } from '../../baseline/window-counts.ts';
 import type { ByteReader } from '../../codec/byte-reader.ts';
 import type { ByteWriter } from '../../codec/byte-writer.ts';
@@ -20,7 +23,7 @@ export interface CrowdState {
   /** Start of the newest minute, ms. */
   newestMs: number;
   /** Windows and baseline of the calls of all actors, of each at most CALLS_PER_ACTOR a minute. */
-  scope: WindowCounts;
+  windows: WindowCounts;
   networks: UsualNetworks;
   episode: CrowdEpisode | null;
   /** The callers of the minutes near or over a threshold: of the episode, else of the newest 600 s. */
@@ -37,7 +40,7 @@ export interface CrowdEpisode extends Growing {
 
 /** `floors` are those of the detector's sensitivity. */
 export function newCrowdState(floors: Floors): CrowdState {
-  return { newestMs: 0, scope: newWindowCounts(floors), networks: new Map(), episode: null, pool: null };
+  return { newestMs: 0, windows: newWindowCounts(floors), networks: new Map(), episode: null, pool: null };
 }
 
 const MINUTE = { spanMs: ENDPOINT_WINDOW_MS, unit: 'requests/min', words: '1 min' };
@@ -50,10 +53,10 @@ export function crowdSpan({ size }: Excess): { spanMs: number; unit: string; wor
 
 export function writeCrowd(
   writer: ByteWriter,
-  { newestMs, scope, networks, pool, episode }: CrowdState,
+  { newestMs, windows, networks, pool, episode }: CrowdState,
 ): void {
   writer.uint(newestMs);
-  encodeWindowCounts(scope, writer);
+  encodeWindowCounts(windows, writer);
   writer.uint(networks.size);
   for (const [asn, calls] of networks) {
     writer.number(asn);
@@ -67,13 +70,13 @@ export function writeCrowd(
 /** `floors` as for a new state. */
 export function readCrowd(reader: ByteReader, floors: Floors): CrowdState {
   const newestMs = reader.uint();
-  const scope = decodeWindowCounts(reader, floors);
+  const windows = decodeWindowCounts(reader, floors);
   const networks: UsualNetworks = new Map();
   for (let left = reader.count(2); left > 0; left--) networks.set(finite(reader.number()), reader.uint());
   const [hasPool, hasEpisode] = reader.flags(2);
   const pool = hasPool === true ? readCallers(reader) : null;
   const episode = hasEpisode === true ? readEpisode(reader) : null;
-  return { newestMs, scope, networks, pool, episode };
+  return { newestMs, windows, networks, pool, episode };
 }
 
 function writeEpisode(writer: ByteWriter, episode: CrowdEpisode): void {
@@ -81,8 +84,7 @@ function writeEpisode(writer: ByteWriter, episode: CrowdEpisode): void {
   writer.text(episode.id);
   encodeGrowing(episode, writer);
   writer.uint(episode.seen);
-  writer.uint(worst.size);
-  writeExcess(writer, worst);
+  encodeExcess(worst, writer);
   writer.number(network.asn);
   writer.number(network.share);
   writer.number(network.usualShare);
@@ -92,7 +94,7 @@ function readEpisode(reader: ByteReader): CrowdEpisode {
   const id = reader.text();
   const growing = decodeGrowing(reader);
   const seen = reader.uint();
-  const worst: Excess = { size: reader.uint(), ...readExcess(reader) };
+  const worst = decodeExcess(reader);
   const network: CrowdNetwork = {
     asn: finite(reader.number()),
     share: finite(reader.number()),

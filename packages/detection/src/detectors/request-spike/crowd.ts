@@ -6,7 +6,7 @@ import type {
   JudgedMinute,
   MinutePartKind,
 } from '../../across-actors/minute-part.ts';
-import { alertId, closesAt, isNews, scoreOf } from '../../alerts/episode.ts';
+import { alertId, beginGrowing, closesAt, isNews, scoreOf } from '../../alerts/episode.ts';
 import {
   CALL_WEIGHT,
   HOUR_MS,
@@ -22,8 +22,8 @@ import {
   adoptShadow,
   countCall,
   EXCEEDED,
-  markHourNormal,
   levelStays,
+  markHourNormal,
   settle,
   settlesAt,
   WARM,
@@ -144,9 +144,9 @@ function judgeMinute(state: CrowdState, callers: Callers, minute: JudgedMinute, 
   closeIfOver(state, minute, atMs, out);
   advanceTo(state, minute, out);
 
-  const { scope } = state;
+  const { windows } = state;
   const calls = estimateCalls(callers);
-  const heat = countCall(scope, noPeers(), atMs, calls * CALL_WEIGHT);
+  const heat = countCall(windows, noPeers(), atMs, calls * CALL_WEIGHT);
   if (state.episode && atMs >= state.episode.startedAt) state.episode.seen += calls;
   if (heat < WARM) {
     learnNetworks(state.networks, callers);
@@ -157,11 +157,11 @@ function judgeMinute(state: CrowdState, callers: Callers, minute: JudgedMinute, 
   if (heat < EXCEEDED) return;
   const network = gatheredIn(pool, state.networks);
   if (!network) {
-    if (!state.episode) markHourNormal(scope, atMs);
+    if (!state.episode) markHourNormal(windows, atMs);
     return;
   }
 
-  const excess = worstExcess(scope, atMs);
+  const excess = worstExcess(windows, atMs);
   const episode = (state.episode ??= newEpisode(minute, excess, network));
   episode.lastSeenAt = Math.max(episode.lastSeenAt, atMs);
   episode.count = episode.seen;
@@ -173,16 +173,16 @@ function judgeMinute(state: CrowdState, callers: Callers, minute: JudgedMinute, 
 /** Moves event time on to the minute: hours that are over are learnt, and a level that has stayed is adopted. */
 function advanceTo(state: CrowdState, minute: JudgedMinute, out: AlertOutput): void {
   const { startsAt: atMs, judgedAt: nowMs } = minute;
-  const { scope } = state;
+  const { windows } = state;
   if (atMs > state.newestMs) {
     if (!state.episode && longWindowOf(atMs) !== longWindowOf(state.newestMs)) state.pool = null;
     fadeNetworks(state.networks, Math.floor(atMs / HOUR_MS) - Math.floor(state.newestMs / HOUR_MS));
     state.newestMs = atMs;
   }
-  if (state.newestMs < settlesAt(scope)) return;
-  settle(scope, noPeers(), state.newestMs, state.episode?.startedAt ?? Infinity, false);
+  if (state.newestMs < settlesAt(windows)) return;
+  settle(windows, noPeers(), state.newestMs, state.episode?.startedAt ?? Infinity, false);
   if (!hasStayed(state)) return;
-  adoptShadow(scope, noPeers());
+  adoptShadow(windows, noPeers());
   out.alert(endEpisode(state, minute, nowMs));
 }
 
@@ -196,24 +196,17 @@ function estimateCalls(callers: Callers): number {
 function newEpisode(minute: JudgedMinute, excess: Excess, network: CrowdNetwork): CrowdEpisode {
   const calls = Math.round(excess.count / CALL_WEIGHT);
   return {
+    ...beginGrowing(excess.startsAt, minute.judgedAt, excess.startsAt, calls),
     id: alertId('request-spike', `campaign:${endpointId(minute)}`, '', excess.startsAt),
-    startedAt: excess.startsAt,
-    raisedAt: minute.judgedAt,
-    lastSeenAt: excess.startsAt,
     seen: calls,
-    count: calls,
     worst: excess,
     network,
-    revision: 0,
-    publishedAt: 0,
-    publishedCount: 0,
-    publishedRank: -1,
   };
 }
 
 /** Whether the level has become the new normal. */
-function hasStayed({ episode, scope }: CrowdState): boolean {
-  return episode !== null && episode.lastSeenAt - episode.startedAt >= STEP_MS && levelStays(scope);
+function hasStayed({ episode, windows }: CrowdState): boolean {
+  return episode !== null && episode.lastSeenAt - episode.startedAt >= STEP_MS && levelStays(windows);
 }
 
 function closeIfOver(state: CrowdState, of: EndpointName, nowMs: number, out: AlertOutput): void {
@@ -225,7 +218,7 @@ function endEpisode(state: CrowdState, of: EndpointName, nowMs: number): Alert {
   const alert = crowdAlert(state.episode!, state.pool!, of, 'closed', nowMs);
   state.episode = null;
   state.pool = null;
-  state.scope.shadow = [];
+  state.windows.shadow = [];
   return alert;
 }
 
