@@ -38,12 +38,16 @@ export function createConfiguredNormaliser(
   });
 }
 
-export function createConfiguredDetection(config: Config): {
-  detection: Detection;
-  endpointDetection: EndpointDetection;
-} {
+/** `onRelearn` gets what part of the actors' states cannot be read and is learnt anew, each problem once. */
+export function createConfiguredDetection(
+  config: Config,
+  onRelearn: (part: string, problem: string) => void = () => undefined,
+): { detection: Detection; endpointDetection: EndpointDetection } {
   const settings = detectionConfigSchema.parse(config.detectors);
-  return { detection: createDetection(settings), endpointDetection: createEndpointDetection(settings) };
+  return {
+    detection: createDetection(settings, { onRelearn }),
+    endpointDetection: createEndpointDetection(settings),
+  };
 }
 
 /** The Admin API client that the configuration asks for; undefined without `kong.adminUrl`. Throws a `UserError` if it is unusable. */

@@ -4,10 +4,16 @@ import type { Process } from './process.ts';
 
 /** The processor, and beside it the role that sees the endpoints across actors, unless no detector needs it. */
 export async function addProcessor({ config, bus, backends, context, add }: Process): Promise<void> {
-  const { detection, endpointDetection } = createConfiguredDetection(config);
+  const processor = context('processor');
+  const { detection, endpointDetection } = createConfiguredDetection(config, (part, problem) =>
+    processor.logger.warn(
+      { part, problem },
+      'part of the states of actors cannot be read and is learnt anew',
+    ),
+  );
   add(
     startProcessor({
-      ...context('processor'),
+      ...processor,
       bus,
       state: await backends.state('processor'),
       detection,
