@@ -253,6 +253,7 @@ describe('the whole system', () => {
       'topic api-calls': JSON.stringify(records['api-calls']),
       'topic alerts': JSON.stringify(records.alerts),
       'topic responses': JSON.stringify(records.responses),
+      'topic aggregates': JSON.stringify(records.aggregates),
       'topic dead-letters': JSON.stringify(records['dead-letters']),
       'lake api_calls': await rows('api_calls'),
       'lake alerts': await rows('alerts'),

@@ -230,14 +230,20 @@ describe('the decK files', () => {
 });
 
 describe('alerts and dashboard', () => {
-  // Both halves of the processor give the metrics of their lanes their own name.
-  const ofLanes = ['processor', 'aggregates'].flatMap((name) => {
+  // Both roles of the processor give the metrics that they share their own name.
+  const ofWorkers = ['processor', 'aggregates'].flatMap((name) => {
     const own = [...read(`apps/processor/src/${name}.ts`).matchAll(/(?:counter|gauge)\(\s*'([a-z_]+)'/g)];
-    const shared = [...read('apps/processor/src/lanes.ts').matchAll(/`tripline_\$\{name\}_([a-z_]+)`/g)];
+    const shared = [
+      ...read('apps/processor/src/worker-role.ts').matchAll(/`tripline_\$\{name\}_([a-z_]+)`/g),
+    ];
     return [...own, ...shared].map(([, metric]) => `tripline_${name}_${metric!}`);
   });
+  const ofCollector = [...read('apps/collector/src/intake-metrics.ts').matchAll(/\[\s*'([a-z_]+)'/g)].map(
+    ([, metric]) => `tripline_collector_${metric!}`,
+  );
   const registered = new Set([
-    ...ofLanes,
+    ...ofWorkers,
+    ...ofCollector,
     ...['tripline_role_alive', 'tripline_role_ready'],
     ...[...filesUnder('apps', /(?<!\.test)\.ts$/), ...filesUnder('packages', /(?<!\.test)\.ts$/)].flatMap(
       (file) => [...read(file).matchAll(/'(tripline_[a-z0-9_]+)'/g)].map(([, name]) => name!),

@@ -68,11 +68,16 @@ export function watchTopic<Record>(bus: Bus, topic: Topic, group = 'test'): Reco
     group,
     onBatch: ({ body }) => {
       for (const value of recordsOf(body)) {
-        const text = topic === 'api-calls' ? JSON.stringify(readApiCall(value)) : value.toString();
-        records.push(JSON.parse(text) as Record);
+        records.push(JSON.parse(jsonOf(topic, value)) as Record);
       }
       return Promise.resolve();
     },
   });
   return records;
+}
+
+/** A record of a topic as JSON. Emissions are bytes: they become a string with a character per byte. */
+function jsonOf(topic: Topic, value: Buffer): string {
+  if (topic === 'api-calls') return JSON.stringify(readApiCall(value));
+  return topic === 'aggregates' ? JSON.stringify(value.toString('latin1')) : value.toString();
 }

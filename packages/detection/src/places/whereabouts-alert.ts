@@ -2,36 +2,17 @@ import type { Alert, ApiCall } from '@tripline/model';
 import { publishAlert, tallied } from '../alerts/alert.ts';
 import { scoreOf } from '../alerts/episode.ts';
 import { statusClasses, topEndpoints } from '../alerts/tally.ts';
-import type { Sharing, SharingSign } from '../detectors/credential-sharing/sharing.ts';
+import type { Sharing } from '../detectors/credential-sharing/sharing.ts';
 import type { Travel, TravelFact } from '../detectors/impossible-travel/travel.ts';
-import type { PlacesFinding, WhereaboutsState } from './whereabouts-state.ts';
+import type {
+  End,
+  PlacesFinding,
+  PlacesLearning,
+  SharingEvidence,
+  TravelEvidence,
+} from './places-finding.ts';
+import type { WhereaboutsState } from './whereabouts-state.ts';
 import { isSettled, NOWHERE, type Network, type Places, type Sighting } from './places.ts';
-
-/** What a finding about places rests on. */
-export interface PlacesLearning {
-  learning: 'settled' | 'young';
-  learntSince: number;
-  learntDays: number;
-  ownNetworks: { asn: number; country: string }[];
-  ownClients: number;
-}
-
-export interface TravelEvidence extends PlacesLearning {
-  distanceKm: number | null;
-  gapMs: number;
-  speedKmh: number | null;
-  facts: TravelFact[];
-  strange: End;
-  usual: End;
-  /** What was strange went on for so long that it is taken for the actor's own. */
-  adopted?: true;
-}
-
-export interface SharingEvidence extends PlacesLearning {
-  signs: { sign: SharingSign; value: number; high: number; unit: string }[];
-  usualNewNetworksPerDay: number;
-  adopted?: true;
-}
 
 /** What alerts about places show besides. */
 interface CallsEvidence {
@@ -118,15 +99,6 @@ function learningOf(places: Places): PlacesLearning {
     ownNetworks: own.map(({ asn, country }) => ({ asn, country })),
     ownClients: places.families.filter((family) => family.own).length,
   };
-}
-
-export interface End {
-  asn: number | null;
-  organization: string | null;
-  country: string | null;
-  city: string | null;
-  latitude: number | null;
-  longitude: number | null;
 }
 
 function endOf({ asn, country, latitude, longitude }: Network, call?: ApiCall): End {

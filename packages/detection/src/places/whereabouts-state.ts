@@ -1,4 +1,3 @@
-import type { Alert } from '@tripline/model';
 import { decodeActorEpisode, encodeActorEpisode, type ActorEpisode } from '../alerts/episode.ts';
 import { decodeTally, encodeTally, type Tally } from '../alerts/tally.ts';
 import type { ByteReader } from '../codec/byte-reader.ts';
@@ -7,17 +6,8 @@ import type { SharingCounts } from '../detectors/credential-sharing/sharing.ts';
 import { decodeSharingCounts, encodeSharingCounts } from '../detectors/credential-sharing/sharing-codec.ts';
 import type { Turns } from '../detectors/impossible-travel/travel.ts';
 import { decodePlaces, encodePlaces } from './places-codec.ts';
+import type { PlacesFinding } from './places-finding.ts';
 import { newPlaces, type Places } from './places.ts';
-import type { SharingEvidence, TravelEvidence } from './whereabouts-alert.ts';
-
-/** What an alert says besides its calls; as it was at its worst. */
-export interface PlacesFinding {
-  score: number;
-  observed: Alert['observed'];
-  expected: Alert['expected'];
-  words: string;
-  evidence: TravelEvidence | SharingEvidence;
-}
 
 export type PlacesAlertType = 'impossible-travel' | 'credential-sharing';
 

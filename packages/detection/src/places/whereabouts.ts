@@ -1,3 +1,4 @@
+import type { PlacesFinding } from './places-finding.ts';
 import { actorKey, type ApiCall } from '@tripline/model';
 import { alertActor } from '../alerts/alert-actor.ts';
 import { alertId, beginGrowing, isNews } from '../alerts/episode.ts';
@@ -21,7 +22,6 @@ import {
   encodeWhereabouts,
   newWhereabouts,
   type PlacesAlertType,
-  type PlacesFinding,
   type WhereaboutsState,
 } from './whereabouts-state.ts';
 

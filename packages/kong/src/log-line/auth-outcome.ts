@@ -1,6 +1,6 @@
 import type { ApiCall, AuthOutcome } from '@tripline/model';
 import type { AuthEndpoint } from './auth-endpoints.ts';
-import type { JudgedLine } from './judge.ts';
+import type { JudgedLine } from './judged-line.ts';
 import { lengthAsJson } from './kong-answer.ts';
 import { simplePattern } from './simple-pattern.ts';
 import { joinedText } from './values.ts';

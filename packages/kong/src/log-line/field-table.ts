@@ -1,15 +1,13 @@
-import type { JsonCursor } from './json-cursor.ts';
-
 /** What to do with the value of a member: store it, or read it in a way of its own from the cursor on. */
-export type Member<Target> =
+export type Member<Target, Cursor> =
   | { set: (target: Target, value: unknown) => void; read?: undefined }
-  | { set?: undefined; read: (cursor: JsonCursor, target: Target, depth: number) => void };
+  | { set?: undefined; read: (cursor: Cursor, target: Target, depth: number) => void };
 
 /** A member name that was met in one kind of object. */
-export interface Field<Target> {
+export interface Field<Target, Cursor> {
   readonly name: string;
   /** Undefined for a member that is skipped. */
-  readonly member: Member<Target> | undefined;
+  readonly member: Member<Target, Cursor> | undefined;
   /**
    * The bytes of `"name":`: how many, and four at a time, the last four perhaps overlapping those before. Infinity for a name that
    * JSON has to escape, which then never matches.
@@ -17,9 +15,9 @@ export interface Field<Target> {
   readonly byteLength: number;
   readonly words: Int32Array;
   /** The field that came after this one the last time. */
-  follower: Field<Target> | undefined;
+  follower: Field<Target, Cursor> | undefined;
   /** Another field in the same slot of the table. */
-  readonly next: Field<Target> | undefined;
+  readonly next: Field<Target, Cursor> | undefined;
 }
 
 const slotCount = 128;
@@ -39,18 +37,18 @@ function slotOf(name: string): number {
  * mostly come in the same order as in the line before, so each field knows which one came after it: comparing the bytes of that
  * name is faster than finding out which name it is.
  */
-export class FieldTable<Target> {
+export class FieldTable<Target, Cursor> {
   /** Stands for the opening brace: its follower is the field that an object began with the last time. */
-  readonly opening: Field<Target> = fieldOf<Target>('', undefined, undefined);
-  readonly #slots = new Array<Field<Target> | undefined>(slotCount).fill(undefined);
+  readonly opening: Field<Target, Cursor> = fieldOf<Target, Cursor>('', undefined, undefined);
+  readonly #slots = new Array<Field<Target, Cursor> | undefined>(slotCount).fill(undefined);
   #skipped = 0;
 
-  constructor(members: Readonly<Record<string, Member<Target>>>) {
+  constructor(members: Readonly<Record<string, Member<Target, Cursor>>>) {
     for (const [name, member] of Object.entries(members)) this.#add(name, member);
   }
 
   /** The field of a name; undefined if its member is skipped and not remembered. */
-  field(name: string): Field<Target> | undefined {
+  field(name: string): Field<Target, Cursor> | undefined {
     let field = this.#slots[slotOf(name)];
     for (; field !== undefined; field = field.next) if (field.name === name) return field;
     if (this.#skipped >= maxSkipped || name.length > maxNameChars || !plainName.test(name)) return undefined;
@@ -59,17 +57,17 @@ export class FieldTable<Target> {
     return this.#add(Buffer.from(name).toString(), undefined);
   }
 
-  #add(name: string, member: Member<Target> | undefined): Field<Target> {
+  #add(name: string, member: Member<Target, Cursor> | undefined): Field<Target, Cursor> {
     const slot = slotOf(name);
     return (this.#slots[slot] = fieldOf(name, member, this.#slots[slot]));
   }
 }
 
-function fieldOf<Target>(
+function fieldOf<Target, Cursor>(
   name: string,
-  member: Member<Target> | undefined,
-  next: Field<Target> | undefined,
-): Field<Target> {
+  member: Member<Target, Cursor> | undefined,
+  next: Field<Target, Cursor> | undefined,
+): Field<Target, Cursor> {
   const bytes = Buffer.from(`"${name}":`);
   const words: number[] = [];
   for (let at = 0; at + 4 < bytes.length; at += 4) words.push(bytes.readInt32LE(at));
@@ -79,7 +77,7 @@ function fieldOf<Target>(
 }
 
 /** Whether `"name":` of the field stands in `view` at `at`. */
-export function isFieldAt({ words, byteLength }: Field<never>, view: DataView, at: number): boolean {
+export function isFieldAt({ words, byteLength }: Field<never, never>, view: DataView, at: number): boolean {
   const last = words.length - 1;
   for (let index = 0, from = at; index < last; index++, from += 4)
     if (view.getInt32(from, true) !== words[index]) return false;

@@ -234,15 +234,15 @@ export class JsonCursor {
   }
 
   /** Reads the object at the cursor: the members that `fields` has, into `target`; the others are skipped. */
-  readObject<Target>(fields: FieldTable<Target>, target: Target, depth: number): void {
+  readObject<Target>(fields: FieldTable<Target, JsonCursor>, target: Target, depth: number): void {
     if (depth > this.maxDepth) this.checkDepth(depth);
-    let before: Field<Target> | undefined = fields.opening;
+    let before: Field<Target, JsonCursor> | undefined = fields.opening;
     let isFirst = true;
     for (;;) {
-      const expected: Field<Target> | undefined = before?.follower;
+      const expected: Field<Target, JsonCursor> | undefined = before?.follower;
       // Here the cursor is at the opening brace, or at the comma behind a member.
       const hasMore = isFirst || this.bytes[this.at] === comma;
-      let field: Field<Target> | undefined;
+      let field: Field<Target, JsonCursor> | undefined;
       if (hasMore && expected !== undefined && this.#isAt(expected, this.at + 1)) {
         field = expected;
         this.at += 1 + expected.byteLength;
@@ -261,12 +261,12 @@ export class JsonCursor {
     }
   }
 
-  #isAt(field: Field<never>, at: number): boolean {
+  #isAt(field: Field<never, never>, at: number): boolean {
     return at + field.byteLength <= this.end && isFieldAt(field, this.view, at);
   }
 
   /** Reads a member's name, and moves to its value. */
-  #readName<Target>(fields: FieldTable<Target>): Field<Target> | undefined {
+  #readName<Target>(fields: FieldTable<Target, JsonCursor>): Field<Target, JsonCursor> | undefined {
     const name = this.readString();
     this.skipColon();
     return fields.field(name);

@@ -3,12 +3,10 @@ import { createAddressSuccesses } from './address-successes.ts';
 import { createAuthEndpoints, type AuthEndpointSettings } from './auth-endpoints.ts';
 import { authOutcomeOf } from './auth-outcome.ts';
 import { createCredentialAges } from './credential-ages.ts';
-import type { ShownCredentials } from './credentials.ts';
 import type { DeclaredIdentity } from './declared-identity.ts';
 import { createEndpointOf } from './endpoint-of.ts';
 import { identityOf, type Identity, type IdentityFacts } from './identity.ts';
-import type { KongAnswer } from './kong-answer.ts';
-import type { KongLogLine } from './log-line.ts';
+import type { JudgedLine } from './judged-line.ts';
 import { LoginOutcomes } from './login-outcomes.ts';
 import { hiddenBytesOf, presentedOf } from './presented.ts';
 import type { TemplateLearner } from './template-learner.ts';
@@ -27,26 +25,6 @@ export interface JudgeOptions {
   templates?: TemplateLearner | undefined;
   /** Learns which endpoints verify credentials themselves. Left out: begins with nothing learnt. */
   verifying?: VerifyingEndpoints | undefined;
-}
-
-/** The facts of a line, besides the call itself, by which it is judged who acts and what came of it. */
-export interface JudgedLine {
-  answer: KongAnswer & Pick<KongLogLine, 'location'>;
-  routePaths: unknown;
-  shown: ShownCredentials;
-  /** The consumer that Kong authenticated, and what to show for it; undefined for the one that stands for the anonymous. */
-  consumer: { id: string; name: string } | undefined;
-  /** Sanitised id of what Kong authenticated, with or without a consumer. */
-  authenticatedEntity: string | undefined;
-  /** Token of the caller that the operator declared for the service. */
-  declared: string | undefined;
-  /** Kong answered without asking an upstream. */
-  byKong: boolean;
-  isPreflight: boolean;
-  /** The path as it was sent, without query, not sanitised. */
-  rawPath: string;
-  /** The member `request` of the line. */
-  request: () => unknown;
 }
 
 /** Of so many routes it is remembered whether they hide credentials; beyond, the one that was seen first is forgotten. */

@@ -1,5 +1,5 @@
 import type { ApiCall } from '@tripline/model';
-import type { JudgedLine } from './judge.ts';
+import type { JudgedLine } from './judged-line.ts';
 import { lengthAsJson } from './kong-answer.ts';
 import { joinedText } from './values.ts';
 

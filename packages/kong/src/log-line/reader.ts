@@ -42,10 +42,13 @@ function refuse(cursor: JsonCursor): never {
   return cursor.fail('something behind the value');
 }
 
-type LineMember = Member<KongLogLine>;
+type LineMember = Member<KongLogLine, JsonCursor>;
 
 /** The members of a log line that are read, as Kong nests them. */
-function lineFields(headerNames: readonly string[], noHeaders: readonly unknown[]): FieldTable<KongLogLine> {
+function lineFields(
+  headerNames: readonly string[],
+  noHeaders: readonly unknown[],
+): FieldTable<KongLogLine, JsonCursor> {
   const request = object({
     headers: object(
       Object.fromEntries(headerNames.map((name, index) => [name, requestHeader(index, noHeaders)])),
@@ -67,7 +70,7 @@ function lineFields(headerNames: readonly string[], noHeaders: readonly unknown[
     status: value((line, status) => (line.status = status)),
     size: value((line, size) => (line.responseSize = size)),
   });
-  return new FieldTable<KongLogLine>({
+  return new FieldTable<KongLogLine, JsonCursor>({
     request: noted((line) => (line.hasRequest = true), request),
     response: noted((line) => (line.hasResponse = true), response),
     session: noted((line, isObject) => (line.hasSession = isObject), object({})),
@@ -115,7 +118,9 @@ function value(set: (line: KongLogLine, value: unknown) => void): LineMember {
 }
 
 /** A member that is an object; anything else in its place is skipped, as if it were empty. */
-function object<Target>(members: Record<string, Member<Target>>): Member<Target> & { set?: undefined } {
+function object<Target>(
+  members: Record<string, Member<Target, JsonCursor>>,
+): Member<Target, JsonCursor> & { set?: undefined } {
   const fields = new FieldTable(members);
   return {
     read: (cursor, target, depth) => {
@@ -195,7 +200,7 @@ function entity(set: (line: KongLogLine, entity: Entity) => void): LineMember {
   };
 }
 
-const entityFields = new FieldTable<Entity>({
+const entityFields = new FieldTable<Entity, JsonCursor>({
   id: { set: (entity, id) => (entity.id = copied(id)) },
   name: { set: (entity, name) => (entity.name = copied(name)) },
   paths: { set: ({ match }, paths) => (match.paths = copied(paths)) },
