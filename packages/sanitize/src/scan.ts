@@ -342,10 +342,11 @@ export function scan(text: string, path: boolean, endings: NameEndings): number 
   return (flags & ~modifiers) === 0 ? 0 : flags;
 }
 
-/** The last two letters of bearer, basic, digest, token and apikey. */
+/** The last two letters of bearer, basic, digest, token, apikey, and of the BEGIN of a PEM block. */
 function endsLikeScheme(text: string, end: number): boolean {
   const last = text.charCodeAt(end - 1) | 32;
   const before = text.charCodeAt(end - 2) | 32;
   if (before === 101) return last === 114 || last === 110 || last === 121; // er, en, ey
-  return before === 105 ? last === 99 : before === 115 && last === 116; // ic, st
+  // ic, in, st
+  return before === 105 ? last === 99 || last === 110 : before === 115 && last === 116;
 }
