@@ -342,12 +342,12 @@ describe('the re-key step', () => {
         const survived = until(
           () => both.passed('api-calls') === calls.length && both.passed('aggregates') >= 100,
           'a life goes on to its end',
-        ).then(() => false);
+        )
+          // Stopping has effects as well, at which this life may still die.
+          .then(() => both.stop())
+          .then(() => false);
         survived.catch(() => undefined);
-        if (!(await Promise.race([died, survived]))) {
-          await both.stop();
-          break;
-        }
+        if (!(await Promise.race([died, survived]))) break;
         // What a killed process had handed over is done, or not, before the next one begins.
         await Promise.allSettled(underWay);
       }

@@ -1,12 +1,9 @@
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { AggregateFold, aggregateRecords, CallFold } from '@tripline/app-processor';
-import { bodyOf } from '@tripline/bus';
-import { openGeo, ServiceActorCounts } from '@tripline/app-collector';
-import { createServedPaths, createTemplateLearner, EqualLines, FrameSplitter } from '@tripline/kong';
+import { ServiceActorCounts } from '@tripline/app-collector';
 import { alertTypes } from '@tripline/detection';
-import { describeTarget, encodeApiCall, type Alert } from '@tripline/model';
+import { describeTarget, type Alert } from '@tripline/model';
 import { decide, parsePolicies, type Policies } from '@tripline/policy';
 import { onSignals, resolvePath, UserError, type LoadedConfig } from '@tripline/runtime';
 import { createSanitizer, type Sanitizer } from '@tripline/sanitize';
@@ -14,16 +11,9 @@ import { createEmbeddedState } from '@tripline/state';
 import { openInput, print } from './lines.ts';
 import { readOptions } from './options.ts';
 import { shareOf, showProgress } from './progress.ts';
-import {
-  createConfiguredDetection,
-  createConfiguredNormaliser,
-  createConfiguredSanitizer,
-} from './configured.ts';
+import { createConfiguredSanitizer } from './configured.ts';
 import { describeActors } from './doctor/who-acts.ts';
-
-/** So many lines are folded at a time, and the states checkpointed after so many. */
-const batchLines = 2_000;
-const checkpointLines = 200_000;
+import { ReplayPipeline, type ReplayedLine } from './replay-pipeline.ts';
 
 /**
  * Without a key file of the operator's own the tokens of a replay are made with this one, so that the same input gives
@@ -52,36 +42,6 @@ export async function replay(args: string[]): Promise<number> {
   const summary = newSummary();
   const stopProgress = showProgress(() => `${summary.lines} lines${shareOf(file, summary.bytes)}`);
   try {
-    const { cityFile, asnFile } = loaded.config.geo;
-    const locate = await openGeo({
-      cityFile: cityFile && resolvePath(loaded, cityFile),
-      asnFile: asnFile && resolvePath(loaded, asnFile),
-    });
-    const normalise = createConfiguredNormaliser(loaded.config, {
-      sanitizer,
-      templates: createTemplateLearner(),
-      served: createServedPaths(),
-      ...(locate ? { locate } : {}),
-    });
-    const { detection, endpointDetection } = createConfiguredDetection(loaded.config);
-    const fold = new CallFold({
-      detection,
-      aggregates: endpointDetection.enabled,
-      state: await state.claim(0),
-      maxActorsInMemory: () => 100_000,
-      rememberedIds: 1_000_000,
-      onUnreadable: () => undefined,
-      onRelearn: () => undefined,
-    });
-    const aggregateFold = new AggregateFold({
-      detection: endpointDetection,
-      state: await state.claim(1),
-      sources: 1,
-      onUnreadable: () => undefined,
-      onRelearn: () => undefined,
-    });
-    await fold.open();
-
     const write = async (alerts: readonly Alert[]): Promise<void> => {
       for (const alert of alerts) {
         summary.latest.set(alert.id, alert);
@@ -91,63 +51,13 @@ export async function replay(args: string[]): Promise<number> {
         await output(`${JSON.stringify(alert)}\n`);
       }
     };
-
-    // Written last: where among the others they would come depends on how many lines are folded at a time.
-    const endpointAlerts: Alert[] = [];
-    const foldAggregates = async (): Promise<void> => {
-      const records = fold.emissions.flatMap((emission) => aggregateRecords(emission, 1));
-      if (records.length === 0) return;
-      endpointAlerts.push(...(await aggregateFold.fold(bodyOf(records.map(({ value }) => value)))));
-      fold.emitted();
-    };
-    let gathered: Buffer[] = [];
-    const foldGathered = async (): Promise<void> => {
-      if (gathered.length === 0) return;
-      const body = bodyOf(gathered);
-      gathered = [];
-      await write(await fold.fold(body));
-      await foldAggregates();
-    };
-    let saved = 0;
-    const equalLines = new EqualLines();
-    const splitter = new FrameSplitter(loaded.config.collector.maxLineBytes);
-    const take: Parameters<FrameSplitter['push']>[1] = (frame) => {
-      summary.lines++;
-      if (frame.kind === 'too-long') {
-        reject(summary, 'too-long');
-        return;
-      }
-      const result = normalise(frame, Infinity, equalLines);
-      if (result.kind === 'rejected') reject(summary, result.reason);
-      else if (result.kind === 'stream-session') summary.streamSessions++;
-      else {
-        gathered.push(encodeApiCall(result.call));
-        summary.services.saw(result.call);
-        if (summary.actors.size < 10_000_000)
-          summary.actors.add(`${result.call.actorKind}:${result.call.actorId}`);
-        summary.from = Math.min(summary.from, result.call.startedAt);
-        summary.to = Math.max(summary.to, result.call.startedAt);
-      }
-    };
+    const pipeline = await ReplayPipeline.open({ loaded, sanitizer, state, write });
     for await (const chunk of input) {
       summary.bytes += (chunk as Buffer).length;
-      splitter.push(chunk as Buffer, take);
-      if (gathered.length >= batchLines) await foldGathered();
-      if (summary.lines - saved >= checkpointLines) {
-        saved = summary.lines;
-        await fold.checkpoint(summary.lines);
-        await aggregateFold.checkpoint(summary.lines);
-      }
+      await pipeline.take(chunk as Buffer, (result) => countLine(summary, result));
     }
-    splitter.end(take);
-    await foldGathered();
-    // The input ends, and with it every episode that has not.
-    await write(await fold.closeUntil(Number.MAX_SAFE_INTEGER));
-    fold.rest();
-    await foldAggregates();
-    endpointAlerts.push(...(await aggregateFold.closeUntil(Number.MAX_SAFE_INTEGER)));
-    await write(endpointAlerts);
-    summary.duplicates = fold.counts.duplicates;
+    await pipeline.end((result) => countLine(summary, result));
+    summary.duplicates = pipeline.duplicates;
   } finally {
     stopProgress();
     forget();
@@ -159,6 +69,20 @@ export async function replay(args: string[]): Promise<number> {
     `No line of ${file} was accepted. A line is one JSON object as Kong's tcp-log or http-log writes it.\n`,
   );
   return 1;
+}
+
+/** Counts what became of a line. */
+function countLine(summary: Summary, result: ReplayedLine): void {
+  summary.lines++;
+  if (result.kind === 'rejected') reject(summary, result.reason);
+  else if (result.kind === 'stream-session') summary.streamSessions++;
+  else {
+    const { call } = result;
+    summary.services.saw(call);
+    if (summary.actors.size < 10_000_000) summary.actors.add(`${call.actorKind}:${call.actorId}`);
+    summary.from = Math.min(summary.from, call.startedAt);
+    summary.to = Math.max(summary.to, call.startedAt);
+  }
 }
 
 /** Writes to a new file, at once, so that a full disk is told where it happens. Throws a `UserError` if it cannot. */
