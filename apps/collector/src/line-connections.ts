@@ -83,7 +83,7 @@ export class LineConnections {
     }
   }
 
-  /** Rejects an unfinished line and closes its connection: what follows could not be told from the rest of the line. */
+  /** Rejects an unfinished line and closes its connection, because the rest of that line would be read as a line of its own. */
   #rejectUnfinished(socket: Socket, reason: string, detail: string): void {
     this.#intake.publisher.reject(reason, detail, () => '');
     this.#splitters.get(socket)?.drop();

@@ -34,7 +34,7 @@ interface Call {
 /** Records longer than this are too large for the bus, in characters. */
 export const maxValueChars = 1_500;
 
-/** A bus that takes one call after the other, in their order, and fails as it is told to. */
+/** A bus that takes calls one after the other, in order, and fails in the way that the test sets. */
 class FailingBus {
   mode: BusMode = 'works';
   /** Ids of API calls in the order in which the bus took them. */
@@ -108,7 +108,7 @@ class FailingBus {
   }
 }
 
-/** The real spool, on a disk that fails as it is told to. */
+/** The real spool, on a disk that fails in the way that the test sets. */
 class FailingSpool extends Spool {
   broken = false;
   readonly #work = new Set<Promise<unknown>>();
@@ -183,7 +183,7 @@ class TestClock {
 /** A collector's publisher through several lives of its process, with all that happened to its lines. */
 export class PublisherUnderTest {
   readonly bus = new FailingBus();
-  /** Ids that a waiting sender was told are kept. */
+  /** Ids of the calls that were acknowledged to a waiting sender. */
   readonly answeredKept: string[] = [];
   /** Lines that somebody counts on: received, and neither dropped, returned nor in memory at a kill. */
   #owed = 0;

@@ -132,7 +132,7 @@ export class CallFold implements Fold {
     this.#states.aggregator?.sent();
   }
 
-  /** Calls that were too late to be counted per endpoint, and calls of endpoints that were too many to be told apart. */
+  /** `late`: calls that came too late to be counted per endpoint. `pooled`: calls counted together, as there were too many endpoints. */
   get aggregateCounts(): { late: number; pooled: number } {
     const { late = 0, pooled = 0 } = this.#states.aggregator ?? {};
     return { late, pooled };

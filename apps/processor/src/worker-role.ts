@@ -256,7 +256,7 @@ export class WorkerRole<F extends Fold> implements RunningRole {
 
   async #stop(): Promise<void> {
     clearInterval(this.#timer);
-    // What works gets the last checkpoint; what does not is folded again by whoever comes next.
+    // Partitions whose store works get a last checkpoint. The records of the others are folded again by the next process.
     this.#persist.lastTry();
     if (this.#persist.failing().size > 0) this.#stopping.abort();
     await this.#subscription.stop();

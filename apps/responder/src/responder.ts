@@ -102,7 +102,7 @@ class Responder implements RunningResponder {
     this.#started = this.#start();
     const loops = [this.#decideAlerts(), this.#keepKong(), this.#notify()];
     this.ended = this.#end(loops).finally(unsubscribe);
-    // A failure reaches whoever awaits `ended`; nobody has to.
+    // A failure is reported to callers that await `ended`. Without one it must not count as an unhandled rejection.
     this.ended.catch(() => undefined);
   }
 

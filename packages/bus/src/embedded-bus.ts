@@ -429,7 +429,7 @@ class EmbeddedBus implements Bus {
       const failed = results.find((result) => result.status === 'rejected');
       if (failed) throw failed.reason;
     });
-    // Whoever awaits `stopped` sees the failure; nobody has to.
+    // A failure is reported to callers that await `stopped`. Without one it must not count as an unhandled rejection.
     stopped.catch(() => undefined);
     const subscription: Subscription = {
       stopped,

@@ -92,7 +92,7 @@ export class KafkaSubscription implements Subscription {
     });
     this.#source = { ...where, maxBatchBytes, onMessage: (records) => this.#commits.sawMessage(records) };
     this.stopped = this.#run();
-    // Whoever awaits `stopped` sees the failure; nobody has to.
+    // A failure is reported to callers that await `stopped`. Without one it must not count as an unhandled rejection.
     this.stopped.catch(() => undefined);
   }
 

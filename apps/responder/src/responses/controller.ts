@@ -110,7 +110,7 @@ export class Controller {
     });
   }
 
-  /** Makes Kong what it should be, as far as it goes now. Never rejects. */
+  /** Brings the plugins in Kong to the desired state, as far as Kong answers. Never rejects. */
   pass(): Promise<void> {
     return this.#onePass(() => this.#pass());
   }

@@ -87,7 +87,7 @@ export class ByteWriter {
     this.#length += this.#bytes.write(value, this.#length, 'utf8');
   }
 
-  /** As `text`; undefined is told from the empty text. */
+  /** Writes a text or undefined. Undefined and the empty text are written differently. */
   optionalText(value: string | undefined): void {
     this.boolean(value !== undefined);
     if (value !== undefined) this.text(value);
